@@ -1,0 +1,293 @@
+# thinmesh: one Makefile for everything, plain GNU make and pkg-config. `make help` tells the targets.
+#
+# Out of tree: all that is made lies below $(BUILD). The folders of the source tree are the floors of the house
+# (docs/internals.md); a new .c file in one of them is found by itself. All but sidecar/main.c goes into one archive, which the
+# daemon, the tests and the fuzz targets link, so that they all run the very same objects.
+#
+# Variables for people: T=word (only matching tests), SEED=n, WERROR= (warnings stay warnings), LTO=1, OPT=-O0, BUILD=folder,
+# CC=clang-14, DESTDIR=, PREFIX=, J=n (test programs at once).
+
+VERSION := 0.1.0
+
+CC     := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+CLANG  ?= clang-14
+BUILD  ?= build
+PREFIX ?= /usr
+OPT    ?= -O2 -g
+WERROR ?= -Werror
+LTO    ?=
+SAN    ?=
+COV    ?=
+T      ?=
+KIND   ?=
+SEED   ?= 1
+J      ?= 2
+PYTHON ?= /usr/bin/python3
+PKG_CONFIG ?= pkg-config
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- what there is -------------------------------------------------------------------------------------------------------
+
+FLOORS := base net systemd conf lb health xds uds sidecar
+SRC    := $(sort $(wildcard $(FLOORS:%=%/*.c)))
+MAIN   := sidecar/main.c
+obj     = $(1:%.c=$(BUILD)/obj/%.o)
+
+LIB_SRC := $(filter-out $(MAIN),$(SRC))
+LIB     := $(BUILD)/libthinmesh.a
+DAEMON  := $(BUILD)/thinmesh
+
+# A unit test program is tests/FLOOR/test_*.c; what else lies in that folder helps all of its programs.
+UNIT_SRC := $(sort $(wildcard $(FLOORS:%=tests/%/test_*.c)))
+FLOW_SRC := $(sort $(wildcard tests/flow/test_*.c))
+FLOW_HELP := $(filter-out $(FLOW_SRC),$(sort $(wildcard tests/flow/*.c)))
+SIM_SRC  := $(sort $(wildcard tests/sim/*.c))
+SIM_HELP := $(filter-out tests/sim/sim_main.c,$(SIM_SRC))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+
+UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/unit/%)
+FLOW := $(FLOW_SRC:tests/flow/%.c=$(BUILD)/tests/flow/%)
+SIM  := $(if $(wildcard tests/sim/sim_main.c),$(BUILD)/tests/sim)
+FUZZ := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+FUZZ_CLANG := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
+PROGRAMS := $(UNIT) $(FLOW) $(FUZZ)
+
+# T=word builds only the programs whose name has the word; where none has, all are built and tests/run looks for test names.
+PICKED := $(if $(T),$(foreach p,$(PROGRAMS) $(SIM),$(if $(findstring $(T),$(p:$(BUILD)/%=%)),$(p))))
+WANTED := $(if $(PICKED),$(PICKED),$(PROGRAMS) $(SIM))
+
+# ---- libraries -----------------------------------------------------------------------------------------------------------
+
+# A library is asked for only once a source includes it: a row costs nothing before its floor is built.
+uses = $(if $(SRC),$(shell grep -lsE '^[[:space:]]*\#[[:space:]]*include <($(1))' $(SRC) $(wildcard $(FLOORS:%=%/*.h)) | head -n1))
+PKGS := $(if $(call uses,event2/),libevent_core) \
+	$(if $(call uses,nghttp2/),libnghttp2) \
+	$(if $(call uses,ares),libcares) \
+	$(if $(call uses,xxhash),libxxhash) \
+	$(if $(call uses,yaml\.h),yaml-0.1) \
+	$(if $(call uses,openssl/),openssl) \
+	$(if $(call uses,protobuf-c/),libprotobuf-c)
+PKGS := $(strip $(PKGS))
+LIBS_MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) 2>/dev/null || echo $(p))))
+PKG_CFLAGS := $(if $(PKGS),$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null))
+PKG_LIBS   := $(if $(PKGS),$(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null))
+CHECK_CFLAGS = $(shell $(PKG_CONFIG) --cflags check 2>/dev/null)
+CHECK_LIBS   = $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+
+# ---- flags ---------------------------------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(WERROR)
+
+# No -ftrivial-auto-var-init=zero: it clears the scratch arrays of the hot path, which costs more than it protects.
+# Sanitizers replace FORTIFY (they see the same errors, and the two disagree about interceptors).
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+	$(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+HARDEN_LD := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
+
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+COV_FLAGS := $(if $(COV),--coverage -fprofile-update=atomic)
+LTO_FLAGS := $(if $(LTO),-flto=auto -fno-fat-lto-objects)
+AR        := $(if $(LTO),gcc-ar,ar)
+BUILD_TEXT := $(CC) $(OPT)$(if $(LTO), lto)$(if $(SAN), $(SAN))$(if $(COV), coverage)
+
+# An empty _GNU_SOURCE agrees with a file that defines it itself. -iquote: "net/stream.h" is ours, <net/if.h> is libc's.
+TM_CPPFLAGS := -D_GNU_SOURCE= -iquote . -DTM_VERSION='"$(VERSION)"' -DTM_BUILD='"$(BUILD_TEXT)"' $(CPPFLAGS)
+TM_CFLAGS   := -std=gnu11 $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -fno-common -fno-plt \
+	$(SAN_FLAGS) $(COV_FLAGS) $(LTO_FLAGS) $(PKG_CFLAGS) $(CFLAGS)
+TM_LDFLAGS  := $(HARDEN_LD) -Wl,--gc-sections -Wl,--as-needed -Wl,-O1 -Wl,--hash-style=gnu $(SAN_FLAGS) $(COV_FLAGS) \
+	$(if $(LTO),$(LTO_FLAGS) $(OPT)) $(LDFLAGS)
+# libcheck's suite() and a fuzz entry have no header of ours in every test; a test's own fixtures may be extern.
+TEST_CFLAGS := -Wno-missing-prototypes $(CHECK_CFLAGS)
+# tests/main.c stands in front of libcheck's registration, which is how T= reaches single tests.
+TEST_LDFLAGS := -Wl,--wrap=_tcase_add_test
+
+# ---- building ------------------------------------------------------------------------------------------------------------
+
+.PHONY: all lib tests FORCE
+all: $(DAEMON)  ## build the daemon: build/thinmesh
+	@:
+
+lib: $(LIB)
+	@:
+
+tests: $(PROGRAMS) $(SIM)  ## build all test programs, run none
+	@:
+
+# Each line is kept in a file that changes only if the line does: whoever was made with other flags, or of other objects, is made again.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	$(if $(LIBS_MISSING),@tools/deps --missing build >&2 || :; echo "make: pkg-config does not know: $(LIBS_MISSING)" >&2; exit 1)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(TM_CPPFLAGS) $(TM_CFLAGS) | $(TM_LDFLAGS) $(PKG_LIBS))' > $@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+
+$(BUILD)/objects: FORCE
+	@mkdir -p $(BUILD)
+	@printf '%s\n' '$(LIB_SRC)' > $@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(TM_CPPFLAGS) $(TM_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(TM_CPPFLAGS) $(TM_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(call obj,$(LIB_SRC)) $(BUILD)/objects
+	@rm -f $@
+	@$(AR) rcs $@ $(filter %.o,$^)
+
+$(DAEMON): $(call obj,$(MAIN)) $(LIB) $(BUILD)/flags
+	@echo "  ld   $@"
+	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS)
+
+link_test = @mkdir -p $(@D); echo "  ld   $@"; $(CC) $(TM_CFLAGS) $(TM_LDFLAGS) $(TEST_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS) $(CHECK_LIBS)
+
+.SECONDEXPANSION:
+$(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/main.o \
+		$$(call obj,$$(filter-out tests/$$(dir $$*)test_%.c,$$(wildcard tests/$$(dir $$*)*.c))) $(LIB) $(BUILD)/flags
+	$(link_test)
+
+$(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/main.o \
+		$(call obj,$(FLOW_HELP) $(SIM_HELP)) $(LIB) $(BUILD)/flags
+	$(link_test)
+
+$(BUILD)/tests/sim: $(call obj,$(SIM_SRC) $(wildcard tests/flow/rig.c)) $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D); echo "  ld   $@"
+	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
+
+$(FUZZ): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
+		$(call obj,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))) $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D); echo "  ld   $@"
+	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
+
+-include $(patsubst %.o,%.d,$(call obj,$(SRC) $(wildcard tests/*.c tests/*/*.c)))
+.SECONDARY:
+
+# ---- trying --------------------------------------------------------------------------------------------------------------
+
+.PHONY: deps demo test asan ubsan sim fuzz interop interop-full bench coverage gdb layers lint format
+deps:  ## install the Debian packages that building and testing need (apt-get; sudo if not root)
+	@tools/deps build test
+
+# Libraries are looked up when make starts: after an installation a second make sees them.
+demo:  ## install what is missing, build, and carry real gRPC calls from a Unix socket to providers
+	@tools/deps build demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tools/demo $(DAEMON)
+
+test:  ## all tests (T=word: only those that match; KIND=unit,flow,sim,fuzz,e2e: only these)
+	@tools/deps build test
+	@$(MAKE) --no-print-directory run-tests
+
+.PHONY: run-tests
+run-tests: $(if $(wildcard $(MAIN)),$(DAEMON)) $(WANTED)
+	@$(PYTHON) tests/run --build $(BUILD) --jobs $(J) $(if $(T),--filter '$(T)') $(if $(KIND),--kind $(KIND)) $(if $(PICKED),--only '$(PICKED)')
+
+asan:  ## all tests under AddressSanitizer and UBSan (build/asan)
+	@$(MAKE) --no-print-directory BUILD=build/asan SAN=address,undefined OPT='-O1 -g' test
+
+ubsan:  ## all tests under UBSan alone (build/ubsan)
+	@$(MAKE) --no-print-directory BUILD=build/ubsan SAN=undefined OPT='-O1 -g' test
+
+sim: $(SIM)  ## one run of the simulation, with its trace hash: make sim SEED=n
+	$(if $(SIM),@$(SIM) --seed $(SEED),@echo "sim: tests/sim/sim_main.c is not there" >&2; exit 1)
+
+FUZZ_SECONDS ?= 60
+fuzz:  ## fuzz each target for FUZZ_SECONDS (60) with libFuzzer (T=word: one target); finds stay in build/fuzz/
+	@tools/deps build fuzz
+	@$(MAKE) --no-print-directory fuzz-run
+
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_CLANG)
+	@set -e; for f in $(foreach p,$(FUZZ_CLANG),$(if $(findstring $(T),$(p)),$(p))); do \
+		name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name tests/fuzz/corpus/$$name; \
+		echo "  fuzz $$name, $(FUZZ_SECONDS) s"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+			-artifact_prefix=build/fuzz/$$name- build/fuzz/corpus/$$name tests/fuzz/corpus/$$name; done
+
+# clang compiles the whole library once more: coverage must be seen inside it, not only in the target.
+FUZZ_OBJ := $(LIB_SRC:%.c=build/fuzz/obj/%.o)
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@$(CLANG) $(TM_CPPFLAGS) -std=gnu11 -O1 -g $(PKG_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
+$(FUZZ_CLANG): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJ) \
+		$(patsubst %.c,build/fuzz/obj/%.o,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+	@$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
+-include $(FUZZ_OBJ:%.o=%.d)
+
+interop: $(DAEMON)  ## peers of other ecosystems (Go, Java, Node, Rust), exact versions, from their package registries
+	@$(if $(wildcard tests/interop/run),tests/interop/run $(DAEMON),echo "interop: tests/interop/run is not there" >&2; exit 1)
+
+interop-full: $(DAEMON)  ## the same with every peer and every case
+	@$(if $(wildcard tests/interop/run),tests/interop/run --full $(DAEMON),echo "interop: tests/interop/run is not there" >&2; exit 1)
+
+bench: $(DAEMON)  ## our benchmarks, beside HAProxy from the same run; one JSON line a row
+	@tools/deps build bench
+	@$(if $(wildcard tests/bench/run),tests/bench/run $(DAEMON),echo "bench: tests/bench/run is not there" >&2; exit 1)
+
+COVERAGE_MIN ?= 85
+coverage:  ## lines that unit, flow and e2e reach in uds, sidecar, lb, conf, net (fails below COVERAGE_MIN, 85)
+	@tools/deps build test coverage
+	@find build/cov -name '*.gcda' -delete 2>/dev/null || :
+	@$(MAKE) --no-print-directory BUILD=build/cov COV=1 OPT='-O0 -g' KIND=unit,flow,e2e run-tests
+	@gcovr -r . --object-directory build/cov -f 'uds/' -f 'sidecar/' -f 'lb/' -f 'conf/' -f 'net/' \
+		--exclude-unreachable-branches -s --txt build/cov/report.txt --fail-under-line $(COVERAGE_MIN) build/cov/obj \
+		|| { tail -n 60 build/cov/report.txt; exit 1; }
+
+gdb: $(PICKED)  ## stop in a test program: make gdb T=ring
+	$(if $(PICKED),CK_FORK=no gdb -q --args $(firstword $(PICKED)),@echo "gdb: say T=word for a test program" >&2; exit 1)
+
+layers:  ## who may include whom, rationed libraries, unique names, no cycles (docs/internals.md); takes a second
+	@$(PYTHON) tools/layers --selftest --quiet
+	@$(PYTHON) tools/layers
+
+lint:  ## cppcheck, hardening of the binary, units, forbidden functions, mutable state, manual page
+	@tools/deps build lint
+	@$(MAKE) --no-print-directory $(if $(wildcard $(MAIN)),all,lib)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/lint
+
+CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format 2>/dev/null) clang-format)
+format:  ## lay the sources out by .clang-format
+	@$(CLANG_FORMAT) -i $(SRC) $(wildcard $(FLOORS:%=%/*.h) tests/*.[ch] tests/*/*.[ch])
+
+# ---- installing ----------------------------------------------------------------------------------------------------------
+
+.PHONY: install uninstall dist clean help
+UNIT_FOLDER = $(or $(SYSTEMD_UNITS),$(shell $(PKG_CONFIG) --variable=systemdsystemunitdir systemd 2>/dev/null),/lib/systemd/system)
+DOC_FOLDER   = $(PREFIX)/share/doc/thinmesh
+MAN_FOLDER   = $(PREFIX)/share/man/man8
+EXAMPLES     = $(wildcard examples/*.yaml)
+UNITS        = systemd/thinmesh.service systemd/thinmesh@.service systemd/thinmesh.socket
+
+install: $(DAEMON)  ## install binary, units, manual and examples (DESTDIR=, PREFIX=/usr)
+	install -D -m 755 $(DAEMON) $(DESTDIR)$(PREFIX)/bin/thinmesh
+	install -d $(DESTDIR)$(UNIT_FOLDER)
+	for u in $(UNITS); do sed 's|/usr/bin/thinmesh|$(PREFIX)/bin/thinmesh|' $$u > $(DESTDIR)$(UNIT_FOLDER)/$${u##*/}; \
+		chmod 644 $(DESTDIR)$(UNIT_FOLDER)/$${u##*/}; done
+	install -D -m 644 LICENSE $(DESTDIR)$(DOC_FOLDER)/LICENSE
+	$(if $(wildcard README.md),install -m 644 README.md $(DESTDIR)$(DOC_FOLDER)/README.md)
+	$(if $(EXAMPLES),install -d $(DESTDIR)$(DOC_FOLDER)/examples && install -m 644 $(EXAMPLES) $(DESTDIR)$(DOC_FOLDER)/examples)
+	$(if $(wildcard docs/thinmesh.8),install -D -m 644 docs/thinmesh.8 $(DESTDIR)$(MAN_FOLDER)/thinmesh.8)
+
+uninstall:  ## take away what install has laid down; configuration and state stay
+	rm -f $(DESTDIR)$(PREFIX)/bin/thinmesh $(DESTDIR)$(MAN_FOLDER)/thinmesh.8
+	rm -f $(UNITS:systemd/%=$(DESTDIR)$(UNIT_FOLDER)/%)
+	rm -rf $(DESTDIR)$(DOC_FOLDER)
+
+dist:  ## a source archive of what is committed: build/thinmesh-VERSION.tar.gz
+	@mkdir -p $(BUILD)
+	git archive --format=tar.gz --prefix=thinmesh-$(VERSION)/ -o $(BUILD)/thinmesh-$(VERSION).tar.gz HEAD
+
+clean:  ## take build/ away
+	rm -rf build
+
+help:  ## this text
+	@echo "thinmesh $(VERSION): make TARGET"
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | awk -F'\t' '{ printf "  %-14s%s\n", $$1, $$2 }'
