@@ -57,7 +57,7 @@ FUZZ_CLANG := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
 PROGRAMS := $(UNIT) $(FLOW) $(FUZZ)
 
 # T=word builds only the programs whose name has the word; where none has, all are built and tests/run looks for test names.
-PICKED := $(if $(T),$(foreach p,$(PROGRAMS) $(SIM),$(if $(findstring $(T),$(p:$(BUILD)/%=%)),$(p))))
+PICKED := $(if $(T),$(strip $(foreach p,$(PROGRAMS) $(SIM),$(if $(findstring $(T),$(p:$(BUILD)/%=%)),$(p)))))
 WANTED := $(if $(PICKED),$(PICKED),$(PROGRAMS) $(SIM))
 
 # ---- libraries -----------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ fuzz:  ## fuzz each target for FUZZ_SECONDS (60) with libFuzzer (T=word: one tar
 
 .PHONY: fuzz-run
 fuzz-run: $(FUZZ_CLANG)
-	@set -e; for f in $(foreach p,$(FUZZ_CLANG),$(if $(findstring $(T),$(p)),$(p))); do \
+	@set -e; for f in $(if $(T),$(foreach p,$(FUZZ_CLANG),$(if $(findstring $(T),$(p)),$(p))),$(FUZZ_CLANG)); do \
 		name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name tests/fuzz/corpus/$$name; \
 		echo "  fuzz $$name, $(FUZZ_SECONDS) s"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \

@@ -16,8 +16,7 @@
  *
  * Or shorter: UNIT_SUITE("ring", ring_moves_only_its_share_when_a_host_leaves, ...) makes that function.
  */
-#ifndef TM_TESTS_UNIT_H
-#define TM_TESTS_UNIT_H
+#pragma once
 
 #include <check.h>
 #include <stddef.h>
@@ -38,5 +37,3 @@ Suite *suite(void);
 		suite_add_tcase(made, tcase);                                                                                              \
 		return made;                                                                                                               \
 	}
-
-#endif
