@@ -1,0 +1,206 @@
+/* net/loop: the turn itself, for every implementation of the seam (net/loop_real.c is libevent and the kernel).
+ *
+ * Objects: one struct loop; it owns the wheel, the pools and the scratch buffer. What is marked (dirty, grave, task, timer) belongs to
+ * whoever embeds the node. Not here: anything that knows a descriptor. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "net/fields.h"
+#include "net/h2_conn.h"
+#include "net/loop.h"
+#include "net/timer.h"
+
+enum { FLUSH_PASSES = 2, BURY_MAX = 256 };
+/* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
+static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
+
+static void seed(struct loop *l)
+{
+	l->ops->random(l->ops_ctx, l->rng, sizeof(l->rng));
+	l->rng[0] |= 1; /* all zeroes is the one state that xoshiro never leaves */
+}
+
+struct loop *loop_new(const struct loop_ops *ops, void *ctx, struct log *log)
+{
+	struct loop *l = xnew(struct loop);
+
+	l->ops = ops;
+	l->ops_ctx = ctx;
+	l->log = log;
+	l->now_ns = ops->now_ns(ctx);
+	l->expected_ns = UINT64_MAX;
+	l->awake = true;
+	account_init(&l->memory, NULL, "process", SIZE_MAX);
+	buf_pool_init(&l->bufs);
+	list_init(&l->dirty);
+	list_init(&l->graves);
+	list_init(&l->tasks);
+	l->wheel = wheel_new(l->now_ns);
+	l->scratch = xalloc(LOOP_SCRATCH);
+	l->fields = fields_pool_new();
+	seed(l);
+	return l;
+}
+
+/* ---- the turn ----------------------------------------------------------------------------------------------------------- */
+
+void loop_wake_slow(struct loop *l)
+{
+	uint64_t now_ns = l->ops->now_ns(l->ops_ctx);
+
+	l->awake = true;
+	if (now_ns > l->now_ns)
+		l->now_ns = now_ns;
+	if (l->expected_ns == UINT64_MAX || now_ns <= l->expected_ns || now_ns - l->expected_ns <= thaw_gap_ns)
+		return;
+	l->thawed = true;
+	stat_inc(&l->stats, STAT_THAWS);
+	wheel_shift(l->wheel, now_ns - l->expected_ns);
+	seed(l); /* a VM may have been restored twice from one snapshot */
+	log_info(l->log, "loop: the process stood still for %llu ms, timers are moved by as much",
+		(unsigned long long)((now_ns - l->expected_ns) / 1000000));
+}
+
+static int64_t wait_for_ns(struct loop *l, int64_t max_wait_ns)
+{
+	int64_t wait_ns = max_wait_ns < 0 ? -1 : max_wait_ns;
+
+	if (!list_empty(&l->dirty) || !list_empty(&l->tasks) || !list_empty(&l->graves))
+		return 0;
+	uint64_t next_ns = wheel_next_ns(l->wheel);
+	if (next_ns == UINT64_MAX)
+		return wait_ns;
+	uint64_t left_ns = next_ns > l->now_ns ? next_ns - l->now_ns : 0;
+	if (wait_ns < 0 || left_ns < (uint64_t)wait_ns)
+		wait_ns = (int64_t)left_ns;
+	return wait_ns;
+}
+
+/* Only what was deferred before: a task that defers itself again runs once a turn. */
+static void run_tasks(struct loop *l)
+{
+	struct list now;
+
+	list_init(&now);
+	list_splice(&now, &l->tasks);
+	for (struct list *n; (n = list_pop(&now));) {
+		struct task *t = list_entry(n, struct task, node);
+		t->queued = false;
+		t->fn(t);
+	}
+}
+
+static void flush_dirty(struct loop *l)
+{
+	for (int pass = 0; pass < FLUSH_PASSES && !list_empty(&l->dirty); pass++) {
+		struct list now;
+		list_init(&now);
+		list_splice(&now, &l->dirty);
+		for (struct list *n; (n = list_pop(&now));) {
+			struct dirty *d = list_entry(n, struct dirty, node);
+			d->marked = false;
+			d->flush(d);
+		}
+	}
+}
+
+static void bury(struct loop *l, int max)
+{
+	for (struct list *n; max > 0 && (n = list_pop(&l->graves)); max--) {
+		struct grave *g = list_entry(n, struct grave, node);
+		g->dug = false;
+		g->bury(g);
+	}
+}
+
+int loop_turn(struct loop *l, int64_t max_wait_ns)
+{
+	int64_t wait_ns = wait_for_ns(l, max_wait_ns);
+
+	/* The first turn has no past: what start-up took is no freeze. */
+	l->expected_ns = wait_ns < 0 || l->turn == 0 ? UINT64_MAX : l->now_ns + (uint64_t)wait_ns;
+	l->turn++;
+	l->awake = false;
+	l->thawed = false;
+	stat_inc(&l->stats, STAT_TURNS);
+	int r = l->ops->wait(l->ops_ctx, wait_ns);
+	loop_wake(l);
+	wheel_run(l->wheel, l->now_ns);
+	run_tasks(l);
+	flush_dirty(l);
+	bury(l, BURY_MAX);
+	return r;
+}
+
+void loop_run(struct loop *l)
+{
+	l->stopping = false;
+	while (!l->stopping) {
+		int r = loop_turn(l, -1);
+		if (r < 0) {
+			log_error(l->log, "loop: cannot wait for events, stopping: %s", err_text(r));
+			return;
+		}
+	}
+}
+
+void loop_stop(struct loop *l)
+{
+	l->stopping = true;
+}
+
+void loop_free(struct loop **at)
+{
+	struct loop *l = *at;
+
+	if (!l)
+		return;
+	*at = NULL;
+	/* A burial may dig another grave (a connection's sock); who digs for ever has a bug that a leak tells better than a hang. */
+	for (int i = 0; i < 1000 && !list_empty(&l->graves); i++)
+		bury(l, 1 << 20);
+	h2_loop_end(l);
+	fields_pool_free(&l->fields);
+	buf_pool_end(&l->bufs);
+	account_end(&l->memory);
+	if (l->ops->end)
+		l->ops->end(l->ops_ctx);
+	wheel_free(&l->wheel);
+	free(l->scratch);
+	free(l);
+}
+
+/* ---- randomness: xoshiro256** (Blackman and Vigna, public domain algorithm); not for secrets --------------------------------- */
+
+static uint64_t rotate(uint64_t x, int n)
+{
+	return (x << n) | (x >> (64 - n));
+}
+
+uint64_t loop_random(struct loop *l)
+{
+	uint64_t *s = l->rng;
+	uint64_t out = rotate(s[1] * 5, 7) * 9, shifted = s[1] << 17;
+
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= shifted;
+	s[3] = rotate(s[3], 45);
+	return out;
+}
+
+/* The high half of the 128-bit product is uniform once the few low halves that would be over-represented are thrown away. */
+uint64_t loop_random_below(struct loop *l, uint64_t n)
+{
+	unsigned __int128 product = (unsigned __int128)loop_random(l) * n;
+
+	if ((uint64_t)product < n) {
+		uint64_t reject_below = -n % n;
+		while ((uint64_t)product < reject_below)
+			product = (unsigned __int128)loop_random(l) * n;
+	}
+	return (uint64_t)(product >> 64);
+}

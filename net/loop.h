@@ -1,0 +1,118 @@
+/* net/loop: the turn.
+ *
+ *   one turn:  read the ready sockets (64 KiB each at most) -> timers -> deferred work -> flush the dirty (at most two
+ *              passes: a flush makes new work, the rest goes to the next turn, which does not block) -> bury the dead
+ *
+ * Everything that is time, randomness or I/O comes through `struct loop_ops` (the seam): loop_new_real() is libevent and the
+ * kernel, the simulation in tests/sim/simnet.c is a virtual clock and in-memory sockets. So a whole sidecar runs in one process,
+ * and a seed reproduces any run. One loop a daemon; everything mutable hangs on it or on struct sidecar.
+ * Owner of the loop: sidecar (or a test). It outlives everything else. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/stats.h"
+
+struct loop;
+struct sock;
+struct sock_listen;
+
+/* The seam. ctx is the implementation's own. Sockets: see net/sock.h for what each function promises. */
+struct loop_ops {
+	uint64_t (*now_ns)(void *ctx);                       /* monotonic */
+	uint64_t (*wall_ns)(void *ctx);                      /* since 1970; for logs only */
+	void (*random)(void *ctx, void *out, size_t n);
+	/* Waits until something is ready, at most timeout_ns (<0: for ever, 0: not at all); calls the readiness events of
+	 * socks and listeners and the signal functions. Returns 0, or a negative errno when it can't go on. */
+	int (*wait)(void *ctx, int64_t timeout_ns);
+	int (*sock_connect)(void *ctx, struct loop *l, const struct addr *to, struct sock **ret);
+	int (*sock_listen)(void *ctx, struct loop *l, int fd_or_minus1, const struct addr *at, int backlog, struct sock_listen **ret);
+	void (*end)(void *ctx);
+};
+
+/* Timers: a hierarchical wheel of 1 ms slots. The node is part of its owner's struct; zero-initialised = unarmed. */
+struct timer { struct list node; uint64_t at_ns; void (*fn)(struct timer *t); uint16_t slot, armed; };
+/* Marked objects: flushed or buried at the end of the turn. Zero-initialised = not marked. */
+struct dirty { struct list node; void (*flush)(struct dirty *d); bool marked; };
+struct grave { struct list node; void (*bury)(struct grave *g); bool dug; };
+struct task { struct list node; void (*fn)(struct task *t); bool queued; }; /* deferred: runs after the timers of this turn (or the next) */
+
+struct loop {
+	const struct loop_ops *ops;
+	void *ops_ctx;
+	uint64_t now_ns;          /* cached once a turn, and after the wait */
+	uint64_t turn;            /* number of the turn */
+	struct stats stats;
+	struct log *log;          /* borrowed; may be NULL */
+	struct account memory;    /* the process account: the root */
+	struct buf_pool bufs;
+	uint64_t rng[4];          /* xoshiro256**, seeded from ops->random */
+	struct list dirty, graves, tasks;
+	struct wheel *wheel;
+	void *scratch;            /* LOOP_SCRATCH bytes for whoever runs right now; contents die with the function that fills it */
+	struct fields_pool *fields; /* net/fields: free blocks of header lists */
+	void *h2;                 /* net/h2_conn: shared callbacks, free lists */
+	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
+	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
+	bool stopping;
+	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
+};
+enum { LOOP_SCRATCH = 131072, LOOP_READ_MAX = 65536 };
+
+struct loop *loop_new(const struct loop_ops *ops, void *ctx, struct log *log);
+struct loop *loop_new_real(struct log *log);       /* libevent; NULL when the kernel refuses */
+void loop_free(struct loop **l);
+/* For implementations of `wait`: to be called before the first event of a wait is told, so that its listener sees a fresh now_ns. */
+void loop_wake_slow(struct loop *l);
+static inline void loop_wake(struct loop *l) { if (!l->awake) loop_wake_slow(l); }
+int loop_turn(struct loop *l, int64_t max_wait_ns); /* one turn; waits no longer than max_wait (<0: as long as the timers allow) */
+void loop_run(struct loop *l);                     /* turns until loop_stop */
+void loop_stop(struct loop *l);
+
+void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *)); /* re-arms; at or before now: next turn's timers */
+static inline void timer_in(struct loop *l, struct timer *t, uint64_t in_ns, void (*fn)(struct timer *)) { timer_set(l, t, l->now_ns + in_ns, fn); }
+void timer_cancel(struct loop *l, struct timer *t); /* harmless when unarmed */
+static inline bool timer_armed(const struct timer *t) { return t->armed; }
+
+static inline void loop_dirty(struct loop *l, struct dirty *d, void (*flush)(struct dirty *))
+{
+	if (d->marked)
+		return;
+	d->marked = true;
+	d->flush = flush;
+	list_push(&l->dirty, &d->node);
+}
+static inline void loop_clean(struct dirty *d) { if (d->marked) { d->marked = false; list_del(&d->node); } }
+static inline void loop_bury(struct loop *l, struct grave *g, void (*bury)(struct grave *))
+{
+	if (g->dug)
+		return;
+	g->dug = true;
+	g->bury = bury;
+	list_push(&l->graves, &g->node);
+}
+static inline void loop_defer(struct loop *l, struct task *t, void (*fn)(struct task *))
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	t->fn = fn;
+	list_push(&l->tasks, &t->node);
+}
+static inline void loop_undefer(struct task *t) { if (t->queued) { t->queued = false; list_del(&t->node); } }
+
+uint64_t loop_random(struct loop *l);                          /* 64 bits */
+uint64_t loop_random_below(struct loop *l, uint64_t n);        /* [0, n), n > 0 */
+
+/* Real loop only (simulation: no-ops that return -ENOSYS). fn runs inside the wait of a turn. */
+struct loop_signal;
+int loop_signal(struct loop *l, int signo, void (*fn)(void *user, int signo), void *user);
+/* Readiness of a descriptor that is no sock (c-ares, inotify, offload's pipe). what: 1 read, 2 write. */
+struct loop_fd;
+int loop_fd_add(struct loop *l, int fd, int what, void (*fn)(void *user, int fd, int what), void *user, struct loop_fd **ret);
+void loop_fd_del(struct loop_fd **f);
