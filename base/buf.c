@@ -1,0 +1,300 @@
+/* base/buf: see buf.h for the objects. Here: where chunks come from and go to, and what is not on the path of each byte.
+ *
+ * A chunk with one ref belongs to one slice alone, and then the bytes behind that slice are nobody's: chain_copy_in fills
+ * them before it asks for a new chunk, so frame headers, small trailers and their like share one. A reader that goes on
+ * filling a chunk keeps a ref of its own and so is never overtaken. */
+#include "base/buf.h"
+#include <errno.h>
+
+#ifdef __SANITIZE_ADDRESS__
+enum { KEEP_BIG = 0, KEEP_SMALL = 0, KEEP_NODES = 0 }; /* each chunk through free(): the sanitizer sees a use after its end */
+#else
+/* A turn reads one chunk at a time and the writers hold a few: 4 big ones serve a busy loop; the rest is for libc. 1024 slices
+ * are 48 KiB. */
+enum { KEEP_BIG = 4, KEEP_SMALL = 64, KEEP_NODES = 1024 };
+#endif
+
+static size_t chunk_size(const struct chunk *c)
+{
+	return sizeof(struct chunk) + c->cap;
+}
+
+void buf_pool_init(struct buf_pool *p)
+{
+	*p = (struct buf_pool){.keep_big = KEEP_BIG, .keep_small = KEEP_SMALL};
+	pool_mem_init(&p->nodes, sizeof(struct slice), KEEP_NODES);
+}
+
+/* The free list that a chunk of this size belongs to; NULL: none, it comes from libc each time. */
+static struct chunk **free_list(struct buf_pool *p, size_t cap, uint32_t **ret_n, uint32_t *ret_keep)
+{
+	if (cap == CHUNK_BIG) {
+		*ret_n = &p->n_big;
+		*ret_keep = p->keep_big;
+		return &p->free_big;
+	}
+	if (cap == CHUNK_SMALL) {
+		*ret_n = &p->n_small;
+		*ret_keep = p->keep_small;
+		return &p->free_small;
+	}
+	return NULL;
+}
+
+/* A free chunk holds no bytes, so the link of its list lies where they were. */
+static struct chunk *free_next(const struct chunk *c)
+{
+	struct chunk *next;
+	memcpy(&next, c->data, sizeof(next));
+	return next;
+}
+
+static void free_link(struct chunk *c, struct chunk *next)
+{
+	memcpy(c->data, &next, sizeof(next));
+}
+
+static void list_free(struct chunk **list, uint32_t *n)
+{
+	while (*list) {
+		struct chunk *c = *list;
+		*list = free_next(c);
+		free(c);
+	}
+	*n = 0;
+}
+
+void buf_pool_trim(struct buf_pool *p)
+{
+	list_free(&p->free_big, &p->n_big);
+	list_free(&p->free_small, &p->n_small);
+	pool_mem_trim(&p->nodes, 0);
+}
+
+void buf_pool_end(struct buf_pool *p)
+{
+	assert(p->live == 0);
+	buf_pool_trim(p);
+	pool_mem_end(&p->nodes);
+}
+
+/* The usual two, powers of two between them, whole pages beyond. 0: too large. */
+static size_t cap_for(size_t n)
+{
+	size_t cap = CHUNK_SMALL;
+	if (n > CHUNK_BIG)
+		return n > UINT32_MAX - 4096 ? 0 : (n + 4095) & ~(size_t)4095;
+	while (cap < n)
+		cap *= 2;
+	return cap;
+}
+
+struct chunk *chunk_new(struct buf_pool *p, struct account *a, size_t n)
+{
+	size_t cap = cap_for(n), all = sizeof(struct chunk) + cap;
+	if (!cap || (a && !mem_try(a, all)))
+		return NULL;
+
+	uint32_t *count, keep;
+	struct chunk **list = free_list(p, cap, &count, &keep), *c;
+	if (list && *list) {
+		c = *list;
+		*list = free_next(c);
+		--*count;
+	} else {
+		c = malloc(all);
+	}
+	if (!c) {
+		if (a)
+			mem_give(a, all);
+		return NULL;
+	}
+	c->refs = 1;
+	c->cap = (uint32_t)cap;
+	c->pool = p;
+	charge_begin(&c->charge, a, all);
+	p->live++;
+	return c;
+}
+
+void chunk_free(struct chunk *c)
+{
+	struct buf_pool *p = c->pool;
+	uint32_t *n, keep;
+	struct chunk **list = free_list(p, c->cap, &n, &keep);
+	charge_end(&c->charge);
+	p->live--;
+	if (!list || *n >= keep) {
+		free(c);
+		return;
+	}
+	free_link(c, *list);
+	*list = c;
+	++*n;
+}
+
+/* How many bytes behind the last slice are nobody's, for a writer that `a` pays for. */
+static size_t tail_room(const struct chain *c, const struct account *a)
+{
+	const struct slice *s = c->tail;
+	if (!s || s->chunk->refs != 1 || s->chunk->charge.account != a)
+		return 0;
+	return (size_t)(s->chunk->data + s->chunk->cap - (s->p + s->n));
+}
+
+/* The last n bytes away again. Only to undo what was added just now: it walks the list. */
+static void chain_cut(struct chain *c, size_t n)
+{
+	struct chain keep = CHAIN_INIT;
+	chain_move_n(&keep, c, c->bytes - n);
+	chain_clear(c);
+	*c = keep;
+}
+
+int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n)
+{
+	const char *from = bytes;
+	size_t left = n, room = tail_room(c, a);
+	if (room && left) {
+		size_t now = left < room ? left : room;
+		char *to = (char *)c->tail->p + c->tail->n;
+		memcpy(to, from, now);
+		chain_add(c, c->tail->chunk, to, now); /* joins the last slice */
+		from += now;
+		left -= now;
+	}
+	while (left) {
+		size_t now = left < CHUNK_BIG ? left : CHUNK_BIG;
+		struct chunk *chunk = chunk_new(p, a, now);
+		if (!chunk) {
+			chain_cut(c, n - left);
+			return -ENOMEM;
+		}
+		memcpy(chunk->data, from, now);
+		chain_add(c, chunk, chunk->data, now);
+		chunk_unref(chunk); /* the slice has it */
+		from += now;
+		left -= now;
+	}
+	return 0;
+}
+
+void chain_move_n(struct chain *to, struct chain *from, size_t n)
+{
+	if (n >= from->bytes) {
+		chain_move(to, from);
+		return;
+	}
+	while (n) {
+		struct slice *s = from->head;
+		if (n < s->n) {
+			chain_add(to, s->chunk, s->p, n);
+			chain_drop(from, n);
+			return;
+		}
+		struct chain one = {s, s, s->n};
+		n -= s->n;
+		from->head = s->next; /* never the last one: n < bytes */
+		from->bytes -= s->n;
+		s->next = NULL;
+		chain_move(to, &one);
+	}
+}
+
+void chain_share(struct chain *to, const struct chain *from)
+{
+	for (const struct slice *s = from->head, *end = from->tail; s; s = s == end ? NULL : s->next)
+		chain_add(to, s->chunk, s->p, s->n); /* `end`, because a chain may be shared onto itself */
+}
+
+size_t chain_peek(const struct chain *c, size_t off, void *out, size_t n)
+{
+	size_t done = 0;
+	for (const struct slice *s = c->head; s && done < n; s = s->next) {
+		if (off >= s->n) {
+			off -= s->n;
+			continue;
+		}
+		size_t now = s->n - off < n - done ? s->n - off : n - done;
+		memcpy((char *)out + done, s->p + off, now);
+		done += now;
+		off = 0;
+	}
+	return done;
+}
+
+int chain_iov(const struct chain *c, struct iovec *iov, int max, size_t limit)
+{
+	int i = 0;
+	for (const struct slice *s = c->head; s && i < max && limit; s = s->next, i++) {
+		size_t now = s->n < limit ? s->n : limit;
+		iov[i] = (struct iovec){(void *)s->p, now};
+		limit -= now;
+	}
+	return i;
+}
+
+/* ---- settling ---- */
+
+/* Is the slice a burden on its chunk? A small chunk that it has for itself is the least there is to be had, copying would
+ * change nothing. */
+static bool slice_is_small(const struct slice *s)
+{
+	return s->n < s->chunk->cap / 4 && (s->chunk->cap > CHUNK_SMALL || s->chunk->refs > 1);
+}
+
+/* Are all refs of the chunk of `s` those of the slices that follow each other here? Slices that were cut from one read lie
+ * side by side; where they do not, the chunk counts as held from outside, which costs nobody anything but precision. */
+static bool run_owns_chunk(const struct slice *s, const struct slice **ret_after)
+{
+	const struct slice *at = s;
+	uint32_t held = 0;
+	for (; at && at->chunk == s->chunk; at = at->next)
+		held++;
+	*ret_after = at;
+	return held == s->chunk->refs;
+}
+
+int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
+{
+	bool copies = false;
+	size_t moves = 0;
+	for (const struct slice *s = c->head, *after; s; s = after) {
+		bool ours = run_owns_chunk(s, &after), stays = false;
+		for (const struct slice *t = s; t != after; t = t->next) {
+			if (slice_is_small(t))
+				copies = true;
+			else
+				stays = true;
+		}
+		if (a && stays && ours && s->chunk->charge.account != a)
+			moves += chunk_size(s->chunk);
+	}
+	if (!copies && !moves)
+		return 0;
+	/* All that is to move is asked for at once, so that a no leaves nothing half moved. */
+	if (moves && !mem_try(a, moves))
+		return -ENOMEM;
+
+	struct chain out = CHAIN_INIT;
+	for (const struct slice *s = copies ? c->head : NULL; s; s = s->next) {
+		if (!slice_is_small(s)) {
+			chain_add(&out, s->chunk, s->p, s->n);
+		} else if (chain_copy_in(&out, p, a, s->p, s->n) < 0) {
+			chain_clear(&out);
+			if (moves)
+				mem_give(a, moves);
+			return -ENOMEM;
+		}
+	}
+	if (copies) {
+		chain_clear(c);
+		*c = out;
+	}
+	if (moves)
+		mem_give(a, moves);
+	for (const struct slice *s = moves ? c->head : NULL, *after; s; s = after)
+		if (run_owns_chunk(s, &after))
+			charge_move(&s->chunk->charge, a);
+	return 0;
+}
