@@ -275,12 +275,13 @@ static void *fields_take(struct fields *f, size_t n, bool aligned)
 	/* What is bigger than half a block gets one of its own and leaves the present one in use: so at most half of what is charged
 	 * can lie idle, whatever lengths a peer chooses. */
 	size = n > (BLOCK - sizeof(*b)) / 2 ? (sizeof(*b) + n + 7) & ~(size_t)7 : (size_t)BLOCK;
-	b = block_new(f->pool, f->account, size);
+	b = block_new(f->pool, f->charge.account, size);
 	if (!b)
 		return NULL;
 	b->next = f->blocks;
 	f->blocks = b;
-	f->charged += (uint32_t)size;
+	if (f->charge.account)
+		f->charge.n += size;
 	if (size == BLOCK) {
 		f->at = (char *)(b + 1) + n;
 		f->end = (char *)b + BLOCK;
@@ -297,7 +298,8 @@ struct fields *fields_new(struct fields_pool *p, struct account *a)
 		return NULL;
 	b->next = NULL;
 	f = (struct fields *)(b + 1);
-	*f = (struct fields){.refs = 1, .cap = FIRST_ENTRIES, .pool = p, .account = a, .blocks = b, .charged = BLOCK};
+	*f = (struct fields){.refs = 1, .cap = FIRST_ENTRIES, .pool = p, .blocks = b};
+	charge_begin(&f->charge, a, BLOCK);
 	f->f = (struct field *)(f + 1);
 	f->at = (char *)(f->f + FIRST_ENTRIES);
 	f->end = (char *)b + BLOCK;
@@ -319,8 +321,7 @@ void fields_unref(struct fields **ret)
 		return;
 	p = f->pool;
 	b = f->blocks;
-	if (f->account)
-		mem_give(f->account, f->charged);
+	charge_end(&f->charge);
 	p->live--;
 	/* The list itself lies in the last of these: nothing of it is read from here on. */
 	while (b) {
@@ -333,13 +334,8 @@ void fields_unref(struct fields **ret)
 
 void fields_recharge(struct fields *f, struct account *a)
 {
-	if (a == f->account)
-		return;
-	if (a)
-		mem_force(a, f->charged);
-	if (f->account)
-		mem_give(f->account, f->charged);
-	f->account = a;
+	if (f->charge.account && a != f->charge.account)
+		charge_move(&f->charge, a);
 }
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */

@@ -35,10 +35,9 @@ struct fields {
 	uint32_t size;             /* sum of name + value + 32 (RFC 9113 6.5.2) */
 	struct field *f;           /* entries; a removed one has name_len 0 and value_len 0 and name NULL: skip it */
 	struct fields_pool *pool;  /* borrowed: it outlives its lists */
-	struct account *account;   /* borrowed; fields_recharge moves it before the account ends */
+	struct charge charge;      /* whole blocks; climbs when its account ends first */
 	struct fields_block *blocks;
 	char *at, *end;            /* free bytes of the newest block */
-	uint32_t charged;
 };
 struct fields_pool *fields_pool_new(void);
 void fields_pool_free(struct fields_pool **p);
