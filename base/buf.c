@@ -133,11 +133,11 @@ void chunk_free(struct chunk *c)
 	++*n;
 }
 
-/* How many bytes behind the last slice are nobody's, for a writer that `a` pays for. */
-static size_t tail_room(const struct chain *c, const struct account *a)
+/* How many bytes behind the last slice are nobody's, for a writer that `a` pays for. `refs` are those we know all about. */
+static size_t tail_room(const struct chain *c, const struct account *a, uint32_t refs)
 {
 	const struct slice *s = c->tail;
-	if (!s || s->chunk->refs != 1 || s->chunk->charge.account != a)
+	if (!s || s->chunk->refs != refs || s->chunk->charge.account != a)
 		return 0;
 	return (size_t)(s->chunk->data + s->chunk->cap - (s->p + s->n));
 }
@@ -151,10 +151,9 @@ static void chain_cut(struct chain *c, size_t n)
 	*c = keep;
 }
 
-int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n)
+static int copy_in(struct chain *c, struct buf_pool *p, struct account *a, const char *from, size_t n, size_t room)
 {
-	const char *from = bytes;
-	size_t left = n, room = tail_room(c, a);
+	size_t left = n;
 	if (room && left) {
 		size_t now = left < room ? left : room;
 		char *to = (char *)c->tail->p + c->tail->n;
@@ -177,6 +176,11 @@ int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const 
 		left -= now;
 	}
 	return 0;
+}
+
+int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n)
+{
+	return copy_in(c, p, a, bytes, n, tail_room(c, a, 1));
 }
 
 void chain_move_n(struct chain *to, struct chain *from, size_t n)
@@ -203,8 +207,10 @@ void chain_move_n(struct chain *to, struct chain *from, size_t n)
 
 void chain_share(struct chain *to, const struct chain *from)
 {
-	for (const struct slice *s = from->head, *end = from->tail; s; s = s == end ? NULL : s->next)
-		chain_add(to, s->chunk, s->p, s->n); /* `end`, because a chain may be shared onto itself */
+	struct chain second = CHAIN_INIT; /* `to` may be `from` */
+	for (const struct slice *s = from->head; s; s = s->next)
+		chain_add(&second, s->chunk, s->p, s->n);
+	chain_move(to, &second);
 }
 
 size_t chain_peek(const struct chain *c, size_t off, void *out, size_t n)
@@ -276,11 +282,15 @@ int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 	if (moves && !mem_try(a, moves))
 		return -ENOMEM;
 
+	/* What trickles in is gathered behind the small chunk that the last turn made: that one is held by two slices just now, the
+	 * old and the new, and if that is all, the bytes behind them are nobody's. */
 	struct chain out = CHAIN_INIT;
+	const struct chunk *kept = NULL;
 	for (const struct slice *s = copies ? c->head : NULL; s; s = s->next) {
 		if (!slice_is_small(s)) {
 			chain_add(&out, s->chunk, s->p, s->n);
-		} else if (chain_copy_in(&out, p, a, s->p, s->n) < 0) {
+			kept = s->chunk;
+		} else if (copy_in(&out, p, a, s->p, s->n, tail_room(&out, a, kept && out.tail->chunk == kept ? 2 : 1)) < 0) {
 			chain_clear(&out);
 			if (moves)
 				mem_give(a, moves);
@@ -293,8 +303,12 @@ int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 	}
 	if (moves)
 		mem_give(a, moves);
-	for (const struct slice *s = moves ? c->head : NULL, *after; s; s = after)
-		if (run_owns_chunk(s, &after))
-			charge_move(&s->chunk->charge, a);
+	/* No more than was granted: copying may have freed a chunk of its last other slice, which makes it ours only now. */
+	for (const struct slice *s = moves ? c->head : NULL, *after; s; s = after) {
+		if (!run_owns_chunk(s, &after) || s->chunk->charge.account == a || chunk_size(s->chunk) > moves)
+			continue;
+		moves -= chunk_size(s->chunk);
+		charge_move(&s->chunk->charge, a);
+	}
 	return 0;
 }
