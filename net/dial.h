@@ -1,0 +1,16 @@
+/* net/dial: the one way to open an HTTP/2 connection: connect (happy eyeballs over the alternates, RFC 8305: 250 ms apart),
+ * TLS (later), first SETTINGS, all under one timeout. Used by pools, ADS and probes. A dial is owned by its caller until fn is called. */
+#pragma once
+#include "net/h2_conn.h"
+
+struct dial;
+struct dial_spec {
+	const struct addr *addrs; size_t count;  /* borrowed during dial_start: copied */
+	uint64_t timeout_ns;
+	const struct limits *limits;             /* borrowed, outlives the connection */
+	struct account *account;
+};
+/* fn: conn (owner events are those given) or NULL with err and a static text. Never before dial_start returns. After it the dial is gone. */
+int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_client_events *ev, void *owner,
+	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why), struct dial **ret);
+void dial_cancel(struct dial **d);

@@ -1,0 +1,137 @@
+/* net/h2_int: what h2_conn.c, h2_stream.c, h2_frames.c and h2_mem.c share; nobody else includes it.
+ *
+ *   bytes in:  sock -> chunk -> nghttp2 -> h2_frames (callbacks) -> on_request / on_head / on_data (slices of the chunk, not copied)
+ *   bytes out: stream.out (chain) -> nghttp2 asks (send_data) -> packer: small pieces into the loop's scratch, big ones by reference
+ *              -> one writev a flush -> what the kernel took is told by on_sent; the rest waits in conn.out
+ *
+ * h2_conn owns its h2_streams (list `streams`); a stream is buried by the morgue once nghttp2 has closed it. */
+#pragma once
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include "base/err.h"
+#include "net/h2_conn.h"
+
+enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256 };
+
+/* n body bytes of a stream end at position `end` of the connection's output. */
+struct h2_mark { struct h2_stream *st; uint32_t n; uint64_t end; };
+
+/* Shared by all connections of a loop. Owner: loop->h2. */
+struct h2_shared {
+	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *server_option, *client_option;
+	struct pool_mem streams;
+	void *free[33];              /* h2_mem: free lists of sizes 32..1024 by steps of 32 */
+	uint32_t free_n[33];
+	uint32_t conns;
+	/* the packer: valid within one flush */
+	struct iovec iov[H2_IOV_MAX];
+	struct slice *iov_slice[H2_IOV_MAX]; /* NULL: the piece lies in the scratch */
+	uint32_t niov;
+	size_t packed, used;         /* bytes packed; bytes of the scratch used */
+	struct h2_mark marks[H2_MARKS];
+	uint32_t nmarks;
+	struct chain held;           /* big slices on their way to the kernel, in order */
+};
+
+struct h2_bucket { uint64_t at_ns; int64_t milli; };
+
+struct h2_conn {
+	struct loop *loop;
+	struct h2_shared *shared;
+	struct sock *sock;           /* owned */
+	nghttp2_session *session;    /* owned */
+	const struct limits *lim;    /* borrowed */
+	struct account account;      /* nghttp2's memory and the stream structs */
+	struct account *parent;      /* borrowed, outlives us: header lists and queued body bytes are charged there */
+	const struct stream_server *server;
+	const struct h2_client_events *client; /* exactly one of the two */
+	void *owner;
+	struct dirty dirty;
+	struct grave grave;
+	struct task first_task;
+	char *first; size_t first_n; /* sniffed bytes, until the first task */
+	struct list streams;
+	uint32_t nstreams;           /* open at nghttp2 */
+	uint64_t carried;
+	/* in */
+	struct h2_stream *partial;   /* its DATA frame is not whole yet, or its data not delivered */
+	bool in_block;               /* between HEADERS and END_HEADERS */
+	uint32_t block_wire, block_frames;
+	uint32_t empty_run;
+	struct fields *block;        /* header list being received */
+	struct chunk *reading;       /* what nghttp2 is being fed from: slices of it become body data */
+	size_t heads_held;           /* against limits.header_budget */
+	uint32_t last_id, opened_in; /* server: highest id seen, how many; client: unused */
+	uint32_t first_id;
+	int32_t reset_ring[H2_RESET_RING]; uint32_t reset_n; /* streams that we ended while the peer could still send on them */
+	struct h2_bucket resets, control;
+	bool paused;                 /* not reading: a bucket is empty, or too many heads are held */
+	uint64_t paused_until_ns;
+	uint64_t last_read_ns;
+	uint64_t owed;               /* connection window not given back yet, while too much is queued */
+	/* out */
+	struct chain out;            /* packed, not yet taken by the kernel; charged to parent */
+	struct h2_mark *left; uint32_t nleft, left_at; /* marks of c->out */
+	uint64_t out_packed, out_written;
+	size_t queued;               /* body bytes in the streams' queues */
+	struct list unsettled;       /* streams whose queue must be settled at the end of the flush */
+	struct timer timer;          /* preface, header, stall, pause: the earliest of them */
+	uint64_t preface_at_ns, header_at_ns, stall_at_ns;
+	/* state */
+	void (*ping_fn)(void *user, bool acked); void *ping_user;
+	uint32_t next_id_limit;
+	int err;
+	uint32_t close_code;
+	bool up, goaway_in, draining, notice_sent, closing, finished, in_callback, told_goaway, room_due, got_settings, feeding;
+};
+
+struct h2_stream {
+	struct stream s;
+	struct h2_conn *c;           /* borrowed: it owns us */
+	struct list node, unsettled;
+	struct grave grave;
+	int32_t id;                  /* 0: not submitted yet (client role) */
+	struct fields *out_head, *out_trailers; /* refs until nghttp2 has packed them */
+	struct fields *kept;         /* the part of an excessive head that was read before the limit */
+	struct chain in;             /* received in this turn, not delivered yet */
+	struct chain out;
+	int64_t content_length; uint64_t received;
+	uint64_t sent;               /* body bytes the kernel took */
+	uint64_t head_end;           /* position in the output where our HEADERS end; 0: not packed */
+	uint64_t begun_ns, stall_since_ns, stall_sent;
+	size_t head_held;
+	uint32_t marks;              /* pieces in c->left */
+	uint32_t peer_code;
+	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess;
+	const char *why;             /* why we reset it */
+	enum stream_cause cause;     /* with why */
+};
+
+/* h2_mem.c */
+nghttp2_mem h2_mem(struct h2_conn *c);
+void h2_mem_trim(struct h2_shared *s);
+/* h2_frames.c: nghttp2's callbacks */
+void h2_frames_install(nghttp2_session_callbacks *cb);
+void h2_frames_deliver(struct h2_conn *c);     /* what the last recv left undelivered */
+/* h2_stream.c */
+extern const struct stream_ops h2_stream_ops;
+struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id); /* NULL: the account refuses */
+void h2_stream_end(struct h2_stream *st, enum stream_cause cause, uint32_t code, const char *detail);
+void h2_stream_gone(struct h2_stream *st);     /* nghttp2 knows it no more: unlink and bury */
+void h2_stream_fail(struct h2_stream *st, uint32_t code, enum stream_cause cause, const char *why); /* resets it and tells its user */
+void h2_stream_deliver(struct h2_stream *st, bool fin);
+ssize_t h2_stream_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user);
+void h2_stream_settle(struct h2_stream *st);
+int h2_nv(const struct fields *f, nghttp2_nv *nv, int max);
+/* h2_conn.c */
+void h2_conn_mark(struct h2_conn *c);
+void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat); /* GOAWAY with code, then the end */
+void h2_conn_note_reset(struct h2_conn *c, int32_t id);
+bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id);
+void h2_conn_timers(struct h2_conn *c);
+bool h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t rate); /* false: empty now */
+void h2_conn_pause(struct h2_conn *c, uint64_t for_ns);
+void h2_conn_resume_check(struct h2_conn *c);
+/* the packer, called by nghttp2 within a flush */
+int h2_pack_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *hd, size_t n, nghttp2_data_source *src, void *user);

@@ -1,0 +1,296 @@
+/* net/h2_stream: one HTTP/2 stream behind the contract of net/stream.h, both roles.
+ *
+ *   client:  open -> send_head submits (id) -> ... -> nghttp2 closes -> buried at the end of the turn
+ *   server:  HEADERS begin -> on_request -> send_head submits the response -> ... -> the same
+ *
+ * Owner: its h2_conn. The user's pointer is forgotten at the end (on_end, or when stream_reset returned). */
+#include "net/h2_int.h"
+#include <assert.h>
+#include <string.h>
+
+static struct h2_stream *stream_of(struct stream *s) { return container_of(s, struct h2_stream, s); }
+
+struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id)
+{
+	if (!mem_try(&c->account, sizeof(struct h2_stream)))
+		return NULL;
+	struct h2_stream *st = pool_mem_get(&c->shared->streams);
+	st->s.ops = &h2_stream_ops;
+	st->s.account = c->parent;
+	st->c = c;
+	st->id = id;
+	st->content_length = -1;
+	st->begun_ns = c->loop->now_ns;
+	list_push(&c->streams, &st->node);
+	return st;
+}
+
+static void stream_bury(struct grave *g)
+{
+	struct h2_stream *st = container_of(g, struct h2_stream, grave);
+	struct h2_conn *c = st->c;
+	chain_clear(&st->in);
+	chain_clear(&st->out);
+	fields_unref(&st->out_head);
+	fields_unref(&st->out_trailers);
+	fields_unref(&st->kept);
+	mem_give(&c->account, sizeof *st);
+	pool_mem_put(&c->shared->streams, st);
+}
+
+static void stream_drop_queue(struct h2_stream *st)
+{
+	st->c->queued -= st->out.bytes;
+	chain_clear(&st->out);
+	if (st->is_unsettled) {
+		st->is_unsettled = false;
+		list_del(&st->unsettled);
+	}
+}
+
+static void stream_forwarded_(struct stream *s)
+{
+	struct h2_stream *st = stream_of(s);
+	if (!st->head_held)
+		return;
+	struct h2_conn *c = st->c;
+	c->heads_held -= st->head_held;
+	st->head_held = 0;
+	if (c->paused)
+		h2_conn_resume_check(c);
+}
+
+void h2_stream_gone(struct h2_stream *st)
+{
+	struct h2_conn *c = st->c;
+	if (st->gone)
+		return;
+	st->gone = true;
+	stream_forwarded_(&st->s);
+	stream_drop_queue(st);
+	if (st->marks)
+		for (uint32_t i = c->left_at; i < c->nleft; i++)
+			if (c->left[i].st == st)
+				c->left[i].st = NULL;
+	if (c->partial == st)
+		c->partial = NULL;
+	list_del(&st->node);
+	loop_bury(c->loop, &st->grave, stream_bury);
+}
+
+void h2_stream_end(struct h2_stream *st, enum stream_cause cause, uint32_t code, const char *detail)
+{
+	if (st->ended)
+		return;
+	st->ended = true;
+	if (st->silent || !st->s.ev)
+		return;
+	struct stream_end end = {.cause = cause, .h2_code = code, .bytes_sent = st->sent, .detail = detail};
+	st->s.ev->on_end(st->s.user, &end);
+}
+
+/* Tells nghttp2; the stream itself goes when nghttp2 says closed. */
+static void stream_submit_reset(struct h2_stream *st, uint32_t code)
+{
+	struct h2_conn *c = st->c;
+	if (st->local_reset || st->gone)
+		return;
+	st->local_reset = true;
+	stream_drop_queue(st);
+	if (st->id == 0) { /* never submitted: nghttp2 does not know it */
+		c->nstreams--;
+		c->room_due = true;
+		h2_stream_gone(st);
+		h2_conn_mark(c);
+		return;
+	}
+	if (!st->fin_in)
+		h2_conn_note_reset(c, st->id);
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, code);
+	h2_conn_mark(c);
+}
+
+static void stream_reset_(struct stream *s, uint32_t code)
+{
+	struct h2_stream *st = stream_of(s);
+	st->silent = true;
+	stream_submit_reset(st, code);
+}
+
+void h2_stream_fail(struct h2_stream *st, uint32_t code, enum stream_cause cause, const char *why)
+{
+	if (st->ended || st->local_reset)
+		return;
+	stat_inc(&st->c->loop->stats, STAT_H2_STREAM_ERRORS);
+	h2_stream_end(st, cause, code, why);
+	stream_submit_reset(st, code);
+}
+
+void h2_stream_deliver(struct h2_stream *st, bool fin)
+{
+	if (st->silent || st->ended || st->local_reset || !st->s.ev) {
+		chain_clear(&st->in);
+		return;
+	}
+	if (fin) {
+		if (st->told_fin)
+			return;
+		st->told_fin = true;
+	}
+	st->s.ev->on_data(st->s.user, &st->in, fin);
+	if (!chain_empty(&st->in)) { /* what the callee left is dropped; its window goes back */
+		size_t n = st->in.bytes;
+		chain_clear(&st->in);
+		stream_credit(&st->s, n);
+	}
+}
+
+int h2_nv(const struct fields *f, nghttp2_nv *nv, int max)
+{
+	int n = 0;
+	fields_each(e, f) {
+		if (n == max)
+			return ERR_LIMIT;
+		uint8_t flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
+		if (e->flags & FF_NO_INDEX) /* a value that is new each call would only churn the table */
+			flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+		nv[n++] = (nghttp2_nv){(uint8_t *)(uintptr_t)e->name, (uint8_t *)(uintptr_t)e->value, e->name_len, e->value_len, flags};
+	}
+	return n;
+}
+
+enum { NV_MAX = 1024 };
+
+static int stream_send_head_(struct stream *s, struct fields *head, bool fin)
+{
+	struct h2_stream *st = stream_of(s);
+	struct h2_conn *c = st->c;
+	if (st->gone || st->local_reset || st->ended)
+		return 0;
+	nghttp2_nv nv[NV_MAX];
+	int n = h2_nv(head, nv, NV_MAX);
+	if (n < 0)
+		return n;
+	nghttp2_data_provider body = {.source.ptr = st, .read_callback = h2_stream_read};
+	int rv;
+	if (c->client) {
+		rv = nghttp2_submit_request(c->session, NULL, nv, (size_t)n, fin ? NULL : &body, st);
+		if (rv > 0) {
+			st->id = rv;
+			rv = 0;
+		}
+	} else {
+		rv = nghttp2_submit_response(c->session, st->id, nv, (size_t)n, fin ? NULL : &body);
+	}
+	if (rv < 0)
+		return rv == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_CLOSED;
+	st->out_head = fields_ref(head);
+	st->head_out = true;
+	if (fin)
+		st->fin_queued = true;
+	h2_conn_mark(c);
+	return 0;
+}
+
+static void stream_wake(struct h2_stream *st)
+{
+	if (st->deferred) {
+		st->deferred = false;
+		nghttp2_session_resume_data(st->c->session, st->id);
+	}
+	h2_conn_mark(st->c);
+}
+
+static void stream_send_data_(struct stream *s, struct chain *moved, bool fin)
+{
+	struct h2_stream *st = stream_of(s);
+	struct h2_conn *c = st->c;
+	if (st->gone || st->local_reset || st->ended || !st->head_out || st->fin_queued) {
+		chain_clear(moved);
+		return;
+	}
+	if (chain_empty(&st->out)) {
+		st->stall_since_ns = c->loop->now_ns;
+		st->stall_sent = st->sent;
+	}
+	c->queued += moved->bytes;
+	chain_move(&st->out, moved);
+	if (fin)
+		st->fin_queued = true;
+	if (!st->is_unsettled && !chain_empty(&st->out)) {
+		st->is_unsettled = true;
+		list_push(&c->unsettled, &st->unsettled);
+	}
+	stream_wake(st);
+}
+
+/* nghttp2_submit_trailer copies the list of pointers, not the texts: out_trailers keeps those until the frame is packed. */
+static int stream_submit_trailers(struct h2_stream *st)
+{
+	nghttp2_nv nv[NV_MAX];
+	int n = h2_nv(st->out_trailers, nv, NV_MAX);
+	if (n < 0)
+		return n;
+	return nghttp2_submit_trailer(st->c->session, st->id, nv, (size_t)n);
+}
+
+static int stream_send_trailers_(struct stream *s, struct fields *trailers)
+{
+	struct h2_stream *st = stream_of(s);
+	if (st->gone || st->local_reset || st->ended || !st->head_out || st->fin_queued)
+		return 0;
+	st->out_trailers = fields_ref(trailers);
+	st->fin_queued = true;
+	if (chain_empty(&st->out) && st->deferred) { /* nothing queued: no empty DATA frame before them */
+		h2_conn_mark(st->c);
+		return stream_submit_trailers(st) == 0 ? 0 : -ENOMEM;
+	}
+	st->trailers_due = true;
+	stream_wake(st);
+	return 0;
+}
+
+static void stream_credit_(struct stream *s, size_t n)
+{
+	struct h2_stream *st = stream_of(s);
+	if (n == 0 || st->fin_in || st->gone || st->local_reset)
+		return;
+	nghttp2_session_consume_stream(st->c->session, st->id, n);
+	if (nghttp2_session_want_write(st->c->session))
+		h2_conn_mark(st->c);
+}
+
+const struct stream_ops h2_stream_ops = {stream_send_head_, stream_send_data_, stream_send_trailers_, stream_reset_, stream_credit_, stream_forwarded_};
+
+/* nghttp2 asks how much there is to send; the bytes themselves are taken in h2_pack_data (NO_COPY). */
+ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user)
+{
+	(void)session, (void)id, (void)buf, (void)user;
+	struct h2_stream *st = src->ptr;
+	size_t n = st->out.bytes;
+	if (n == 0 && !st->fin_queued) {
+		st->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	if (n > len)
+		n = len;
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	if (n == st->out.bytes && st->fin_queued) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+		if (st->trailers_due) {
+			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+			st->trailers_due = false;
+			if (stream_submit_trailers(st) != 0)
+				return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+		}
+	}
+	return (ssize_t)n;
+}
+
+void h2_stream_settle(struct h2_stream *st)
+{
+	st->is_unsettled = false;
+	list_del(&st->unsettled);
+	if (!chain_empty(&st->out) && chain_settle(&st->out, &st->c->loop->bufs, st->c->parent) != 0)
+		h2_stream_fail(st, H2_INTERNAL_ERROR, END_LIMIT, "no memory for what waits to be sent");
+}

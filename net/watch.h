@@ -1,0 +1,9 @@
+/* net/watch: tells when files or folders change (inotify; Kubernetes' `..data` swaps included): the folder is watched, events are gathered for 100 ms,
+ * then fn is called once. Owner: the caller. In simulation watches never fire by themselves (watch_poke does). */
+#pragma once
+#include "net/loop.h"
+
+struct watch;
+int watch_new(struct loop *l, const char *path /* file or folder */, void (*fn)(void *user), void *user, struct watch **ret);
+void watch_poke(struct watch *w);
+void watch_free(struct watch **w);
