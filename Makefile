@@ -5,7 +5,7 @@
 # daemon, the tests and the fuzz targets link, so that they all run the very same objects.
 #
 # Variables for people: T=word (only matching tests), SEED=n, WERROR= (warnings stay warnings), LTO=1, OPT=-O0, BUILD=folder,
-# CC=clang-14, DESTDIR=, PREFIX=, J=n (test programs at once).
+# CC=clang-14, DESTDIR=, PREFIX=, J=n (test programs at once), FLOORS='base net' (only a part of the house).
 
 VERSION := 0.1.0
 
@@ -151,7 +151,7 @@ link_test = @mkdir -p $(@D); echo "  ld   $@"; $(CC) $(TM_CFLAGS) $(TM_LDFLAGS) 
 
 .SECONDEXPANSION:
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/main.o \
-		$$(call obj,$$(filter-out tests/$$(dir $$*)test_%.c,$$(wildcard tests/$$(dir $$*)*.c))) $(LIB) $(BUILD)/flags
+		$$(call obj,$$(filter-out $(UNIT_SRC),$$(wildcard tests/$$(dir $$*)*.c))) $(LIB) $(BUILD)/flags
 	$(link_test)
 
 $(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/main.o \
@@ -187,7 +187,8 @@ test:  ## all tests (T=word: only those that match; KIND=unit,flow,sim,fuzz,e2e:
 	@$(MAKE) --no-print-directory run-tests
 
 .PHONY: run-tests
-run-tests: $(if $(wildcard $(MAIN)),$(DAEMON)) $(WANTED)
+# A part of the house builds and tests alone: make test FLOORS='base net' BUILD=build/net
+run-tests: $(if $(PICKED),,$(if $(filter $(MAIN),$(SRC)),$(DAEMON))) $(WANTED)
 	@$(PYTHON) tests/run --build $(BUILD) --jobs $(J) $(if $(T),--filter '$(T)') $(if $(KIND),--kind $(KIND)) $(if $(PICKED),--only '$(PICKED)')
 
 asan:  ## all tests under AddressSanitizer and UBSan (build/asan)
