@@ -109,6 +109,7 @@ static inline void loop_undefer(struct task *t) { if (t->queued) { t->queued = f
 uint64_t loop_random(struct loop *l);                          /* 64 bits */
 uint64_t loop_random_below(struct loop *l, uint64_t n);        /* [0, n), n > 0 */
 
+bool loop_is_real(const struct loop *l);            /* false in simulation: no files, no descriptors */
 /* Real loop only (simulation: no-ops that return -ENOSYS). fn runs inside the wait of a turn. */
 struct loop_signal;
 int loop_signal(struct loop *l, int signo, void (*fn)(void *user, int signo), void *user);

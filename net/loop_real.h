@@ -17,7 +17,6 @@ struct loop_real {
 	int reserve[RESERVE_FDS];   /* held open on /dev/null, let go when the process has no other left; -1: in use */
 };
 
-bool loop_is_real(const struct loop *l);
 static inline struct loop_real *loop_real(const struct loop *l) { return l->ops_ctx; }
 
 /* Descriptors at the limit: gives one reserve back to the kernel (false: none left), and takes them again when one was closed. */

@@ -1,0 +1,291 @@
+/* net/dial: see dial.h.
+ *
+ *   struct dial: owned by its caller until fn is called.   struct attempt: one address of it: connecting -> waiting for SETTINGS -> won or lost.
+ *
+ * The addresses are tried in the order of RFC 8305 4: families in turn, IPv6 first; the next one 250 ms after the last, or at once when one
+ * failed. An attempt has won when the peer's SETTINGS came, not when TCP was connected: a balancer in front of a dead server connects, too.
+ * Connections belong to the dial until then, and get their owner when they win. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "net/dial.h"
+
+enum { ADDRS_MAX = 16 };
+static const uint64_t stagger_ns = UINT64_C(250) * 1000000;
+
+struct attempt {
+	struct dial *dial;
+	struct sock *sock;        /* owned until it is handed to conn */
+	struct h2_conn *conn;     /* owned until it wins, loses or closes */
+	bool open;
+};
+struct dial {
+	struct loop *loop;
+	const struct limits *limits;
+	struct account *account;
+	const struct h2_client_events *ev;
+	void *owner;
+	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why);
+	struct timer deadline, stagger;
+	struct task failed;       /* all attempts failed inside dial_start: told later */
+	struct grave grave;
+	int err;                  /* of the attempt that failed last */
+	const char *why;
+	bool over;
+	size_t count, next;
+	struct addr addrs[ADDRS_MAX];
+	struct attempt attempts[ADDRS_MAX];
+};
+
+static const char *why_of(int err)
+{
+	switch (err) {
+	case -ECONNREFUSED:
+		return "connection refused";
+	case -ETIMEDOUT:
+	case ERR_TIMEOUT:
+		return "connection timeout";
+	case -ECONNRESET:
+		return "connection reset";
+	case -ENOENT:
+		return "no such socket";
+	case -EACCES:
+	case -EPERM:
+		return "permission denied";
+	case -EAGAIN:
+		return "the backlog of the socket is full";
+	case -ENETUNREACH:
+	case -EHOSTUNREACH:
+	case -EADDRNOTAVAIL:
+	case -EAFNOSUPPORT:
+		return "no route to host";
+	case -EMFILE:
+	case -ENFILE:
+		return "no file descriptor left";
+	case -ENOMEM:
+	case -ENOBUFS:
+		return "out of memory";
+	default:
+		return "connection failed";
+	}
+}
+
+/* ---- ends -------------------------------------------------------------------------------------------------------------------------- */
+
+static void silent(void *owner)
+{
+	(void)owner;
+}
+
+static void silent_closed(void *owner, int err, uint64_t streams_carried)
+{
+	(void)owner, (void)err, (void)streams_carried;
+}
+
+static void attempt_drop(struct attempt *a)
+{
+	static const struct h2_client_events nobody = {.on_up = silent, .on_room = silent, .on_goaway = silent, .on_closed = silent_closed};
+	struct h2_conn *conn = a->conn;
+
+	a->open = false;
+	sock_close(&a->sock);
+	a->conn = NULL;
+	if (conn) {
+		h2_conn_set_owner(conn, &nobody, NULL);
+		h2_conn_close(conn, H2_NO_ERROR);
+	}
+}
+
+static void dial_bury(struct grave *g)
+{
+	free(container_of(g, struct dial, grave));
+}
+
+static void dial_end(struct dial *d)
+{
+	d->over = true;
+	timer_cancel(d->loop, &d->deadline);
+	timer_cancel(d->loop, &d->stagger);
+	loop_undefer(&d->failed);
+	for (size_t i = 0; i < d->next; i++)
+		attempt_drop(&d->attempts[i]);
+	loop_bury(d->loop, &d->grave, dial_bury);
+}
+
+static void dial_fail(struct dial *d, int err, const char *why)
+{
+	dial_end(d);
+	d->fn(d->owner, d, NULL, err, why);
+}
+
+void dial_cancel(struct dial **d)
+{
+	if (!*d)
+		return;
+	dial_end(*d);
+	*d = NULL;
+}
+
+/* ---- attempts ------------------------------------------------------------------------------------------------------------------------ */
+
+static void try_next(struct dial *d);
+
+static void stagger_due(struct timer *t)
+{
+	try_next(container_of(t, struct dial, stagger));
+}
+
+static void failed_told(struct task *t)
+{
+	struct dial *d = container_of(t, struct dial, failed);
+
+	dial_fail(d, d->err, d->why);
+}
+
+static size_t attempts_open(const struct dial *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->next; i++)
+		n += d->attempts[i].open;
+	return n;
+}
+
+static void attempt_failed(struct attempt *a, int err, const char *why)
+{
+	struct dial *d = a->dial;
+
+	attempt_drop(a);
+	d->err = err;
+	d->why = why;
+	if (d->next < d->count)
+		try_next(d);
+	else if (attempts_open(d) == 0)
+		loop_defer(d->loop, &d->failed, failed_told);
+}
+
+static void conn_up(void *owner)
+{
+	struct attempt *a = owner;
+	struct dial *d = a->dial;
+	struct h2_conn *won = a->conn;
+
+	a->conn = NULL;
+	h2_conn_set_owner(won, d->ev, d->owner);
+	dial_end(d);
+	d->fn(d->owner, d, won, 0, NULL);
+}
+
+static void conn_goaway(void *owner)
+{
+	struct attempt *a = owner;
+
+	attempt_failed(a, ERR_REFUSED, "GOAWAY instead of SETTINGS");
+}
+
+static void conn_closed(void *owner, int err, uint64_t streams_carried)
+{
+	struct attempt *a = owner;
+
+	(void)streams_carried;
+	a->conn = NULL;
+	attempt_failed(a, err ? err : ERR_CLOSED, err == ERR_MALFORMED ? "the peer does not speak HTTP/2" : "closed before SETTINGS");
+}
+
+static void sock_connected(void *user, int err)
+{
+	static const struct h2_client_events events = {.on_up = conn_up, .on_room = silent, .on_goaway = conn_goaway, .on_closed = conn_closed};
+	struct attempt *a = user;
+	struct dial *d = a->dial;
+	struct sock *taken = a->sock;
+
+	if (err) {
+		attempt_failed(a, err, why_of(err));
+		return;
+	}
+	a->sock = NULL;
+	a->conn = h2_conn_client(d->loop, taken, d->limits, d->account, &events, a);
+	if (!a->conn)
+		attempt_failed(a, -ENOMEM, "the memory limit is reached");
+	else if (d->next < d->count) /* it deserves its time for SETTINGS before another connection is opened */
+		timer_in(d->loop, &d->stagger, stagger_ns, stagger_due);
+}
+
+static void nothing_yet(void *user)
+{
+	(void)user;
+}
+
+static void try_next(struct dial *d)
+{
+	static const struct sock_events events = {.connected = sock_connected, .readable = nothing_yet, .writable = nothing_yet};
+
+	while (d->next < d->count) {
+		struct attempt *a = &d->attempts[d->next];
+		const struct addr *to = &d->addrs[d->next++];
+		int r;
+		a->dial = d;
+		r = sock_connect(d->loop, to, &events, a, &a->sock);
+		if (r == 0) {
+			a->open = true;
+			if (d->next < d->count)
+				timer_in(d->loop, &d->stagger, stagger_ns, stagger_due);
+			return;
+		}
+		d->err = r;
+		d->why = why_of(r);
+	}
+	timer_cancel(d->loop, &d->stagger);
+	if (attempts_open(d) == 0)
+		loop_defer(d->loop, &d->failed, failed_told);
+}
+
+static void deadline_due(struct timer *t)
+{
+	struct dial *d = container_of(t, struct dial, deadline);
+	const char *why = "connection timeout";
+
+	for (size_t i = 0; i < d->next; i++)
+		if (d->attempts[i].conn)
+			why = "no SETTINGS from the peer";
+	dial_fail(d, ERR_TIMEOUT, why);
+}
+
+/* ---- the beginning --------------------------------------------------------------------------------------------------------------------- */
+
+/* Families in turn, IPv6 first, each in the order given. */
+static size_t in_order(const struct addr *from, size_t count, struct addr out[ADDRS_MAX])
+{
+	size_t at[2] = {0, 0}, n = 0;
+	int family = 0; /* 0: IPv6, 1: the rest */
+
+	while (n < ADDRS_MAX && (at[0] < count || at[1] < count)) {
+		size_t *i = &at[family];
+		while (*i < count && addr_is_v6(&from[*i]) != (family == 0))
+			(*i)++;
+		if (*i < count)
+			out[n++] = from[(*i)++];
+		family = !family;
+	}
+	return n;
+}
+
+int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_client_events *ev, void *owner,
+	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why), struct dial **ret)
+{
+	if (spec->count == 0)
+		return -EINVAL;
+	struct dial *d = xnew(struct dial);
+	d->loop = l;
+	d->limits = spec->limits;
+	d->account = spec->account;
+	d->ev = ev;
+	d->owner = owner;
+	d->fn = fn;
+	d->count = in_order(spec->addrs, spec->count, d->addrs);
+	timer_in(l, &d->deadline, spec->timeout_ns, deadline_due);
+	*ret = d;
+	try_next(d);
+	return 0;
+}
