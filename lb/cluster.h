@@ -1,0 +1,78 @@
+/* lb/cluster: what is alive of a cluster: hosts with their load, policy, budgets, pending calls.
+ *
+ *   clusters 1 --- n cluster 1 --- n hot record (16 bytes an endpoint: weight, active, flags)  1 --- 0..1 host (born at its first pick)
+ *                      |  1 writer: this room                                                               |  n --- 1 pool (by address)
+ *                      +-- mesh_cluster (declared; `live` points here)
+ *
+ * Owner of clusters: sidecar. A cluster lives while its mesh_cluster is declared or a call holds a host of it. */
+#pragma once
+#include "conf/mesh.h"
+#include "lb/policy.h"
+#include "lb/pool.h"
+#include "net/dns.h"
+
+struct clusters;
+struct cluster;
+
+/* An endpoint's membership in one cluster. Held by exchanges (host_ref) while a call is on it. */
+struct host {
+	struct cluster *cluster;
+	struct pool *pool;            /* counted */
+	uint32_t index;               /* of the hot record; UINT32_MAX once removed from the set (still serves its calls) */
+	uint32_t refs;
+	uint32_t active;              /* calls on it now; mirrored in hot */
+	uint64_t total, errors;
+	char text[ADDR_TEXT];         /* for logs, status, access log */
+	const char *zone;             /* its own copy */
+	/* lb's own */
+	uint32_t place;               /* in the cluster's table of hosts */
+	uint32_t connections;         /* of its pool, as the cluster has counted them */
+	uint64_t key;                 /* hash of addrs */
+	struct addr *addrs; uint32_t addr_count;
+	struct pool_watch watch;
+	struct grave grave;
+};
+static inline struct host *host_ref(struct host *h) { h->refs++; return h; }
+
+struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns);
+void clusters_free(struct clusters **c);    /* closes all pools */
+void clusters_drain(struct clusters *c);    /* process end: upstream connections close when their streams are done */
+struct pools *clusters_pools(struct clusters *c);
+/* The live side of a declared cluster, made at first use. NULL: no spec declared. */
+struct cluster *cluster_live(struct clusters *c, struct mesh_cluster *m);
+const char *cluster_name(const struct cluster *c);
+const struct cluster_spec *cluster_spec(const struct cluster *c);
+
+enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNHEALTHY /* endpoints, but none usable */, PICK_WAIT /* DNS has not answered yet */, PICK_FULL /* max_requests */ };
+enum { TRIED_MAX = PICK_TRIED_MAX };
+struct tried { const struct host *host[TRIED_MAX]; uint32_t count; };
+/* Picks by policy, avoiding those tried (best effort: when all were tried, PICK_NONE). On PICK_OK: *ret is held (ref) and counted active until host_done.
+ * tried NULL or empty: this is a new call (it feeds the retry bucket). The hosts in tried need not be held any more. */
+enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tried *tried, struct host **ret);
+/* PICK_WAIT: fn once when DNS answered (or failed), or the cluster is gone. */
+struct cluster_wait { struct list node; void (*fn)(struct cluster_wait *w); };
+void cluster_wait(struct cluster *c, struct cluster_wait *w, void (*fn)(struct cluster_wait *));
+void cluster_unwait(struct cluster_wait *w);
+
+/* pool_open with the cluster's limits: ERR_LIMIT also at max_pending and max_connections. The host is held by the caller at least until w is done.
+ * w->ready and w->failed are set by the caller, the rest here. */
+struct stream *host_open(struct host *h, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why);
+
+enum host_result { HOST_OK, HOST_ERROR /* the provider failed it: 5xx, UNAVAILABLE, reset */, HOST_CONNECT /* could not connect */, HOST_NEUTRAL /* cancelled by the caller, moved */ };
+void host_done(struct host **h, enum host_result r);   /* drops the ref, counts */
+
+/* Retries and moves. A bucket: each call brings 0.2, it holds 100..1000, and 10 a second come anyway. False: none left (counted).
+ * It is full at 100 in the beginning; the 10 a second fill it up to 100, calls up to 1000. */
+bool cluster_retry_take(struct cluster *c);
+
+/* For /clusters, /stats, status. */
+struct cluster_view {
+	const char *name; const char *lb; uint32_t hosts, active, pending, connections; uint64_t calls, errors;
+	uint64_t full, pending_full, connections_full; /* calls refused at max_requests, max_pending, max_connections */
+	uint32_t retry_tokens;
+	uint64_t updates_refused;     /* endpoint sets not taken over for want of memory: the old one stays */
+	const char *names;            /* "": by address; "asked", "resolved", "failed": DNS */
+};
+struct host_view { const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state; const char *why; /* of a back-off, or NULL */ };
+void clusters_each(struct clusters *c, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx);
+void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx);

@@ -1,0 +1,284 @@
+/* lb/names: see the header. Answers are kept sorted: a resolver that rotates its records must not look like a change of members, and
+ * the v6 and v4 records that belong to one machine mostly sort alike. */
+#include "lb/names.h"
+#include "base/err.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+#define TTL_MIN_NS SECOND_NS
+#define TTL_MAX_NS (3600 * SECOND_NS)
+#define RETRY_FIRST_NS SECOND_NS
+#define RETRY_MAX_NS (30 * SECOND_NS)
+enum { ANSWERS_MAX = 1024 }; /* of one name; what is beyond is left out */
+
+struct name {
+	struct names *names;        /* its owner */
+	uint32_t endpoint;          /* index in the set */
+	char *host;
+	struct addr *addrs; uint32_t addr_count; /* the last good answer, sorted, without a port */
+	bool answered;              /* with addresses or with a failure, once at least */
+	bool failed;                /* the last time */
+	uint64_t retry_ns;          /* after the next failure; 0: RETRY_FIRST_NS */
+	bool due;                   /* to be asked at the next use */
+	struct dns_query *query;
+	struct timer timer;
+};
+
+struct names {
+	struct names_use use;       /* first: see names_use */
+	struct loop *loop;
+	struct dns *dns;            /* borrowed; NULL: nothing resolves */
+	void (*changed)(void *ctx), (*settled)(void *ctx);
+	void *ctx;
+	uint32_t count;
+	struct name name[];
+};
+
+static void name_ask(struct name *n);
+
+static int addr_order(const void *a, const void *b)
+{
+	const struct addr *x = a, *y = b;
+
+	if (x->sa.sa_family != y->sa.sa_family)
+		return x->sa.sa_family == AF_INET6 ? -1 : 1;
+	return x->sa.sa_family == AF_INET6 ? memcmp(&x->in6.sin6_addr, &y->in6.sin6_addr, sizeof(x->in6.sin6_addr))
+					   : memcmp(&x->in4.sin_addr, &y->in4.sin_addr, sizeof(x->in4.sin_addr));
+}
+
+/* True: the answer is another one than the last. */
+static bool name_take(struct name *n, const struct dns_answer *a)
+{
+	uint32_t count = a->count > ANSWERS_MAX ? ANSWERS_MAX : (uint32_t)a->count;
+	struct addr *sorted = xalloc(count * sizeof(*sorted));
+	uint32_t kept = 0;
+	bool same;
+
+	memcpy(sorted, a->addrs, count * sizeof(*sorted));
+	qsort(sorted, count, sizeof(*sorted), addr_order);
+	for (uint32_t i = 0; i < count; i++)
+		if (!kept || addr_order(&sorted[kept - 1], &sorted[i]) != 0)
+			sorted[kept++] = sorted[i];
+	same = n->answered && kept == n->addr_count;
+	for (uint32_t i = 0; same && i < kept; i++)
+		same = addr_order(&sorted[i], &n->addrs[i]) == 0;
+	free(n->addrs);
+	n->addrs = sorted;
+	n->addr_count = kept;
+	return !same;
+}
+
+/* What is known has become old. While nobody calls the cluster, nobody asks. */
+static void name_old(struct timer *t)
+{
+	struct name *n = container_of(t, struct name, timer);
+
+	if (n->names->use.used) {
+		name_ask(n);
+	} else {
+		n->due = true;
+		n->names->use.due = true;
+	}
+	n->names->use.used = false;
+}
+
+static void name_failed(struct name *n)
+{
+	struct loop *l = n->names->loop;
+	uint64_t wait_ns = n->retry_ns ? n->retry_ns : RETRY_FIRST_NS;
+
+	n->answered = n->failed = true;
+	n->retry_ns = wait_ns * 2 > RETRY_MAX_NS ? RETRY_MAX_NS : wait_ns * 2;
+	/* Half of it is jitter. */
+	timer_in(l, &n->timer, wait_ns / 2 + loop_random_below(l, wait_ns / 2 + 1), name_old);
+}
+
+static void name_answered(void *user, const struct dns_answer *a)
+{
+	struct name *n = user;
+	struct names *all = n->names;
+	uint64_t ttl_ns = a->ttl_ns < TTL_MIN_NS ? TTL_MIN_NS : a->ttl_ns > TTL_MAX_NS ? TTL_MAX_NS : a->ttl_ns;
+	bool changed = false;
+
+	n->query = NULL;
+	if (a->err < 0 || a->count == 0) {
+		name_failed(n);
+	} else {
+		changed = name_take(n, a);
+		n->answered = true;
+		n->failed = false;
+		n->retry_ns = 0;
+		timer_in(all->loop, &n->timer, ttl_ns, name_old);
+	}
+	if (changed)
+		all->changed(all->ctx);
+	all->settled(all->ctx); /* nothing of ours is touched after it: it may end us */
+}
+
+static void name_ask(struct name *n)
+{
+	struct names *all = n->names;
+
+	n->due = false;
+	if (n->query)
+		return;
+	if (!all->dns || dns_ask(all->dns, n->host, name_answered, n, &n->query) < 0)
+		name_failed(n);
+}
+
+void names_use_slow(struct names *n)
+{
+	n->use.due = false;
+	for (uint32_t i = 0; i < n->count; i++)
+		if (n->name[i].due)
+			name_ask(&n->name[i]);
+}
+
+static struct name *names_find(struct names *n, const char *host)
+{
+	for (uint32_t i = 0; n && i < n->count; i++)
+		if (strcmp(n->name[i].host, host) == 0)
+			return &n->name[i];
+	return NULL;
+}
+
+struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_set *set, struct names **old, void (*changed)(void *ctx), void (*settled)(void *ctx), void *ctx)
+{
+	uint32_t count = 0;
+	struct names *all;
+
+	for (uint32_t i = 0; i < set->count; i++)
+		count += set->e[i].host != NULL;
+	all = xalloc(sizeof(*all) + count * sizeof(all->name[0]));
+	all->loop = l;
+	all->dns = dns;
+	all->changed = changed;
+	all->settled = settled;
+	all->ctx = ctx;
+	for (uint32_t i = 0; i < set->count; i++) {
+		struct name *n = &all->name[all->count], *known;
+
+		if (!set->e[i].host)
+			continue;
+		all->count++;
+		n->names = all;
+		n->endpoint = i;
+		n->host = xstrdup(set->e[i].host);
+		n->due = all->use.due = true;
+		known = names_find(old ? *old : NULL, n->host);
+		if (!known || !known->answered || known->failed)
+			continue;
+		n->answered = true;
+		n->addr_count = known->addr_count;
+		n->addrs = xalloc((known->addr_count ? known->addr_count : 1) * sizeof(*n->addrs));
+		memcpy(n->addrs, known->addrs, known->addr_count * sizeof(*n->addrs));
+		if (timer_armed(&known->timer)) {
+			n->due = false;
+			timer_set(l, &n->timer, known->timer.at_ns, name_old);
+		}
+	}
+	if (old)
+		names_free(old);
+	return all;
+}
+
+void names_free(struct names **pn)
+{
+	struct names *all = *pn;
+
+	*pn = NULL;
+	if (!all)
+		return;
+	for (uint32_t i = 0; i < all->count; i++) {
+		struct name *n = &all->name[i];
+
+		if (n->query)
+			dns_cancel(&n->query);
+		timer_cancel(all->loop, &n->timer);
+		free(n->addrs);
+		free(n->host);
+	}
+	free(all);
+}
+
+bool names_waiting(const struct names *n)
+{
+	for (uint32_t i = 0; i < n->count; i++)
+		if (!n->name[i].answered)
+			return true;
+	return false;
+}
+
+const char *names_state(const struct names *n)
+{
+	bool failed = false;
+
+	for (uint32_t i = 0; i < n->count; i++) {
+		if (!n->name[i].answered)
+			return "asked";
+		failed |= n->name[i].failed;
+	}
+	return failed ? "failed" : "resolved";
+}
+
+/* ---- expanding ------------------------------------------------------------------------------------------------------------ */
+
+static void put_port(struct addr *a, uint16_t port)
+{
+	if (a->sa.sa_family == AF_INET6)
+		a->in6.sin6_port = htons(port);
+	else
+		a->in4.sin_port = htons(port);
+}
+
+/* Pair i has v6 answer i and v4 answer i; where one family has more, the rest stand alone. The v6 ones come first in addrs. */
+static uint32_t expand_name(const struct name *n, const struct endpoint *from, struct addr *addrs, struct endpoint *to)
+{
+	uint32_t v6 = 0, v4, pairs;
+
+	while (v6 < n->addr_count && addr_is_v6(&n->addrs[v6]))
+		v6++;
+	v4 = n->addr_count - v6;
+	pairs = v6 > v4 ? v6 : v4;
+	for (uint32_t i = 0; i < pairs; i++) {
+		to[i] = *from;
+		to[i].host = NULL;
+		to[i].addrs = addrs;
+		to[i].naddrs = 0;
+		if (i < v6)
+			addrs[to[i].naddrs++] = n->addrs[i];
+		if (i < v4)
+			addrs[to[i].naddrs++] = n->addrs[v6 + i];
+		for (uint32_t a = 0; a < to[i].naddrs; a++)
+			put_port(&addrs[a], from->port);
+		addrs += to[i].naddrs;
+	}
+	return pairs;
+}
+
+int names_expand(const struct names *n, const struct endpoint_set *set, struct arena *arena, struct endpoint **ret, uint32_t *ret_count)
+{
+	size_t answers = 0;
+	struct endpoint *e;
+	struct addr *addrs;
+	uint32_t count = 0, at = 0;
+
+	for (uint32_t i = 0; i < n->count; i++)
+		answers += n->name[i].addr_count;
+	e = arena_alloc(arena, (set->count + answers + 1) * sizeof(*e));
+	addrs = arena_alloc(arena, (answers + 1) * sizeof(*addrs));
+	if (!e || !addrs)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < set->count; i++) {
+		if (!set->e[i].host) {
+			e[count++] = set->e[i];
+			continue;
+		}
+		count += expand_name(&n->name[at], &set->e[i], addrs, &e[count]);
+		addrs += n->name[at++].addr_count;
+	}
+	*ret = e;
+	*ret_count = count;
+	return 0;
+}

@@ -1,0 +1,48 @@
+/* lb/pool: all connections to one (address list, transport identity, protocol options). Hosts of several clusters and apps share a pool by
+ * reference. Fills one connection to its limit before it opens the next; opens the replacement before a GOAWAY'd one retires; rolls stream ids over;
+ * verifies a silent connection by PING before it carries a call; closes idle ones; backs off with jitter after failed connects. */
+#pragma once
+#include "base/limits.h"
+#include "base/list.h"
+#include "net/dial.h"
+#include "net/stream.h"
+#include "conf/spec.h"
+
+struct pools;
+struct pool;
+struct pools *pools_new(struct loop *l, const struct limits *lim);
+void pools_free(struct pools **p);
+void pools_drain(struct pools *p);
+
+/* The pool for these addresses and options, counted. */
+struct pool *pool_get(struct pools *p, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec);
+struct pool *pool_ref(struct pool *p);
+void pool_unref(struct pool **p);
+
+/* A call that wants a stream. Owned by the attempt; zero = not waiting. */
+struct pool_wait {
+	struct list node;
+	struct pool *pool;             /* set while waiting */
+	const struct stream_events *ev; void *user;  /* for the stream, once there is one */
+	void (*ready)(struct pool_wait *w, struct stream *s);
+	void (*failed)(struct pool_wait *w, int err, const char *why); /* connect failed, timed out, limit; the call was not sent */
+	uint32_t *counter, counter_max;/* set by host_open: the cluster's pending calls and their limit; counted here; NULL: none */
+	bool no_connect;               /* set by host_open: the cluster may open no more connections, wait for those that are there */
+};
+/* A stream at once (returned; w is not used), or NULL with *ret_err 0: w waits, ready or failed follow later (never before return), or NULL with
+ * *ret_err: ERR_LIMIT (cluster's max_pending / max_connections and nothing to wait for), ERR_REFUSED (in back-off; *ret_why).
+ * Exchanges call host_open (lb/cluster.h), which knows the cluster's limits; this is what lies below it. */
+struct stream *pool_open(struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why);
+void pool_unwait(struct pool_wait *w);
+/* A stream of this pool ended: room may be given to waiters (h2's on_room tells; callers need nothing here). */
+uint32_t pool_connections(const struct pool *p);  /* up or on their way, retiring ones included */
+uint32_t pool_streams(const struct pool *p);
+uint32_t pool_pending(const struct pool *p);
+bool pool_in_backoff(const struct pool *p);
+const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff" */
+const char *pool_last_error(const struct pool *p); /* of the last failed connect since one succeeded; NULL: none */
+/* Told when back-off begins or ends and when the number of connections changes, so that the cluster's hot records and counts follow. */
+struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); };
+void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));
+void pool_unwatch(struct pool_watch *w);
+void pools_shed(struct pools *p);             /* hard memory limit: the largest stream of all connections ends */
