@@ -1,7 +1,7 @@
 /* lb/cluster_int: what cluster.c, members.c and host.c share, and nobody else. See lb/cluster.h for the objects. */
 #pragma once
 #include "lb/cluster.h"
-#include "lb/names.h"
+#include "lb/hostnames.h"
 
 struct clusters {
 	struct loop *loop;          /* borrowed */

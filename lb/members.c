@@ -1,7 +1,7 @@
 /* lb/members: from what is declared to what is alive: new hot records and a new policy, and the hosts that go on under them.
  *
  * A host is known again by its address list: the same list keeps host, load and connections, whatever else changed. A host that is not in
- * the new set serves its calls to their end and is picked no more. Names are in the set as DNS answers them (lb/names). */
+ * the new set serves its calls to their end and is picked no more. Names are in the set as DNS answers them (lb/hostnames). */
 #include "lb/cluster_int.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* lb/names: see the header. Answers are kept sorted: a resolver that rotates its records must not look like a change of members, and
+/* lb/hostnames: see the header. Answers are kept sorted: a resolver that rotates its records must not look like a change of members, and
  * the v6 and v4 records that belong to one machine mostly sort alike. */
-#include "lb/names.h"
+#include "lb/hostnames.h"
 #include "base/err.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* lb/names: the host names of an endpoint set and what DNS says of them.
+/* lb/hostnames: the host names of an endpoint set and what DNS says of them.
  *
  *   names 1 --- n name (an endpoint with a host) 1 --- 0..1 dns_query
  *
