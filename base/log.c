@@ -151,12 +151,12 @@ static size_t put_time(char *out, size_t cap, uint64_t wall_ns)
 	return n + (size_t)snprintf(out + n, cap - n, ".%06uZ ", (unsigned)(wall_ns % 1000000000 / 1000));
 }
 
-/* Copies text into out as far as it fits, control bytes as \xNN. */
-static size_t put_text(char *out, size_t cap, const char *text, size_t len)
+/* Copies text into out as far as it fits, control bytes as \xNN. *ret_whole: did all of it fit? */
+static size_t put_text(char *out, size_t cap, const char *text, size_t len, bool *ret_whole)
 {
 	static const char hex[] = "0123456789abcdef";
-	size_t n = 0;
-	for (size_t i = 0; i < len; i++) {
+	size_t n = 0, i = 0;
+	for (; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
 		if (c >= 0x20 && c != 0x7f) {
 			if (n + 1 > cap)
@@ -171,6 +171,7 @@ static size_t put_text(char *out, size_t cap, const char *text, size_t len)
 			out[n++] = hex[c & 15];
 		}
 	}
+	*ret_whole = i == len;
 	return n;
 }
 
@@ -197,9 +198,9 @@ void log_write(struct log *log, enum log_level level, const char *fmt, ...)
 		n += put_time(line, 64, f->wall_ns(f->clock_ctx));
 	n += (size_t)snprintf(line + n, 16, "%s ", log_level_name(level));
 	size_t len = strnlen(text, sizeof(text)), room = LOG_LINE - n - tail_n - 4; /* "..." and '\n' always fit */
-	size_t put = put_text(line + n, room, text, len);
-	n += put;
-	if (put == room || put < len || (size_t)want > len) {
+	bool whole;
+	n += put_text(line + n, room, text, len, &whole);
+	if (!whole || (size_t)want > len) {
 		memcpy(line + n, "...", 3);
 		n += 3;
 	}

@@ -212,9 +212,9 @@ static bool tree_is_sound(const struct tree *t, bool forced)
 	return ok && t->root.used == root && (forced || root <= t->root.limit);
 }
 
-START_TEST(account_tree_agrees_with_the_model_in_200_random_lives)
+START_TEST(account_tree_agrees_with_the_model_in_100_random_lives)
 {
-	for (uint64_t seed = 1; seed <= 200; seed++) {
+	for (uint64_t seed = 1; seed <= 100; seed++) {
 		uint64_t s = seed;
 		struct tree t = {0};
 		bool forced = false;
@@ -226,7 +226,7 @@ START_TEST(account_tree_agrees_with_the_model_in_200_random_lives)
 			for (int j = 0; j < CONNS; j++)
 				account_init(&t.conn[i][j], &t.app[i], "conn", limits[rnd(&s) % UNIT_COUNT(limits)]);
 		}
-		for (int step = 0; step < 3000; step++) {
+		for (int step = 0; step < 2000; step++) {
 			int i = (int)(rnd(&s) % APPS), j = (int)(rnd(&s) % CONNS);
 			bool at_app = rnd(&s) % 8 == 0;
 			struct account *a = at_app ? &t.app[i] : &t.conn[i][j];
@@ -400,7 +400,7 @@ Suite *suite(void)
 	tcase_add_test(t, account_is_not_fooled_by_sizes_that_wrap);
 	tcase_add_test(t, account_forced_above_its_limit_refuses_until_it_is_below);
 	tcase_add_test(t, charge_climbs_to_the_parent_when_its_account_ends);
-	tcase_add_test(t, account_tree_agrees_with_the_model_in_200_random_lives);
+	tcase_add_test(t, account_tree_agrees_with_the_model_in_100_random_lives);
 	tcase_add_test(t, acct_alloc_gives_back_what_it_took_and_keeps_what_it_may_not_grow);
 	tcase_add_test(t, arena_gives_aligned_memory_that_does_not_overlap);
 	tcase_add_test(t, arena_stays_usable_after_its_account_said_no);
