@@ -30,8 +30,8 @@ DEMO = "demo.default.svc.cluster.local:50051"
 GREETER = "/org.apache.dubbo.demo.GreeterService/sayHello"
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:|== *ERROR:|"
 	r"\*\*\* (buffer overflow|stack smashing)|: Assertion|panic:|mem: out of memory")
-# A log line is "[TIME ]LEVEL message"; access lines (JSON or "access ...") never count as errors.
-ERROR_LINE = re.compile(r"^(?:\S+\s+){0,2}\[?(?:error|ERROR)\]?[ :]")
+# A log line is "TIME LEVEL message", or without its time where a clock is not set.
+ERROR_LINE = re.compile(r"^(?:\S+\s+)?error[ :]")
 
 
 class Failed(AssertionError):

@@ -260,6 +260,11 @@ class RawProvider:
 		self.listener.close()
 		for c in self.connections:
 			try:
+				if not self.wrap:
+					c.shutdown(socket.SHUT_RDWR)     # wakes a thread that reads; close alone does not
+			except OSError:
+				pass
+			try:
 				c.close()
 			except OSError:
 				pass

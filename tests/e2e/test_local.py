@@ -100,7 +100,8 @@ def the_stats_are_well_formed_prometheus_text(t):
 		else:
 			m = re.fullmatch(r'(thinmesh_[a-z0-9_]+)(\{[a-z_]+="(?:[^"\\\n]|\\.)*"(?:,[a-z_]+="(?:[^"\\\n]|\\.)*")*\})? (\S+)', line)
 			check(m, "not a sample:", line)
-			check(m.group(1) in typed and m.group(1) in helped, "no TYPE or HELP before", line)
+			name = m.group(1) if m.group(1) in typed else re.sub("_(bucket|sum|count)$", "", m.group(1))
+			check(name in typed and name in helped, "no TYPE or HELP before", line)
 			float(m.group(3))
 	check(len(typed) > 40, "only", len(typed), "metrics")
 
