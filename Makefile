@@ -228,15 +228,21 @@ $(FUZZ_CLANG): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJ) \
 	@$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
 -include $(FUZZ_OBJ:%.o=%.d)
 
-interop: $(DAEMON)  ## peers of other ecosystems (Go, Java, Node, Rust), exact versions, from their package registries
-	@$(if $(wildcard tests/interop/run),tests/interop/run $(DAEMON),echo "interop: tests/interop/run is not there" >&2; exit 1)
+# What these do lies in their own runners; here are only their packages, and the daemon that they are given.
+interop:  ## peers of other ecosystems (Go, Java, Node, Rust), exact versions, from their package registries
+	@tools/deps build interop
+	@$(MAKE) --no-print-directory all
+	@tests/interop/run $(DAEMON)
 
-interop-full: $(DAEMON)  ## the same with every peer and every case
-	@$(if $(wildcard tests/interop/run),tests/interop/run --full $(DAEMON),echo "interop: tests/interop/run is not there" >&2; exit 1)
+interop-full:  ## the same from empty caches, every route ten times, the dated result into docs/interop.md
+	@tools/deps build interop
+	@$(MAKE) --no-print-directory all
+	@tests/interop/run --full $(DAEMON)
 
-bench: $(DAEMON)  ## our benchmarks, beside HAProxy from the same run; one JSON line a row
+bench:  ## our benchmarks, beside HAProxy from the same run; one JSON line a row
 	@tools/deps build bench
-	@$(if $(wildcard tests/bench/run),tests/bench/run $(DAEMON),echo "bench: tests/bench/run is not there" >&2; exit 1)
+	@$(MAKE) --no-print-directory all
+	@tests/bench/run $(DAEMON)
 
 COVERAGE_MIN ?= 85
 coverage:  ## lines that unit, flow and e2e reach in uds, sidecar, lb, conf, net (fails below COVERAGE_MIN, 85)
