@@ -130,13 +130,13 @@ START_TEST(map_may_lose_the_current_key_while_it_is_walked)
 	uint32_t seen = 0;
 	map_init(&m, 5);
 	for (int i = 0; i < 100; i++) {
-		char key[8];
+		char key[16];
 		snprintf(key, sizeof(key), "%d", i);
 		map_put(&m, str_of(key), &m);
 	}
 	struct str key;
 	for (uint32_t i = 0; map_next(&m, &i, &key, NULL); seen++) {
-		char z[8]; /* the key dies with its entry */
+		char z[16]; /* the key dies with its entry */
 		memcpy(z, key.p, key.n);
 		ck_assert_ptr_eq(map_del(&m, str_n(z, key.n)), &m);
 	}
