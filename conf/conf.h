@@ -1,0 +1,66 @@
+/* conf/conf: the configuration of the daemon, read whole, immutable, counted.
+ *
+ * Rows of conf/conf.def drive parsing, errors ("FILE:LINE:COLUMN: key: what is wrong, what was expected", nearest known key for a typo),
+ * --print-conf and the man page. A reload reads a new struct conf beside the old one; sidecar compares by `hash` what changed. What a
+ * version cannot do yet (xds, identity, inbound, ...) it refuses with its place. */
+#pragma once
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "conf/route.h"
+#include "conf/spec.h"
+#include "conf/yaml.h"
+
+struct conf_allow { uint32_t *ids; uint32_t count; };
+struct conf_listen {
+	bool is_unix;
+	char *text;               /* as written: "/run/x.sock", "@name", "127.0.0.1:15051" */
+	struct addr addr;
+	uint32_t mode;            /* 0660 */
+	char *group;              /* NULL: leave */
+	struct conf_allow allow_uid, allow_gid; /* both empty: whoever can open it */
+	bool trusted;             /* x-envoy-* obeyed; default: true on Unix sockets, false on TCP */
+	char *default_authority;  /* NULL */
+	char *place;              /* FILE:LINE, for messages */
+};
+struct conf_pair { char *from, *to; };    /* alias.from, and both `to`: cleaned authorities (conf/authority); paths.from: a service of a :path */
+struct conf_app {
+	uint64_t hash;
+	char *name, *namespace_;
+	struct conf_listen *listen; uint32_t listens;
+	struct conf_pair *alias; uint32_t aliases;   /* sorted by from: conf_pair_find */
+	struct conf_pair *paths; uint32_t npaths;
+	char *place;
+};
+struct conf_service {
+	uint64_t hash;
+	char *name;               /* normalised: lower case, no trailing dot */
+	struct cluster_spec *spec; struct endpoint_set *endpoints; struct route_action *action; /* owned refs */
+	char *place;
+};
+enum access_kind { ACCESS_OFF, ACCESS_TEXT, ACCESS_JSON };
+struct conf {
+	uint32_t refs;
+	struct conf_app *apps; uint32_t napps;
+	struct conf_service *services; uint32_t nservices;
+	struct { char *unix_path; uint32_t mode; char *group; bool has_tcp; struct addr tcp; char *tcp_text; } control; /* unix_path NULL: none */
+	char *mesh_domain;
+	struct { uint64_t time_ns; uint32_t calls; uint64_t bytes; } park;
+	struct { uint64_t announce_ns, deadline_ns; } drain;
+	struct limits limits;
+	struct { enum log_level level; enum access_kind access; char *file, *access_file; } log;
+	char **folders; uint32_t nfolders; /* of -c DIR: watched */
+	uint64_t hash;                     /* over all but apps, services and folders: what a reload cannot give to one app or service alone */
+};
+/* paths: -c arguments, files or folders (of a folder: *.yaml in name order). count 0: the embedded default. Always returns a whole struct or
+ * NULL with every problem in e. */
+struct conf *conf_load(char *const *paths, size_t count, yaml_env_fn *env, void *env_ctx, struct err *e);
+struct conf *conf_load_text(const char *file, const char *text, yaml_env_fn *env, void *env_ctx, struct err *e);
+static inline struct conf *conf_ref(struct conf *c) { c->refs++; return c; }
+void conf_unref(struct conf **c);
+const struct conf_pair *conf_pair_find(const struct conf_pair *sorted, uint32_t count, struct str from); /* NULL: none */
+void conf_print_defaults(struct sb *out);   /* --print-conf: every key with its default and help, valid YAML */
+void conf_limits_default(struct limits *l);
+const char *conf_embedded(void);            /* the embedded default file: a static directory */

@@ -1,0 +1,133 @@
+/* conf/declare: what the takers of conf.def's LIST rows share: checks of names and authorities, claims of what may exist once, hashes of what is
+ * declared. The takers: declare_app.c, declare_service.c; conf/finish.c looks at the whole. */
+#include "conf/declare.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "conf/authority.h"
+
+/* ---- small checks ------------------------------------------------------------------------------------------------------- */
+
+void declare_problem(struct schema *s, const struct yaml *map, const char *key, const char *fmt, ...)
+{
+	const struct yaml *node = yaml_get(map, key);
+	size_t mark = schema_push(s, key);
+	char text[300];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	schema_problem(s, node ? node : map, "%s", text);
+	schema_pop(s, mark);
+}
+
+/* Written, and with something in it. */
+bool declare_has(const struct yaml *map, const char *key)
+{
+	const struct yaml *node = yaml_get(map, key);
+
+	return node && !yaml_is_null(node);
+}
+
+bool declare_is_label(struct str t, bool dots)
+{
+	for (size_t i = 0; i < t.n; i++) {
+		char c = t.p[i];
+		bool edge = i == 0 || i + 1 == t.n;
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (!edge && (c == '-' || c == '_' || (dots && c == '.')))))
+			return false;
+	}
+	return t.n > 0 && t.n <= 63;
+}
+
+void declare_grow(void **array, uint32_t *cap, uint32_t count, size_t size)
+{
+	if (count < *cap)
+		return;
+	*cap = *cap ? *cap * 2 : 8;
+	*array = xrealloc(*array, *cap * size);
+}
+
+/* A value that must be an authority, cleaned. False: told. */
+bool declare_authority(struct schema *s, const struct yaml *node, char **ret)
+{
+	char out[AUTHORITY_MAX];
+	struct str text;
+	size_t n;
+	enum authority_kind kind;
+
+	if (!schema_text(s, node, &text))
+		return false;
+	kind = authority_clean(text, out, &n);
+	if (kind == AUTHORITY_BAD || n == 0 || out[0] == ':' || memchr(out, '/', n) || memchr(out, '%', n)) {
+		schema_problem(s, node, "'%.60s' is no authority, expected a name such as demo.default.svc.cluster.local:50051", text.p);
+		return false;
+	}
+	free(*ret);
+	*ret = xstrndup(out, n);
+	return true;
+}
+
+/* ---- once ---------------------------------------------------------------------------------------------------------------- */
+
+void declare_claim_name(struct schema *s, const struct yaml *node, struct map *names, const char *what, const char *name, char *place)
+{
+	const char *other = map_get(names, str_of(name));
+
+	if (other)
+		declare_problem(s, node, "name", "%s '%.80s' is defined twice, expected once (it stands in %s already)", what, name, other);
+	else
+		map_put(names, str_of(name), place);
+}
+
+/* The same socket twice, be it of two apps or of the control socket. */
+void declare_claim_address(struct schema *s, const struct yaml *at, const struct addr *addr, char *place)
+{
+	char text[ADDR_TEXT];
+	const char *other;
+
+	addr_text(addr, text);
+	other = map_get(&s->listens, str_of(text));
+	if (other)
+		schema_problem(s, at, "%s is listened on twice, expected once (it stands in %s already)", text, other);
+	else
+		map_put(&s->listens, str_of(text), place);
+}
+
+void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *))
+{
+	size_t i = 0;
+
+	if (!schema_is_list(s, node, of))
+		return;
+	if (node->count > max - have) {
+		schema_problem(s, node, "%zu %s, expected at most %u in all", node->count + have, of, max);
+		return;
+	}
+	for (const struct yaml *c = node->first; c; c = c->next, i++) {
+		size_t mark = schema_push_index(s, i);
+
+		if (!c->bad && c->kind == YAML_MAP)
+			take(s, c);
+		else if (!c->bad)
+			schema_problem(s, c, "expected a map with name: TEXT");
+		schema_pop(s, mark);
+	}
+}
+
+/* ---- hashes of what is declared ------------------------------------------------------------------------------------------- */
+
+uint64_t declare_hash_text(uint64_t h, const char *z)
+{
+	/* With the NUL, and told apart from none. */
+	return z ? str_hash_seeded(str_n(z, strlen(z) + 1), h) : h * 31 + 7;
+}
+
+uint64_t declare_hash_value(uint64_t h, uint64_t v)
+{
+	return str_hash_seeded(str_n((const char *)&v, sizeof(v)), h);
+}

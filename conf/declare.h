@@ -1,0 +1,20 @@
+/* conf/declare: what the takers of conf.def's LIST rows share. Private to conf/: only its .c files include this. */
+#pragma once
+#include "conf/schema.h"
+
+/* About a key of the map, at its value, or at the map where it is not written. */
+void declare_problem(struct schema *s, const struct yaml *map, const char *key, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+bool declare_has(const struct yaml *map, const char *key);   /* written, and with something in it */
+bool declare_is_label(struct str t, bool dots);              /* a name of ours: letters, digits, inner '-' and '_' (and '.'), at most 63 */
+void declare_grow(void **array, uint32_t *cap, uint32_t count, size_t size);
+/* A value that must be an authority; *ret becomes its cleaned form (the old text is freed). False: told. */
+bool declare_authority(struct schema *s, const struct yaml *node, char **ret);
+
+/* The same name, or the same socket, twice: told with both places. place is borrowed from the conf. */
+void declare_claim_name(struct schema *s, const struct yaml *node, struct map *names, const char *what, const char *name, char *place);
+void declare_claim_address(struct schema *s, const struct yaml *at, const struct addr *addr, char *place);
+/* take() for each map of a list that may hold `max` in all files together. */
+void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *));
+
+uint64_t declare_hash_text(uint64_t h, const char *z);       /* NULL differs from "" */
+uint64_t declare_hash_value(uint64_t h, uint64_t v);

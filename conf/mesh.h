@@ -1,0 +1,62 @@
+/* conf/mesh: the table of what is declared, from all sources, by name.
+ *
+ *   mesh_name     "demo.default.svc.cluster.local:50051" -> route table          (from services, later xDS)
+ *   mesh_cluster  cluster name -> cluster_spec + endpoint_set, + `live` (lb's)
+ *
+ * One writer a source. Entries are created by who asks first and live while they are declared or watched; pointers are stable.
+ * Static `services` serve every view; a view (control plane, node identity) adds its own names with xDS. Watches are told deferred, by the
+ * loop's tasks, which sidecar wires (mesh_set_defer), because mesh knows no loop. Owner: sidecar. */
+#pragma once
+#include "base/list.h"
+#include "base/map.h"
+#include "conf/route.h"
+#include "conf/spec.h"
+
+struct mesh;
+struct mesh_view;
+enum mesh_state { MESH_UNKNOWN /* nobody answered yet */, MESH_ABSENT /* its source says it does not exist */, MESH_PRESENT };
+struct mesh_watch;
+struct mesh_name {
+	struct mesh *mesh;
+	struct mesh_view *view;       /* NULL: static */
+	char *name;
+	enum mesh_state state;
+	struct route_table *routes;   /* owned ref; NULL unless present */
+	const char *source;           /* who said so, for the answer's text: "services", "xds ..." */
+	struct list watches;
+	uint32_t holds;               /* watches and parked calls; 0 and not present: dropped before the next publishing or telling */
+	struct list due;              /* mesh's: among those to be told about, or dropped */
+};
+struct mesh_cluster {
+	struct mesh *mesh;
+	char *name;
+	struct cluster_spec *spec;    /* owned refs; NULL: not there (yet) */
+	struct endpoint_set *endpoints;
+	void *live;                   /* lb/cluster's; set and cleared by lb */
+	void (*changed)(struct mesh_cluster *c); /* lb's hook: called at each publish, and with spec NULL when withdrawn */
+	struct list watches;
+	struct list due;              /* mesh's, as above. Dropped once it is withdrawn, unwatched, and lb has cleared `live` */
+};
+/* Owned by who watches; zero = not watching. fn may do anything, unwatching and freeing itself or others included. */
+struct mesh_watch { struct list node; void (*fn)(struct mesh_watch *w); struct mesh_name *name; struct mesh_cluster *cluster; };
+
+struct mesh *mesh_new(uint64_t seed);
+void mesh_free(struct mesh **m);
+uint64_t mesh_generation(const struct mesh *m);  /* grows whenever a name appears, disappears or changes its state: caches compare it */
+
+/* Publishing (the static source). Publishing equal content (hash) changes nothing and tells nobody. */
+void mesh_put_service(struct mesh *m, const char *name, struct route_table *routes /* taken */, struct cluster_spec *spec /* taken */, struct endpoint_set *eps /* taken */);
+void mesh_del_service(struct mesh *m, const char *name);
+/* Finding. Exact name; the caller (sidecar/names) tries the full authority, then without its port. NULL: not declared and no resolver wants it. */
+struct mesh_name *mesh_find(struct mesh *m, struct mesh_view *view, struct str name);
+struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct str name);
+uint32_t mesh_each_service(struct mesh *m, void (*fn)(void *ctx, struct mesh_name *n, struct mesh_cluster *c), void *ctx);
+void mesh_watch_name(struct mesh_name *n, struct mesh_watch *w, void (*fn)(struct mesh_watch *));
+void mesh_watch_cluster(struct mesh_cluster *c, struct mesh_watch *w, void (*fn)(struct mesh_watch *));
+void mesh_unwatch(struct mesh_watch *w);
+/* How watches are told. With a hook: fn once when there is something to tell; its task then calls mesh_tell. Without one: told before the publishing call returns.
+ * mesh_cluster.changed is never deferred: lb must not pick from a set that is gone. */
+void mesh_set_defer(struct mesh *m, void (*fn)(void *ctx), void *ctx);
+void mesh_tell(struct mesh *m);
+/* The hook for names that are not there (xDS, later): returns an entry that will be answered, or NULL. */
+void mesh_set_resolver(struct mesh *m, struct mesh_name *(*want)(void *ctx, struct mesh_view *view, struct str name), void *ctx);

@@ -1,0 +1,114 @@
+/* conf/print: --print-conf: every row of conf.def with its default or a sample and its help, as a file that conf_load accepts and that means what
+ * no file at all means (the embedded default). */
+#include "conf/schema.h"
+
+#include <stdio.h>
+
+enum { HELP_COLUMN = 64, INDENT_MAX = 8 };
+
+/* LIST rows whose elements are no maps of rows: a sample, written behind the key; "#" in front: commented out. */
+static const char *list_sample(const struct schema_row *row)
+{
+	switch (row->below) {
+	case MAP_ENDPOINT:
+		return "[\"127.0.0.1:50051\", \"127.0.0.1:50052\"]";
+	case MAP_ALIAS:
+		return "#{demo: demo.default.svc.cluster.local:50051}";
+	case MAP_PATHS:
+		return "#{org.apache.dubbo.demo.GreeterService: demo.default.svc.cluster.local:50051}";
+	case MAP_IDS:
+		return "#[1000]";
+	case MAP_RETRY_ON:
+		return "[connect-failure, refused-stream, unavailable, cancelled]";
+	case MAP_STATUSES:
+		return "#[503]";
+	case MAP_DIR:
+		return "\"\"";
+	default:
+		return NULL;
+	}
+}
+
+/* lead: what stands before the key, of `depth` levels. */
+static void print_line(struct sb *out, const char *lead, bool commented, const char *key, const char *value, const char *help)
+{
+	size_t start = out->n, width;
+
+	sb_fmt(out, "%s%s%s:%s%s", lead, commented ? "# " : "", key, value && *value ? " " : "", value ? value : "");
+	width = out->n - start;
+	if (help && *help)
+		sb_fmt(out, "%*s# %s", width < HELP_COLUMN ? (int)(HELP_COLUMN - width) : 1, "", help);
+	sb_char(out, '\n');
+}
+
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list);
+
+/* An element of endpoints as a map, beside the short form: where its keys are told. */
+static void print_endpoint_keys(struct sb *out, const char *lead)
+{
+	sb_fmt(out, "%s# or maps:\n", lead);
+	for (uint32_t i = 0; i < schema_row_count; i++) {
+		const struct schema_row *row = &schema_rows[i];
+		char text[40];
+
+		if (row->map != MAP_ENDPOINT)
+			continue;
+		snprintf(text, sizeof(text), "%s%s", row == &schema_rows[0] || (row - 1)->map != MAP_ENDPOINT ? "  - " : "    ", row->key);
+		print_line(out, lead, true, text, row->initial, row->help);
+	}
+}
+
+static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth)
+{
+	const char *sample;
+
+	switch ((enum schema_kind)row->kind) {
+	case KIND_SECTION:
+		print_line(out, lead, row->below == MAP_ALLOW, row->key, NULL, row->help);
+		/* All of its keys are samples: with nothing in it, it means what its absence means. */
+		print_map(out, row->below, depth + 1, false);
+		break;
+	case KIND_LIST:
+		sample = list_sample(row);
+		if (sample) {
+			print_line(out, lead, *sample == '#', row->key, sample + (*sample == '#'), row->help);
+			if (row->below == MAP_ENDPOINT)
+				print_endpoint_keys(out, lead);
+			break;
+		}
+		print_line(out, lead, false, row->key, NULL, row->help);
+		print_map(out, row->below, depth + 1, true);
+		break;
+	case KIND_LATER:
+		break;
+	default:
+		print_line(out, lead, row->how == INITIAL_ASK, row->key, row->initial, row->help);
+	}
+}
+
+/* The first key of a list's element carries its dash. */
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list)
+{
+	char lead[4 * INDENT_MAX + 1] = "";
+
+	for (uint32_t i = 0; i < schema_row_count; i++) {
+		const struct schema_row *row = &schema_rows[i];
+
+		if (row->map != map || row->kind == KIND_LATER)
+			continue;
+		snprintf(lead, sizeof(lead), "%*s%s", 2 * (depth < INDENT_MAX ? depth : INDENT_MAX), "", in_list ? "- " : "");
+		print_row(out, row, lead, depth);
+		if (in_list) {
+			in_list = false;
+			depth++;
+		}
+	}
+}
+
+void conf_print_defaults(struct sb *out)
+{
+	sb_str(out, "# thinmesh: every key of this version with its default. Without a file, this is what thinmesh runs with.\n"
+		    "# Commented keys have no default: what stands there is a sample. ${NAME} and ${NAME:-default} are taken from the environment\n"
+		    "# (inside {...} and [...] within quotes); $${ is a literal ${. Windows of connections stay away from 2^31-1.\n");
+	print_map(out, MAP_ROOT, 0, false);
+}

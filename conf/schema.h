@@ -1,0 +1,79 @@
+/* conf/schema: reads YAML nodes into structs by the rows of conf/conf.def, and tells what is wrong in the words of a person's file.
+ *
+ *   schema_read(map, node)   the map's rows --> values at their places; keys that no row has, and values that a row cannot take, are told
+ *   conf_take_*              (conf/declare_*.c) what is more than a value: lists, and what must fit together
+ *
+ * One struct schema a load; it lives on conf_load's stack. Nothing here stops at the first problem. */
+#pragma once
+#include "conf/conf.h"
+
+enum schema_map {
+	MAP_ROOT, MAP_CONTROL, MAP_MESH, MAP_APP, MAP_LISTEN, MAP_ALLOW, MAP_SERVICE, MAP_ENDPOINT, MAP_RETRIES, MAP_BACKOFF, MAP_BREAKERS, MAP_PARK,
+	MAP_DRAIN, MAP_SNAPSHOT, MAP_LIMITS, MAP_LOG,
+	/* Below a LIST row, but no maps with rows of their own: --print-conf writes what schema_sample gives. */
+	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES, MAP_DIR,
+};
+enum schema_kind { KIND_SECTION, KIND_LIST, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
+enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
+
+struct schema;
+typedef void schema_take_fn(struct schema *s, const struct yaml *node, void *base);
+struct schema_row {
+	uint8_t map, kind, below, how; /* enums schema_map, schema_kind, schema_map, schema_initial */
+	uint16_t at;                   /* offset of the value in the struct of its map */
+	const char *key, *initial;
+	const char *low, *high;        /* bounds, written as a person would; WORD: low is the list of words */
+	schema_take_fn *take;
+	const char *help;
+};
+extern const struct schema_row schema_rows[];
+extern const uint32_t schema_row_count;
+
+/* What is read before it is judged. Owned by the conf_take_ function on whose stack it lies. */
+struct draft_listen { char *unix_path, *tcp, *group, *default_authority; uint32_t mode; int trusted; struct conf_allow uid, gid; };
+struct draft_endpoint { char *address, *zone; uint32_t weight; };
+struct draft_service { char *name; struct cluster_spec spec; struct retry_policy retry; uint64_t timeout_ns; struct endpoint_set *endpoints; };
+
+enum {
+	CONF_APPS_MAX = 1000, CONF_SERVICES_MAX = 10000, CONF_ENDPOINTS_MAX = 100000, CONF_LISTENS_MAX = 64 /* an app */, CONF_PAIRS_MAX = 10000 /* an app */,
+	CONF_IDS_MAX = 1024, CONF_FILES_MAX = 10000, CONF_SECTIONS_MAX = 32,
+};
+struct schema_place { const char *file; uint32_t order; int line, column; }; /* file NULL: nowhere */
+struct schema {
+	struct conf *conf;               /* being filled */
+	struct problems *problems;
+	const char *file;                /* being read */
+	yaml_env_fn *env;
+	void *env_ctx;
+	struct sb path;                  /* "apps[0].listen[1].unix" */
+	struct map apps, services, listens; /* name or address -> place, borrowed from conf: who is defined twice */
+	uint32_t endpoints;              /* of all services so far */
+	uint32_t apps_cap, services_cap; /* of conf's arrays */
+	struct schema_place sections[CONF_SECTIONS_MAX]; /* by row of MAP_ROOT: where it was set first */
+};
+
+/* Defaults of all rows of the map and of the sections below it. */
+void schema_init(struct schema *s, enum schema_map map, void *base);
+void schema_read(struct schema *s, enum schema_map map, const struct yaml *node, void *base);
+/* A value of a list, in the row's own words; false: told. */
+bool schema_count(struct schema *s, const struct yaml *node, uint64_t low, uint64_t high, uint64_t *ret);
+bool schema_text(struct schema *s, const struct yaml *node, struct str *ret);
+bool schema_is_list(struct schema *s, const struct yaml *node, const char *of);
+
+/* The path that messages carry: pushing gives the mark that popping takes. */
+size_t schema_push(struct schema *s, const char *key);
+size_t schema_push_index(struct schema *s, size_t i);
+void schema_pop(struct schema *s, size_t mark);
+void schema_problem(struct schema *s, const struct yaml *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void schema_section_problem(struct schema *s, const char *section, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* wherever it was set */
+char *schema_place(const struct schema *s, const struct yaml *node); /* "FILE:LINE", owned by the caller */
+/* "; did you mean 'x'?" for the nearest of the names (next(ctx, i): the i-th, NULL behind the last), or "". */
+const char *schema_nearest(struct str word, const char *(*next)(void *ctx, uint32_t i), void *ctx, char *buf, size_t cap);
+
+/* conf/declare_app.c, conf/declare_service.c, conf/finish.c */
+schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_paths, conf_take_uids, conf_take_gids, conf_take_services, conf_take_endpoints,
+	conf_take_retry_on, conf_take_statuses, conf_take_snapshot_dir;
+void conf_app_end(struct conf_app *a);
+void conf_service_end(struct conf_service *v);
+/* What must fit together across sections and files, once all are read. */
+void conf_finish(struct schema *s);
