@@ -7,12 +7,16 @@ Stream  what has come in on one stream.
 An obedient peer is the default: SETTINGS and PING are acknowledged, windows are given back, DATA waits for the window. Each of
 these can be turned off (auto_ack, auto_window, obey).
 """
+import os
 import select
 import socket
 import struct
 import time
 
 from hpack import Decoder, Encoder
+
+# As in harness.py: a sanitized daemon is slower.
+PATIENCE = float(os.environ.get("E2E_PATIENCE", "1"))
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -63,8 +67,11 @@ class Stream:
 		return ""
 
 	def __repr__(self):
-		return "stream %d: headers %r, %d bytes %r, trailers %r, ended %s, reset %r" % (self.id, self.headers, len(self.data),
-			bytes(self.data[:80]), self.trailers, self.ended, self.reset)
+		def brief(fields):
+			shown = repr(fields)
+			return shown if len(shown) < 700 else shown[:500] + "..." + shown[-150:]
+		return "stream %d: headers %s, %d bytes %r, trailers %s, ended %s, reset %r" % (self.id, brief(self.headers), len(self.data),
+			bytes(self.data[:80]), brief(self.trailers), self.ended, self.reset)
 
 
 def text(value):
@@ -230,7 +237,7 @@ class H2:
 
 	def wait(self, done, timeout_s=5.0):
 		"""Reads and handles frames until done() says so. Gone: the connection ended first; TimeoutError: neither."""
-		end = time.monotonic() + timeout_s
+		end = time.monotonic() + timeout_s * PATIENCE
 		while not done():
 			if self.closed:
 				raise Gone("connection ended, goaways %r, streams %r" % (self.goaways, list(self.streams.values())[-3:]))

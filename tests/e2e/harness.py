@@ -45,12 +45,12 @@ def check(ok, *what):
 
 def same(got, wanted, what=""):
 	if got != wanted:
-		raise Failed("%s: got %r, wanted %r" % (what or "different", short(got), short(wanted)))
+		raise Failed("%s: got %s, wanted %s" % (what or "different", short(got), short(wanted)))
 
 
 def short(value, limit=600):
-	s = value if isinstance(value, (int, float, type(None))) else repr(value)
-	return value if not isinstance(s, str) or len(s) <= limit else s[:limit] + "... (%d)" % len(s)
+	s = repr(value)
+	return s if len(s) <= limit else s[:limit] + "... (%d)" % len(s)
 
 
 def until(fn, timeout_s=5.0, what=""):
@@ -61,7 +61,7 @@ def until(fn, timeout_s=5.0, what=""):
 		if value:
 			return value
 		if time.monotonic() > end:
-			raise Failed("waited %.1f s for %s; last: %r" % (timeout_s * PATIENCE, what or getattr(fn, "__name__", "it"), short(value)))
+			raise Failed("waited %.1f s for %s; last: %s" % (timeout_s * PATIENCE, what or getattr(fn, "__name__", "it"), short(value)))
 		time.sleep(0.005)
 
 

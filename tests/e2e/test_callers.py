@@ -22,7 +22,7 @@ def well_behaved(t, d, what="another caller"):
 
 def ended(c, code, what=""):
 	"""The connection ends, with a GOAWAY of this code."""
-	c.wait_closed(5 * PATIENCE)
+	c.wait_closed(5)
 	check(c.closed, "the connection still stands", what)
 	check(c.goaways, "no GOAWAY", what)
 	codes = code if isinstance(code, tuple) else (code,)
@@ -30,7 +30,7 @@ def ended(c, code, what=""):
 
 
 def lives(c, what="the connection lives on"):
-	same(c.call(DEMO, GREETER, timeout_s=8 * PATIENCE).grpc_status, 0, what)
+	same(c.call(DEMO, GREETER, timeout_s=8).grpc_status, 0, what)
 	same(c.goaways, [])
 
 
@@ -76,7 +76,7 @@ def a_PING_flood_is_paced_and_every_PING_answered(t):
 	p, d = world(t, control_frames=300)
 	c = t.h2(d)
 	c.raw(b"".join(c.frame(PING, 0, 0, struct.pack(">Q", i)) for i in range(500)))
-	c.wait(lambda: len(c.ping_acks) == 500, 6 * PATIENCE)
+	c.wait(lambda: len(c.ping_acks) == 500, 6)
 	same([struct.unpack(">Q", a)[0] for a in c.ping_acks], list(range(500)))
 	check(d.stat("limit_control_frames") >= 1)
 	lives(c)
@@ -301,7 +301,7 @@ def a_reader_that_stalls_loses_its_stream_after_the_stall_time(t):
 	p, d = world(t, stall="1s")
 	c = t.h2(d, settings={INITIAL_WINDOW_SIZE: 0}, auto_window=False)
 	sid = c.request(DEMO, GREETER, grpc_message(b"x" * 5000))
-	st = c.result(sid, 6 * PATIENCE)
+	st = c.result(sid, 6)
 	check(st.reset is not None, st)
 	same(d.stat("limit_stall"), 1)
 	same(c.goaways, [])

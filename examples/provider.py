@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+"""A sample gRPC provider to try thinmesh with: one server an address, each answers every unary method with who it is.
+
+	examples/provider.py [ADDRESS...]        default: 127.0.0.1:50051 127.0.0.1:50052, which thinmesh's embedded configuration names
+	thinmesh run &
+	thinmesh call -s /run/thinmesh/shop.sock demo.default.svc.cluster.local:50051/org.apache.dubbo.demo.GreeterService/sayHello
+
+ADDRESS: HOST:PORT, PORT or unix:PATH. The answer is a protobuf message whose field 1 is a string, as a Greeter's is: what was asked
+(if the request is such a message), the address, the pid. SIGTERM or Ctrl-C: calls in progress finish, then it ends.
+Needs python3-grpcio; no .proto files.
+"""
+import concurrent.futures
+import os
+import signal
+import sys
+import threading
+
+import grpc
+
+
+def varint(n):
+	out = b""
+	while n > 0x7f:
+		out, n = out + bytes([n & 0x7f | 0x80]), n >> 7
+	return out + bytes([n])
+
+
+def text_message(text):
+	raw = text.encode()
+	return b"\x0a" + varint(len(raw)) + raw
+
+
+def asked_text(message):
+	"""Field 1 of a request that is short and a string; "" of any other."""
+	if len(message) < 2 or message[0] != 0x0a or message[1] > 0x7f or len(message) < 2 + message[1]:
+		return ""
+	return message[2:2 + message[1]].decode("utf-8", "replace")
+
+
+class Anything(grpc.GenericRpcHandler):
+	def __init__(self, address):
+		self.who = "%s, pid %d" % (address, os.getpid())
+
+	def service(self, details):
+		def answer(request, context):
+			context.set_trailing_metadata((("served-by", self.who),))
+			name = asked_text(request)
+			return text_message("hello%s, this is %s" % (" " + name if name else "", self.who))
+		return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def serve(address):
+	server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), handlers=[Anything(address)], options=[("grpc.so_reuseport", 0)])
+	try:
+		if server.add_insecure_port(address) == 0:
+			raise RuntimeError
+	except RuntimeError:
+		raise SystemExit("provider: cannot listen on %s" % address) from None
+	server.start()
+	return server
+
+
+def main():
+	wanted = sys.argv[1:] or ["127.0.0.1:50051", "127.0.0.1:50052"]
+	if any(a in ("-h", "--help") for a in wanted):
+		print(__doc__)
+		return 0
+	addresses = ["127.0.0.1:" + a if a.isdigit() else a for a in wanted]
+	over = threading.Event()
+	for number in (signal.SIGTERM, signal.SIGINT):
+		signal.signal(number, lambda *_: over.set())
+	servers = [serve(a) for a in addresses]
+	print("provider: %s" % "  ".join(addresses), flush=True)
+	over.wait()
+	for stopping in [s.stop(5) for s in servers]:
+		stopping.wait()
+	return 0
+
+
+if __name__ == "__main__":
+	sys.exit(main())
