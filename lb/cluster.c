@@ -62,6 +62,19 @@ void cluster_unwait(struct cluster_wait *w)
 	list_del(&w->node);
 }
 
+void cluster_hold(struct cluster *c) { c->holds++; }
+
+void cluster_release(struct cluster **cluster)
+{
+	struct cluster *c = *cluster;
+
+	if (!c)
+		return;
+	*cluster = NULL;
+	c->holds--;
+	cluster_maybe_end(c);
+}
+
 /* ---- following what is declared ------------------------------------------------------------------------------------------- */
 
 static void cluster_bury(struct grave *g)
@@ -87,7 +100,7 @@ static void cluster_end(struct cluster *c)
 
 void cluster_maybe_end(struct cluster *c)
 {
-	if (c->withdrawn && c->decl && !c->host_count && list_empty(&c->waits) && !c->wake.queued)
+	if (c->withdrawn && c->decl && !c->host_count && !c->holds && list_empty(&c->waits) && !c->wake.queued)
 		cluster_end(c);
 }
 

@@ -40,6 +40,9 @@ void clusters_drain(struct clusters *c);    /* process end: upstream connections
 struct pools *clusters_pools(struct clusters *c);
 /* The live side of a declared cluster, made at first use. NULL: no spec declared. */
 struct cluster *cluster_live(struct clusters *c, struct mesh_cluster *m);
+/* A call holds its cluster from the route to its end, also while it holds no host (parked, in a back-off). */
+void cluster_hold(struct cluster *c);
+void cluster_release(struct cluster **c);   /* accepts NULL */
 const char *cluster_name(const struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 

@@ -34,6 +34,7 @@ struct cluster {
 	struct host **hosts;        /* born ones, removed ones included while a call holds them; owned */
 	uint32_t host_count, host_cap;
 	uint32_t active, pending, connections;
+	uint32_t holds;               /* calls between two attempts: they know the cluster and hold no host */
 	uint64_t calls, errors, full, pending_full, connections_full, updates_refused;
 	uint64_t retry_milli, retry_at_ns;
 	struct list waits;

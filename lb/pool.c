@@ -833,7 +833,7 @@ const char *pool_state(const struct pool *p)
 
 const char *pool_last_error(const struct pool *p)
 {
-	return p->last_why;
+	return p->up ? NULL : p->last_why;
 }
 
 void pools_shed(struct pools *ps)

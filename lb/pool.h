@@ -40,7 +40,7 @@ uint32_t pool_streams(const struct pool *p);
 uint32_t pool_pending(const struct pool *p);
 bool pool_in_backoff(const struct pool *p);
 const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff" */
-const char *pool_last_error(const struct pool *p); /* of the last failed connect since one succeeded; NULL: none */
+const char *pool_last_error(const struct pool *p); /* why there is no connection; NULL: there is one, or nothing failed */
 /* Told when back-off begins or ends and when the number of connections changes, so that the cluster's hot records and counts follow. */
 struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); };
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));

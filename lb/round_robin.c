@@ -21,7 +21,8 @@ struct turn { uint32_t index, weight, phase; };
 struct class {
 	uint64_t weight;           /* of all its endpoints */
 	int64_t credit;
-	uint32_t first, count, next; /* in turns[] */
+	uint32_t first, count;     /* in turns[] */
+	uint32_t next;             /* of these */
 	uint32_t largest;          /* weight */
 };
 struct round_robin {
@@ -112,7 +113,7 @@ static uint32_t by_weight(struct round_robin *r)
 	struct class *c = richest(r);
 
 	for (;;) { /* ends within two rounds of the class: see the head of the file */
-		struct turn *t = &r->turns[c->next];
+		struct turn *t = &r->turns[c->first + c->next];
 		uint32_t phase = t->phase;
 
 		if (++c->next == c->count)
