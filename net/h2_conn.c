@@ -285,7 +285,7 @@ static void conn_readable(void *user)
 static void conn_first(struct task *t)
 {
 	struct h2_conn *c = container_of(t, struct h2_conn, first_task);
-	if (c->finished)
+	if (c->finished || c->closing)
 		return;
 	struct chunk *chunk = chunk_new(&c->loop->bufs, NULL, c->first_n);
 	memcpy(chunk->data, c->first, c->first_n);

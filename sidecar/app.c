@@ -1,0 +1,217 @@
+/* sidecar/app: see app.h. */
+#include "sidecar/app.h"
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "sidecar/exchange.h"
+#include "sidecar/sidecar.h"
+
+const char *app_state_name(enum app_state s)
+{
+	static const char *const names[] = {"unknown", "ok", "failing"};
+	return names[s];
+}
+
+/* What makes a door another one: everything that is fixed when it is opened. */
+static uint64_t door_key(const struct conf_listen *c)
+{
+	uint64_t h = str_hash(str_of(c->text));
+	h = h * 31 + c->mode;
+	h = h * 31 + (c->group ? str_hash(str_of(c->group)) : 0);
+	h = h * 31 + str_hash(str_n((char *)c->allow_uid.ids, c->allow_uid.count * sizeof(uint32_t)));
+	h = h * 31 + str_hash(str_n((char *)c->allow_gid.ids, c->allow_gid.count * sizeof(uint32_t)));
+	return h;
+}
+
+static int door_group(const struct conf_listen *c, int64_t *ret, struct err *err)
+{
+	*ret = -1;
+	if (!c->group)
+		return 0;
+	uint64_t gid;
+	if (str_u64(str_of(c->group), &gid)) {
+		*ret = (int64_t)gid;
+		return 0;
+	}
+	struct group *g = getgrnam(c->group);
+	if (!g) {
+		err_add(err, NULL, 0, 0, "%s: no group is named '%s'", c->place, c->group);
+		return -ENOENT;
+	}
+	*ret = g->gr_gid;
+	return 0;
+}
+
+/* A draining door has no client left: a removed app may be over. */
+static void door_idle(void *user)
+{
+	struct app_door *d = user;
+	if (d->app->removed && !d->app->calls)
+		loop_defer(d->app->sc->loop, &d->app->end_task, d->app->end_task.fn);
+}
+
+static const struct uds_events door_events = {.on_request = sidecar_request, .on_idle = door_idle};
+
+static struct app_door *door_open(struct app *a, const struct conf_listen *c, struct err *err)
+{
+	struct sidecar *sc = a->sc;
+	struct uds_door d = {.is_unix = c->is_unix, .path = c->is_unix ? c->text : NULL, .addr = c->addr, .mode = c->mode, .uids = c->allow_uid.ids, .nuids = c->allow_uid.count,
+		.gids = c->allow_gid.ids, .ngids = c->allow_gid.count};
+	if (door_group(c, &d.group, err) != 0)
+		return NULL;
+	d.fd = sc->spec.inherit ? sc->spec.inherit(sc->spec.ctx, &c->addr, a->conf->name) : -1;
+	struct app_door *door = xnew(struct app_door);
+	char why[256];
+	if (uds_listen(sc->doors, &d, &a->account, &door_events, door, &door->listener, why, sizeof why) != 0) {
+		err_add(err, NULL, 0, 0, "%s: app '%s': cannot listen on '%s': %s", c->place, a->conf->name, c->text, why);
+		free(door);
+		return NULL;
+	}
+	door->app = a;
+	door->conf = c;
+	door->key = door_key(c);
+	log_info(sc->log, "app '%s': listens on '%s'%s", a->conf->name, c->text, d.fd >= 0 ? " (inherited)" : "");
+	return door;
+}
+
+static void door_close(struct app_door **d)
+{
+	uds_listener_close(&(*d)->listener);
+	free(*d);
+	*d = NULL;
+}
+
+int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, struct err *err)
+{
+	int before = err->count;
+	struct app_door **old = a->doors;
+	uint32_t nold = a->ndoors;
+	struct app_door **doors = xalloc((conf->listens + 1) * sizeof *doors);
+	uint32_t n = 0;
+	const struct conf_app *was = a->conf;
+	struct conf *was_whole = a->whole;
+	a->conf = conf;
+	a->whole = conf_ref(whole);
+	for (uint32_t pass = 0; pass < 2; pass++) { /* first those that stay; a closed door's path may be wanted by a new one */
+		for (uint32_t i = 0; i < conf->listens; i++) {
+			struct app_door *d = NULL;
+			if (doors[i])
+				continue;
+			for (uint32_t k = 0; k < nold && pass == 0; k++)
+				if (old[k] && old[k]->key == door_key(&conf->listen[i])) {
+					d = old[k];
+					old[k] = NULL;
+					d->conf = &conf->listen[i];
+					break;
+				}
+			if (pass == 1)
+				d = door_open(a, &conf->listen[i], err);
+			doors[i] = d;
+		}
+		for (uint32_t k = 0; k < nold && pass == 0; k++)
+			if (old[k]) {
+				log_info(a->sc->log, "app '%s': closes '%s'", conf->name, old[k]->conf->text);
+				door_close(&old[k]);
+			}
+	}
+	for (uint32_t i = 0; i < conf->listens; i++)
+		if (doors[i])
+			doors[n++] = doors[i];
+	free(old);
+	a->doors = doors;
+	a->ndoors = n;
+	names_clear(&a->names);
+	(void)was;
+	conf_unref(&was_whole);
+	return err->count == before ? 0 : -EINVAL;
+}
+
+void app_free(struct app **app)
+{
+	struct app *a = *app;
+	if (!a)
+		return;
+	*app = NULL;
+	loop_undefer(&a->end_task);
+	names_end(&a->names);
+	conf_unref(&a->whole);
+	free(a->doors);
+	list_del(&a->node);
+	account_end(&a->account);
+	free(a);
+}
+
+static void app_bury(struct grave *g)
+{
+	struct app *a = container_of(g, struct app, grave);
+	app_free(&a);
+}
+
+/* The last call of a removed app has ended: its doors' clients were told to go; those that stay are closed now. */
+static void app_over(struct task *t)
+{
+	struct app *a = container_of(t, struct app, end_task);
+	for (uint32_t i = 0; i < a->ndoors; i++)
+		if (a->doors[i]->listener && uds_listener_clients(a->doors[i]->listener))
+			return; /* on_idle comes again */
+	for (uint32_t i = 0; i < a->ndoors; i++)
+		door_close(&a->doors[i]);
+	a->ndoors = 0;
+	loop_bury(a->sc->loop, &a->grave, app_bury); /* after its connections, which are charged to it */
+}
+
+struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf)
+{
+	struct app *a = xnew(struct app);
+	a->sc = sc;
+	a->whole = conf_ref(whole);
+	a->conf = conf;
+	account_init(&a->account, &sc->loop->memory, "app", SIZE_MAX);
+	names_init(&a->names, sc->mesh, loop_random(sc->loop));
+	list_init(&a->exchanges);
+	a->since_ns = sc->loop->now_ns;
+	a->since_wall_ns = sc->loop->ops->wall_ns(sc->loop->ops_ctx);
+	a->end_task.fn = app_over;
+	list_push(&sc->apps, &a->node);
+	return a;
+}
+
+void app_remove(struct app *a)
+{
+	struct sidecar *sc = a->sc;
+	log_info(sc->log, "app '%s': removed; %u calls are left to finish", a->conf->name, a->calls);
+	a->removed = true;
+	list_del(&a->node);
+	list_push(&sc->walking, &a->node);
+	for (uint32_t i = 0; i < a->ndoors; i++)
+		uds_listener_drain(a->doors[i]->listener, true);
+	if (!a->calls)
+		loop_defer(sc->loop, &a->end_task, app_over);
+}
+
+void app_close(struct app *a)
+{
+	list_each(n, tmp, &a->exchanges)
+		exchange_shut(list_entry(n, struct exchange, node), FAULT_DRAINING);
+	for (uint32_t i = 0; i < a->ndoors; i++)
+		door_close(&a->doors[i]);
+	a->ndoors = 0;
+	loop_undefer(&a->end_task);
+}
+
+void app_set_state(struct app *a, enum app_state state, const struct sock_cred *by)
+{
+	if (a->state == state)
+		return;
+	struct sidecar *sc = a->sc;
+	char who[64] = "";
+	if (by && by->known)
+		snprintf(who, sizeof who, " (asked by uid %u, pid %d)", (unsigned)by->uid, (int)by->pid);
+	log_info(sc->log, "app '%s': %s -> %s%s", a->conf->name, app_state_name(a->state), app_state_name(state), who);
+	a->state = state;
+	a->transitions++;
+	a->since_ns = sc->loop->now_ns;
+	a->since_wall_ns = sc->loop->ops->wall_ns(sc->loop->ops_ctx);
+}

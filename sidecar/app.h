@@ -1,0 +1,36 @@
+/* sidecar/app: one application: its doors, its plain health state, its names.
+ * Owner: sidecar (list `apps`). A reload replaces `conf` and keeps what did not change; an app that was removed drains its doors and is freed when
+ * its last call has ended. */
+#pragma once
+#include "conf/conf.h"
+#include "sidecar/names.h"
+#include "uds/listener.h"
+
+enum app_state { APP_UNKNOWN, APP_OK, APP_FAILING };
+struct app_door { struct uds_listener *listener; const struct conf_listen *conf; uint64_t key; struct app *app; };
+struct app {
+	struct sidecar *sc;            /* borrowed: the owner */
+	struct list node;
+	struct conf *whole;            /* counted: what conf lies in */
+	const struct conf_app *conf;
+	struct account account;        /* child of the process's */
+	struct app_door **doors; uint32_t ndoors;
+	struct names names;
+	enum app_state state;
+	uint64_t since_ns;             /* loop time of the last transition */
+	uint64_t since_wall_ns;
+	uint64_t transitions;
+	struct list exchanges;         /* all calls of this app, the parked too */
+	uint32_t calls;
+	bool removed;
+	struct task end_task;
+	struct grave grave;
+};
+struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf);
+/* Opens what conf lists and is not open yet, closes what it does not list any more; takes the new conf over. Problems are told in err, and counted. */
+int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, struct err *err);
+void app_remove(struct app *a);        /* drains; freed when idle */
+void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
+void app_free(struct app **a);
+void app_set_state(struct app *a, enum app_state state, const struct sock_cred *by);
+const char *app_state_name(enum app_state s);

@@ -1,0 +1,19 @@
+/* sidecar/attempt: one try of an exchange at one provider (or at a local answer): from the host picked to the end of its stream.
+ * Owner: its exchange. */
+#pragma once
+#include "sidecar/exchange.h"
+
+struct attempt {
+	struct exchange *x;          /* borrowed: owner */
+	struct host *host;           /* counted; NULL for local answers */
+	struct stream *up;           /* NULL while it waits for a connection, and after the end */
+	struct pool_wait wait;
+	struct timer per_try;
+	uint64_t sent;               /* body bytes the kernel took on this attempt */
+	struct grave grave;
+	bool answered, ended;
+};
+struct attempt *attempt_start(struct exchange *x, struct host *host_taken);  /* may fail at once: exchange_attempt_failed is called later or before return */
+struct attempt *attempt_local(struct exchange *x, const struct local_row *row, const struct sock_cred *cred, bool read_only);
+/* Cancels it: no event follows. result: what the host is told. */
+void attempt_end(struct attempt **a, enum host_result result);

@@ -1,0 +1,628 @@
+/* sidecar/exchange: a call's way. Read this first.
+ *
+ *   app (thin SDK)                        thinmesh                                  provider
+ *  connect ----->| uds_listener -> uds_client -> h2_conn (server role)             |
+ *  HEADERS ----->|   h2_stream begins = the DOWN end (struct stream)               |
+ *                |   exchange_start          one down end, 1..N attempts           |
+ *                |   1 LOCAL?   local_find(method, path) ---> a local stream       |
+ *                |   2 NAME     names_find: authority -> mesh_name                 |
+ *                |   3 WANT     not answered yet: parked, holds no table           |
+ *                |   4 ROUTE    route_match -> action ; its cluster                |
+ *                |   5 PICK     cluster_pick(cluster, hash, tried) -> host         |
+ *                |   6 OPEN     attempt_start: host_open -> UP end, or pending     |
+ *                |   7 RELAY    up.send_head(fields, fin) ---- h2_conn (client) -->| HEADERS
+ *  DATA   ------>|     down.on_data -> replay keeps a share -> up.send_data ------>| DATA
+ *  WINDOW <------|     down.credit(n)  only after up.on_sent(n)                    |
+ *  HEADERS<------|     up.on_head  -> verdict? (refused: again from 5) -> relay <--| HEADERS
+ *  DATA   <------|     up.on_data  -> down.send_data ; up.credit after down sent <-| DATA
+ *  TRAILERS<-----|     up.on_trailers (grpc-status) -> stats, retry             <--| TRAILERS
+ *                |   8 FINISH   host_done(result), access line, into the morgue    |
+ *
+ * After OPEN the exchange holds the route's action, not the table. States are the fields answering (the provider's answer has begun: no more
+ * moves), head_down (a head went to the app), done_down (an end went to the app), over (finished, in the morgue). */
+#include "sidecar/exchange.h"
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include "sidecar/access.h"
+#include "sidecar/attempt.h"
+#include "sidecar/deadline.h"
+#include "sidecar/sidecar.h"
+
+enum { MOVES_MAX = 8 };
+
+static void exchange_pick(struct exchange *x);
+
+/* ---- the end ---- */
+
+static void exchange_bury(struct grave *g)
+{
+	struct exchange *x = container_of(g, struct exchange, grave);
+	struct sidecar *sc = x->sc;
+	sc->nexchanges--;
+	pool_mem_put(&sc->exchanges, x);
+}
+
+static void exchange_unpark(struct exchange *x)
+{
+	if (!x->parked)
+		return;
+	x->parked = false;
+	x->sc->parked--;
+	x->sc->parked_bytes -= x->parked_bytes;
+	x->parked_bytes = 0;
+	stat_dec(&x->sc->loop->stats, STAT_PARKED);
+	cluster_unwait(&x->wait);
+}
+
+static void exchange_drop_body(struct exchange *x)
+{
+	chain_clear(&x->held);
+	chain_clear(&x->replay);
+	x->replayable = false;
+}
+
+/* The down end is gone (ended, or reset by us) and nothing is owed to anybody: the last step. */
+static void exchange_finish(struct exchange *x)
+{
+	if (x->over)
+		return;
+	x->over = true;
+	struct sidecar *sc = x->sc;
+	struct loop *l = sc->loop;
+	exchange_unpark(x);
+	timer_cancel(l, &x->deadline);
+	timer_cancel(l, &x->backoff);
+	attempt_end(&x->attempt, HOST_NEUTRAL);
+	exchange_drop_body(x);
+	if (x->sampled && x->up_open_ns && x->up_last_ns >= x->up_open_ns) {
+		uint64_t all = l->ops->now_ns(l->ops_ctx) - x->begun_ns, there = x->up_last_ns - x->up_open_ns;
+		hist_add(&sc->added, all > there ? all - there : 0);
+	}
+	if (access_on(sc->access))
+		access_line(sc->access, x);
+	stat_dec(&l->stats, STAT_CALLS_ACTIVE);
+	fields_unref(&x->head);
+	fields_unref(&x->request_trailers);
+	route_action_unref(&x->action);
+	cluster_release(&x->cluster);
+	list_del(&x->node);
+	if (x->app) {
+		x->app->calls--;
+		if (x->app->removed && x->app->calls == 0)
+			loop_defer(l, &x->app->end_task, x->app->end_task.fn);
+	}
+	loop_bury(l, &x->grave, exchange_bury);
+}
+
+/* ---- answers of our own ---- */
+
+static void exchange_flag(struct exchange *x, const char *flag)
+{
+	snprintf(x->flag, sizeof x->flag, "%s", flag);
+}
+
+static void fault_text(const struct exchange *x, enum fault f, const char *why, struct sb *out)
+{
+	const struct fault_row *row = fault_row(f);
+	sb_str(out, row->text);
+	if (x->head && (f == FAULT_NO_NAME || f == FAULT_NO_APP || f == FAULT_BAD_AUTHORITY || f == FAULT_NO_ROUTE)) {
+		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);
+		sb_str(out, ": '");
+		sb_add(out, a.p, a.n < 256 ? a.n : 256);
+		sb_str(out, "'");
+		if (f != FAULT_NO_NAME) {
+			sb_str(out, " for path '");
+			sb_add(out, p.p, p.n < 256 ? p.n : 256);
+			sb_str(out, "'");
+		}
+	} else if (x->action) {
+		sb_fmt(out, ": service '%s'", x->action->cluster);
+	}
+	if (x->host[0])
+		sb_fmt(out, ", provider %s", x->host);
+	if (why && *why)
+		sb_fmt(out, ": %s", why);
+}
+
+/* A whole answer: trailers-only for gRPC content, status and JSON for the rest (promise 1). */
+static void exchange_reply(struct exchange *x, enum fault f, const char *why)
+{
+	struct sidecar *sc = x->sc;
+	struct loop *l = sc->loop;
+	const struct fault_row *row = fault_row(f);
+	struct fields *h = fields_new(l->fields, NULL); /* small and ours: not charged */
+	struct sb text = {0}, body = {0};
+	char num[16];
+	fault_text(x, f, why, &text);
+	x->http_status = x->is_grpc ? 200 : row->http;
+	if (x->is_grpc) {
+		x->grpc_status = row->grpc;
+		fields_add_token(h, FIELD_STATUS, STR("200"));
+		fields_add_token(h, FIELD_CONTENT_TYPE, STR("application/grpc"));
+		snprintf(num, sizeof num, "%d", row->grpc);
+		fields_add_token(h, FIELD_GRPC_STATUS, str_of(num));
+		grpc_message_encode(sb_view(&text), &body);
+		fields_add_token(h, FIELD_GRPC_MESSAGE, sb_view(&body));
+		stream_send_head(x->down, h, true);
+	} else {
+		sb_fmt(&body, "{\"status\":%d,\"message\":", row->http);
+		sb_json(&body, sb_view(&text));
+		sb_fmt(&body, ",\"flag\":\"%s\"}\n", row->flag);
+		snprintf(num, sizeof num, "%d", row->http);
+		fields_add_token(h, FIELD_STATUS, str_of(num));
+		fields_add_token(h, FIELD_CONTENT_TYPE, STR("application/json"));
+		snprintf(num, sizeof num, "%zu", body.n);
+		fields_add_token(h, FIELD_CONTENT_LENGTH, str_of(num));
+		stream_send_head(x->down, h, x->is_head);
+		struct chain data = CHAIN_INIT;
+		if (!x->is_head && chain_copy_in(&data, &l->bufs, NULL, body.p, body.n) == 0)
+			stream_send_data(x->down, &data, true);
+	}
+	fields_unref(&h);
+	sb_end(&text);
+	sb_end(&body);
+}
+
+/* The provider's head is with the app already: gRPC callers are told by trailers, others by a reset (envoy.md 1c does only the latter). */
+static void exchange_break_off(struct exchange *x, enum fault f, const char *why)
+{
+	struct loop *l = x->sc->loop;
+	if (!x->is_grpc) {
+		struct stream *down = x->down;
+		x->down = NULL;
+		stream_reset(down, H2_INTERNAL_ERROR);
+		exchange_finish(x);
+		return;
+	}
+	struct sb text = {0}, enc = {0};
+	char num[16];
+	struct fields *t = fields_new(l->fields, NULL);
+	fault_text(x, f, why, &text);
+	grpc_message_encode(sb_view(&text), &enc);
+	x->grpc_status = fault_row(f)->grpc;
+	snprintf(num, sizeof num, "%d", x->grpc_status);
+	fields_add_token(t, FIELD_GRPC_STATUS, str_of(num));
+	fields_add_token(t, FIELD_GRPC_MESSAGE, sb_view(&enc));
+	stream_send_trailers(x->down, t);
+	fields_unref(&t);
+	sb_end(&text);
+	sb_end(&enc);
+}
+
+void exchange_fail(struct exchange *x, enum fault f, const char *why)
+{
+	if (x->over || x->done_down)
+		return;
+	struct sidecar *sc = x->sc;
+	x->fault = f;
+	x->why = why;
+	exchange_flag(x, fault_row(f)->flag);
+	stat_inc(&sc->loop->stats, STAT_CALLS_FAILED);
+	if (f == FAULT_DEADLINE)
+		stat_inc(&sc->loop->stats, STAT_DEADLINE);
+	exchange_unpark(x);
+	timer_cancel(sc->loop, &x->backoff);
+	attempt_end(&x->attempt, f == FAULT_DEADLINE ? HOST_ERROR : HOST_NEUTRAL);
+	exchange_drop_body(x);
+	if (!x->down) {
+		exchange_finish(x);
+		return;
+	}
+	x->done_down = true;
+	if (x->head_down)
+		exchange_break_off(x, f, why);
+	else
+		exchange_reply(x, f, why);
+	x->head_down = true;
+	if (log_on(sc->log, LOG_DEBUG)) {
+		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);
+		log_debug(sc->log, "call '%.*s%.*s': %s %s%s%s", (int)a.n, a.p, (int)p.n, p.p, fault_row(f)->flag, fault_row(f)->text, why ? ": " : "", why ? why : "");
+	}
+}
+
+void exchange_shut(struct exchange *x, enum fault f)
+{
+	exchange_fail(x, f, NULL);
+}
+
+/* ---- again? (promise 6, and policy) ---- */
+
+static void exchange_backoff_over(struct timer *t)
+{
+	struct exchange *x = container_of(t, struct exchange, backoff);
+	exchange_pick(x);
+}
+
+static bool exchange_has_whole_body(const struct exchange *x)
+{
+	return x->replayable || x->received == x->held.bytes;
+}
+
+/* False: no retry; the caller tells the failure. */
+static bool exchange_retry(struct exchange *x)
+{
+	if (!exchange_has_whole_body(x) || x->answering || !cluster_retry_take(x->cluster))
+		return false;
+	stat_inc(&x->sc->loop->stats, STAT_RETRIES);
+	timer_in(x->sc->loop, &x->backoff, retry_backoff_ns(&x->retry, x->sc->loop), exchange_backoff_over);
+	return true;
+}
+
+void exchange_attempt_failed(struct exchange *x, enum fault f, const char *why, bool unprocessed, enum stream_cause cause)
+{
+	if (x->over || x->done_down)
+		return;
+	if (!x->answering && x->cluster) {
+		if (unprocessed && f != FAULT_OVERFLOW && x->moves < MOVES_MAX && exchange_has_whole_body(x) && cluster_retry_take(x->cluster)) {
+			x->moves++;
+			x->fault = f;
+			x->why = why;
+			stat_inc(&x->sc->loop->stats, STAT_MOVED);
+			exchange_pick(x);
+			return;
+		}
+		if (retry_wants_end(&x->retry, cause) && exchange_retry(x))
+			return;
+	}
+	exchange_fail(x, f, why);
+}
+
+/* ---- 5 PICK, 6 OPEN ---- */
+
+static void wait_over(struct cluster_wait *w)
+{
+	struct exchange *x = container_of(w, struct exchange, wait);
+	exchange_unpark(x);
+	exchange_pick(x);
+}
+
+static void park_over(struct timer *t)
+{
+	struct exchange *x = container_of(t, struct exchange, backoff);
+	stat_inc(&x->sc->loop->stats, STAT_PARK_TIMEOUT);
+	exchange_fail(x, FAULT_PARK_TIME, NULL);
+}
+
+static void exchange_park(struct exchange *x)
+{
+	struct sidecar *sc = x->sc;
+	uint32_t bytes = x->head->size + (uint32_t)x->held.bytes;
+	if (sc->parked >= sc->conf->park.calls || sc->parked_bytes + bytes > sc->conf->park.bytes) {
+		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
+		exchange_fail(x, FAULT_PARK_FULL, NULL);
+		return;
+	}
+	x->parked = true;
+	x->parked_bytes = bytes;
+	sc->parked++;
+	sc->parked_bytes += bytes;
+	stat_inc(&sc->loop->stats, STAT_PARKED);
+	cluster_wait(x->cluster, &x->wait, wait_over);
+	timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
+}
+
+static void exchange_pick(struct exchange *x)
+{
+	struct host *host;
+	timer_cancel(x->sc->loop, &x->backoff);
+	switch (cluster_pick(x->cluster, 0, &x->tried, &host)) {
+	case PICK_OK:
+		snprintf(x->host, sizeof x->host, "%s", host->text);
+		if (x->deadline_ns && x->attempts)
+			deadline_forward(x, x->sc->loop->now_ns);
+		attempt_start(x, host);
+		return;
+	case PICK_WAIT:
+		exchange_park(x);
+		return;
+	case PICK_FULL:
+		exchange_fail(x, FAULT_OVERFLOW, "the service's request limit is reached");
+		return;
+	case PICK_NONE:
+		if (x->tried.count) { /* all of them refused: the last one's reason is what to tell */
+			exchange_fail(x, x->fault ? x->fault : FAULT_CONNECT, x->why);
+			return;
+		}
+		exchange_fail(x, FAULT_NO_HOST, "it has no endpoints");
+		return;
+	case PICK_UNHEALTHY:
+		exchange_fail(x, FAULT_NO_HOST, NULL);
+		return;
+	}
+}
+
+/* ---- 7 RELAY: the app's side ---- */
+
+/* Keeps what was sent while another attempt may need it: the first bytes in the exchange itself, the rest as shares. */
+static void exchange_keep(struct exchange *x, const struct chain *data)
+{
+	if (!x->replayable)
+		return;
+	struct sidecar *sc = x->sc;
+	if (x->replay_n + data->bytes > sc->limits.replay_bytes) {
+		stat_inc(&sc->loop->stats, STAT_REPLAY_OVERFLOW);
+		chain_clear(&x->replay);
+		x->replayable = false;
+		return;
+	}
+	size_t in = x->replay_n < REPLAY_INLINE ? REPLAY_INLINE - x->replay_n : 0;
+	if (in > data->bytes)
+		in = data->bytes;
+	if (in)
+		chain_peek(data, 0, x->replay_inline + x->replay_n, in);
+	x->replay_n += (uint32_t)data->bytes;
+	if (in == data->bytes)
+		return;
+	struct chain rest = CHAIN_INIT;
+	chain_share(&rest, data);
+	chain_drop(&rest, in);
+	if (chain_settle(&rest, &sc->loop->bufs, &sc->loop->memory) != 0) {
+		chain_clear(&rest);
+		chain_clear(&x->replay);
+		x->replayable = false;
+		return;
+	}
+	chain_move(&x->replay, &rest);
+}
+
+static void down_data(void *user, struct chain *data, bool fin)
+{
+	struct exchange *x = user;
+	size_t n = data->bytes;
+	x->received += n;
+	if (fin)
+		x->fin_in = true;
+	if (x->done_down || x->over)
+		return; /* dropped and credited by the stream */
+	if (n)
+		exchange_keep(x, data);
+	if (x->attempt && x->attempt->up) {
+		stream_send_data(x->attempt->up, data, fin);
+		return;
+	}
+	if (n && chain_settle(data, &x->sc->loop->bufs, &x->sc->loop->memory) != 0) {
+		exchange_fail(x, FAULT_MEMORY, NULL);
+		return;
+	}
+	chain_move(&x->held, data);
+}
+
+static void down_trailers(void *user, struct fields *trailers)
+{
+	struct exchange *x = user;
+	x->fin_in = true;
+	if (x->done_down || x->over)
+		return;
+	fields_unref(&x->request_trailers);
+	x->request_trailers = fields_ref(trailers);
+	if (x->attempt && x->attempt->up)
+		stream_send_trailers(x->attempt->up, trailers);
+}
+
+static void down_sent(void *user, size_t n)
+{
+	struct exchange *x = user;
+	if (x->attempt && x->attempt->up)
+		stream_credit(x->attempt->up, n);
+}
+
+static void down_end(void *user, const struct stream_end *end)
+{
+	struct exchange *x = user;
+	x->down = NULL;
+	if (end->cause != END_DONE && !x->done_down) {
+		exchange_flag(x, end->cause == END_LOST ? "DC" : end->cause == END_RESET ? "DR" : end->cause == END_MALFORMED ? "DPE" : "DC");
+		x->why = end->detail;
+	} else if (end->cause == END_DONE && !x->done_down && !x->fault) {
+		/* the request ended while its answer did not: cannot be */
+		x->why = "the down end was done early";
+	}
+	exchange_finish(x);
+}
+
+static const struct stream_events down_events = {.on_data = down_data, .on_trailers = down_trailers, .on_sent = down_sent, .on_end = down_end};
+
+/* ---- 7 RELAY: the provider's side ---- */
+
+void exchange_sent_up(struct exchange *x, size_t n, uint64_t attempt_sent)
+{
+	(void)n;
+	if (attempt_sent <= x->credited)
+		return; /* a replay: the app's window was given back when it went the first time */
+	size_t more = (size_t)(attempt_sent - x->credited);
+	x->credited = attempt_sent;
+	x->sent_up = attempt_sent;
+	if (x->down && !x->fin_in)
+		stream_credit(x->down, more);
+}
+
+static int status_of(struct str s)
+{
+	uint64_t v;
+	return str_u64(s, &v) && v <= 999 ? (int)v : -1;
+}
+
+static void exchange_note_time(struct exchange *x)
+{
+	if (x->sampled)
+		x->up_last_ns = x->sc->loop->ops->now_ns(x->sc->loop->ops_ctx);
+}
+
+void exchange_answer_head(struct exchange *x, struct fields *head, bool fin)
+{
+	if (x->done_down || !x->down)
+		return;
+	exchange_note_time(x);
+	if (retry_wants_answer(&x->retry, head, fin, x->is_grpc) && exchange_has_whole_body(x) && x->cluster) {
+		if (x->tried.count < TRIED_MAX)
+			x->tried.host[x->tried.count++] = x->attempt->host;
+		if (exchange_retry(x)) {
+			attempt_end(&x->attempt, HOST_ERROR);
+			return;
+		}
+		exchange_flag(x, "URX");
+	}
+	x->answering = true;
+	x->fault = FAULT_NONE;
+	x->why = NULL;
+	exchange_drop_body(x);
+	x->http_status = status_of(fields_value(head, FIELD_STATUS));
+	const struct field *e = fields_get(head, FIELD_GRPC_STATUS);
+	if (e)
+		x->grpc_status = grpc_status_parse(str_n(e->value, e->value_len));
+	if (fields_get(head, FIELD_TRI_EXCEPTION_CODE))
+		x->tri_exception = true;
+	fields_each(f, head) /* hop-by-hop between us and the provider (promise 9) */
+		if (f->flags & FF_STRIP_DOWN)
+			fields_del_field(head, f);
+	x->head_down = true;
+	if (fin)
+		x->done_down = true;
+	if (stream_send_head(x->down, head, fin) != 0) {
+		struct stream *down = x->down;
+		x->down = NULL;
+		stream_reset(down, H2_INTERNAL_ERROR);
+		exchange_finish(x);
+	}
+}
+
+void exchange_answer_data(struct exchange *x, struct chain *data, bool fin)
+{
+	if (!x->down || x->done_down)
+		return;
+	if (fin) {
+		exchange_note_time(x);
+		x->done_down = true;
+	}
+	x->answered += data->bytes;
+	stream_send_data(x->down, data, fin);
+}
+
+void exchange_answer_trailers(struct exchange *x, struct fields *trailers)
+{
+	if (!x->down || x->done_down)
+		return;
+	exchange_note_time(x);
+	const struct field *e = fields_get(trailers, FIELD_GRPC_STATUS);
+	if (e)
+		x->grpc_status = grpc_status_parse(str_n(e->value, e->value_len));
+	x->done_down = true;
+	if (stream_send_trailers(x->down, trailers) != 0) {
+		struct stream *down = x->down;
+		x->down = NULL;
+		stream_reset(down, H2_INTERNAL_ERROR);
+		exchange_finish(x);
+	}
+}
+
+/* ---- 1 .. 4 ---- */
+
+static void deadline_over(struct timer *t)
+{
+	struct exchange *x = container_of(t, struct exchange, deadline);
+	exchange_fail(x, FAULT_DEADLINE, NULL);
+}
+
+/* What the provider sees of the caller's head: our own headers are consumed, the authority is the normalised one. */
+static void exchange_dress(struct exchange *x, const struct name_hit *hit)
+{
+	struct fields *h = x->head;
+	fields_each(f, h)
+		if ((f->flags & FF_STRIP_UP) || f->token == FIELD_EXPECT || f->token == FIELD_HOST)
+			fields_del_field(h, f);
+	if (hit->rewrite || !fields_get(h, FIELD_AUTHORITY))
+		fields_set(h, FIELD_AUTHORITY, str_of(hit->authority));
+}
+
+static void exchange_forward(struct exchange *x, const struct exchange_door *door)
+{
+	struct sidecar *sc = x->sc;
+	struct fields *h = x->head;
+	if (account_above(&sc->loop->memory, sc->memory_soft)) {
+		stat_inc(&sc->loop->stats, STAT_MEMORY_SOFT);
+		sidecar_memory_check(sc);
+		exchange_fail(x, FAULT_MEMORY, NULL);
+		return;
+	}
+	struct str authority = fields_value(h, FIELD_AUTHORITY);
+	if (!authority.p)
+		authority = fields_value(h, FIELD_HOST);
+	const struct name_hit *hit = names_find(&x->app->names, x->app->conf, sc->conf->mesh_domain, door->default_authority, authority, fields_value(h, FIELD_PATH));
+	if (!hit->name || hit->name->state != MESH_PRESENT) {
+		exchange_fail(x, hit->name ? FAULT_NO_NAME : hit->fault, NULL);
+		return;
+	}
+	struct route_action *action = route_match(hit->name->routes, h);
+	if (!action) {
+		exchange_fail(x, FAULT_NO_ROUTE, NULL);
+		return;
+	}
+	x->action = route_action_ref(action);
+	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, str_of(action->cluster));
+	x->cluster = mc ? cluster_live(sc->clusters, mc) : NULL;
+	if (!x->cluster) {
+		exchange_fail(x, FAULT_NO_CLUSTER, NULL);
+		return;
+	}
+	cluster_hold(x->cluster);
+	retry_init(&x->retry, &action->retry, h, x->trusted);
+	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : action->timeout_ns;
+	if (!deadline_read(x, h, timeout)) {
+		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
+		return;
+	}
+	exchange_dress(x, hit);
+	if (x->deadline_ns) {
+		timer_set(sc->loop, &x->deadline, x->deadline_ns, deadline_over);
+		deadline_forward(x, sc->loop->now_ns);
+	}
+	if (x->sampled)
+		x->up_open_ns = sc->loop->ops->now_ns(sc->loop->ops_ctx);
+	exchange_pick(x);
+}
+
+void exchange_start(const struct exchange_door *door, struct stream *down, struct fields *head, bool fin, const char *refuse)
+{
+	struct sidecar *sc = door->sc;
+	struct loop *l = sc->loop;
+	struct exchange *x = pool_mem_get(&sc->exchanges);
+	x->sc = sc;
+	x->app = door->app;
+	x->trusted = door->trusted;
+	x->down = down;
+	x->head = fields_ref(head);
+	x->begun_ns = l->now_ns;
+	x->fin_in = fin;
+	x->replayable = true;
+	x->http_status = x->grpc_status = -1;
+	x->is_grpc = fields_is_grpc(head);
+	x->is_head = str_is(fields_value(head, FIELD_METHOD), "HEAD");
+	memcpy(x->flag, "-", 2);
+	down->ev = &down_events;
+	down->user = x;
+	sc->nexchanges++;
+	stat_inc(&l->stats, STAT_CALLS);
+	stat_inc(&l->stats, STAT_CALLS_ACTIVE);
+	x->sampled = access_on(sc->access) || (l->stats.v[STAT_CALLS] & 15) == 0;
+	if (x->app) {
+		list_push(&x->app->exchanges, &x->node);
+		x->app->calls++;
+	}
+	if (refuse) {
+		exchange_fail(x, FAULT_HEADERS, refuse);
+		return;
+	}
+	const struct local_row *row = local_find(door->rows, fields_value(head, FIELD_METHOD), fields_value(head, FIELD_PATH));
+	if (row) {
+		x->is_local = true;
+		stat_inc(&l->stats, STAT_CALLS_LOCAL);
+		attempt_local(x, row, door->cred, door->read_only);
+		return;
+	}
+	if (!x->app) {
+		exchange_fail(x, FAULT_NO_ROUTE, "this is the control socket");
+		return;
+	}
+	exchange_forward(x, door);
+}

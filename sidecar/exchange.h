@@ -1,0 +1,70 @@
+/* sidecar/exchange: one call. READ THIS ROOM FIRST: sidecar/exchange.c stands under the picture of a call's way.
+ *
+ * An exchange has one DOWN end (the app's stream) and 1..N attempts, of which one relays its answer. Owner: itself, on the list of its app (or of the
+ * control doors); it is freed once the down end has ended and no attempt is left. */
+#pragma once
+#include "lb/cluster.h"
+#include "net/stream.h"
+#include "sidecar/faults.h"
+#include "sidecar/local.h"
+#include "sidecar/retry.h"
+
+struct attempt;
+
+/* Where a call came in. */
+struct exchange_door {
+	struct sidecar *sc;
+	struct app *app;                       /* NULL on the control socket */
+	const struct local_row *rows;
+	const char *default_authority;         /* NULL */
+	const struct sock_cred *cred;          /* borrowed during exchange_start */
+	bool trusted, read_only;
+};
+
+enum { REPLAY_INLINE = 256 };
+struct exchange {
+	struct sidecar *sc;                    /* borrowed */
+	struct app *app;                       /* borrowed: it outlives its exchanges */
+	struct list node;
+	struct grave grave;
+	struct stream *down;                   /* NULL once ended */
+	struct fields *head;                   /* the request's, as it goes up; counted */
+	struct route_action *action;           /* counted; the table is not held */
+	struct cluster *cluster;               /* held (cluster_hold) until the end */
+	struct attempt *attempt;               /* the present one; NULL before, between and after */
+	struct tried tried;
+	uint32_t attempts, moves;              /* attempts begun; of them by promise 6 */
+	struct retry retry;                    /* what policy allows this call */
+	struct timer deadline, backoff;
+	struct cluster_wait wait;              /* parked until DNS answers */
+	uint64_t begun_ns, deadline_ns;        /* 0: none */
+	uint64_t up_open_ns, up_last_ns;       /* fresh clock readings, for the sidecar's own added time; 0: not measured */
+	/* request body */
+	struct chain held;                     /* not handed to an attempt yet */
+	struct chain replay;                   /* beyond the inline part, shared with what was sent */
+	char replay_inline[REPLAY_INLINE];
+	uint32_t replay_n;                     /* bytes held in all */
+	uint64_t received, sent_up, credited;  /* body bytes: from the app; the kernel took; given back as credit */
+	uint64_t answered;                     /* body bytes of the answer handed down */
+	struct fields *request_trailers;       /* counted; rare */
+	/* outcome, for the log */
+	enum fault fault;
+	const char *why;                       /* static text beside the fault */
+	int http_status, grpc_status;          /* -1: none seen */
+	char flag[4];
+	char host[ADDR_TEXT];
+	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
+	uint32_t parked_bytes;
+};
+
+/* A request has arrived. Takes nothing over but the stream's events. refuse: the head is beyond a limit. */
+void exchange_start(const struct exchange_door *door, struct stream *down, struct fields *head, bool fin, const char *refuse);
+/* Ends the call with an answer of our own; or, once the answer has begun, with trailers (gRPC) or a reset. */
+void exchange_fail(struct exchange *x, enum fault f, const char *why);
+/* attempt -> exchange */
+void exchange_attempt_failed(struct exchange *x, enum fault f, const char *why, bool unprocessed, enum stream_cause cause);
+void exchange_answer_head(struct exchange *x, struct fields *head, bool fin);
+void exchange_answer_data(struct exchange *x, struct chain *data, bool fin);
+void exchange_answer_trailers(struct exchange *x, struct fields *trailers);
+void exchange_sent_up(struct exchange *x, size_t n, uint64_t attempt_sent);
+void exchange_shut(struct exchange *x, enum fault f); /* process or app end: answers what has not begun, ends the rest */

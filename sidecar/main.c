@@ -1,0 +1,335 @@
+/* sidecar/main: the program: options, the daemon's outside (signals, log sink, service manager), and what ends it.
+ * `call`, `ok`, `fail`, `ready`, `status` and the help texts are in cli*.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "sidecar/cli.h"
+#include "sidecar/sidecar.h"
+#include "systemd/activation.h"
+#include "systemd/notify.h"
+
+enum { EXIT_OK, EXIT_FAILED, EXIT_CONF };
+enum { LOG_RING = 16384 };
+
+/* The daemon's outside. Owner: run_daemon's frame. */
+struct daemon {
+	struct loop *loop;
+	struct log *log;
+	struct sidecar *sc;
+	struct notify notify;
+	struct activation activation;
+	struct timer watchdog;
+	uint64_t watchdog_ns, log_dropped;
+	char **paths; size_t npaths;
+	int log_fd;
+	char *log_file;
+};
+
+static const char *env_of(void *ctx, const char *name)
+{
+	(void)ctx;
+	return getenv(name);
+}
+
+/* ---- the log's sink: never blocks; what does not fit is dropped and counted ---- */
+
+static void log_sink(void *ctx, enum log_level level, const char *line, size_t n)
+{
+	(void)level;
+	struct daemon *d = ctx;
+	if (write(d->log_fd, line, n) < 0) {
+		d->log_dropped++;
+		if (d->loop)
+			stat_inc(&d->loop->stats, STAT_LOG_DROPPED);
+	}
+}
+
+static uint64_t log_clock(void *ctx)
+{
+	(void)ctx;
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* A pipe or socket on stderr whose reader has stopped must not stop us. O_NONBLOCK is a property of the open file, which a terminal shares with the
+ * shell: so a new description is opened where that is possible, and terminals are left alone. */
+static int log_stderr(void)
+{
+	struct stat st;
+	if (fstat(STDERR_FILENO, &st) != 0 || isatty(STDERR_FILENO))
+		return STDERR_FILENO;
+	int fd = -1;
+	if (S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode))
+		fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && S_ISSOCK(st.st_mode))
+		fcntl(STDERR_FILENO, F_SETFL, fcntl(STDERR_FILENO, F_GETFL) | O_NONBLOCK);
+	return fd < 0 ? STDERR_FILENO : fd;
+}
+
+static void log_open(struct daemon *d, const char *file)
+{
+	if (d->log_fd > STDERR_FILENO)
+		close(d->log_fd);
+	d->log_fd = -1;
+	if (file) {
+		d->log_fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640);
+		if (d->log_fd < 0)
+			fprintf(stderr, "thinmesh: log file '%s': %s; the log goes to stderr\n", file, strerror(errno));
+	}
+	if (d->log_fd < 0)
+		d->log_fd = log_stderr();
+}
+
+/* ---- what sidecar asks of its outside ---- */
+
+static struct conf *on_reload(void *ctx, struct err *err)
+{
+	struct daemon *d = ctx;
+	return conf_load(d->paths, d->npaths, env_of, NULL, err);
+}
+
+static int on_inherit(void *ctx, const struct addr *at, const char *app)
+{
+	struct daemon *d = ctx;
+	int fd = activation_take_addr(&d->activation, at, app);
+	return fd < 0 ? -1 : fd;
+}
+
+static void on_tell(void *ctx, const char *what, const char *text)
+{
+	struct daemon *d = ctx;
+	if (strcmp(what, "READY") == 0) {
+		notify_ready(&d->notify);
+		notify_status(&d->notify, "ready: %s", text);
+	} else if (strcmp(what, "RELOADING") == 0) {
+		struct timespec ts;
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		notify_reloading(&d->notify, (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+		notify_status(&d->notify, "%s", text);
+	} else {
+		notify_stopping(&d->notify);
+		notify_status(&d->notify, "%s", text);
+	}
+}
+
+static void on_watchdog(struct timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, watchdog);
+	notify_watchdog(&d->notify);
+	timer_in(d->loop, t, d->watchdog_ns, on_watchdog);
+}
+
+static void on_signal(void *user, int signo)
+{
+	struct daemon *d = user;
+	switch (signo) {
+	case SIGHUP:
+		log_info(d->log, "SIGHUP: reload");
+		sidecar_reload(d->sc);
+		break;
+	case SIGUSR1:
+		log_open(d, d->log_file);
+		sidecar_reopen_logs(d->sc);
+		break;
+	default:
+		sidecar_stop(d->sc);
+		break;
+	}
+}
+
+static void say_unclaimed(void *ctx, const struct activation_socket *s)
+{
+	struct daemon *d = ctx;
+	char text[ADDR_TEXT];
+	log_warn(d->log, "inherited socket '%s' (%s): no listener wants it%s%s; closed", s->name, addr_text(&s->addr, text), s->refused ? ": " : "", s->refused ? s->refused : "");
+}
+
+/* ---- run ---- */
+
+/* Listeners look for their own address first; by name only what no address claims (systemd/activation.h). Names are matched by giving the app's first
+ * unclaimed listener an address of the socket: the configuration's address is then the inherited one's. */
+static void claim_by_name(struct daemon *d, struct conf *c)
+{
+	for (uint32_t i = 0; i < c->napps; i++)
+		for (uint32_t k = 0; k < c->apps[i].listens; k++) {
+			struct conf_listen *l = &c->apps[i].listen[k];
+			bool by_addr = false;
+			for (size_t s = 0; s < d->activation.count; s++)
+				by_addr |= d->activation.sockets[s].fd >= 0 && addr_eq(&d->activation.sockets[s].addr, &l->addr);
+			for (size_t s = 0; s < d->activation.count && !by_addr; s++) {
+				struct activation_socket *a = &d->activation.sockets[s];
+				bool same_kind = (a->addr.sa.sa_family == AF_UNIX) == l->is_unix, wanted = false;
+				for (uint32_t j = 0; j < c->apps[i].listens; j++)
+					wanted |= addr_eq(&a->addr, &c->apps[i].listen[j].addr);
+				if (a->fd < 0 || a->refused || strcmp(a->name, c->apps[i].name) != 0 || !same_kind || wanted)
+					continue;
+				l->addr = a->addr;
+				break;
+			}
+		}
+}
+
+static void raise_descriptors(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max > 65536 ? 65536 : r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static void daemon_environment(struct daemon *d)
+{
+	if (notify_open(&d->notify, getenv("NOTIFY_SOCKET")) != 0)
+		log_warn(d->log, "NOTIFY_SOCKET '%s' can't be used", getenv("NOTIFY_SOCKET"));
+	uint64_t us = 0;
+	if (notify_watchdog_interval(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID"), getpid(), &us) == 0)
+		d->watchdog_ns = us * 1000;
+	int rc = activation_parse(&d->activation, getpid(), getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"), ACTIVATION_FIRST_FD);
+	if (rc != 0)
+		log_warn(d->log, "LISTEN_FDS can't be used: %s", strerror(-rc));
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+}
+
+static int run_daemon(char **paths, size_t npaths)
+{
+	struct err err = ERR_INIT;
+	struct conf *conf = conf_load(paths, npaths, env_of, NULL, &err);
+	if (!conf) {
+		fputs(err_str(&err), stderr);
+		err_clear(&err);
+		return EXIT_CONF;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	raise_descriptors();
+	struct daemon d = {.paths = paths, .npaths = npaths, .log_fd = -1};
+	d.log_file = conf->log.file ? xstrdup(conf->log.file) : NULL;
+	d.log = log_new(conf->log.level, LOG_RING);
+	log_open(&d, d.log_file);
+	log_set_clock(d.log, log_clock, NULL);
+	log_set_sink(d.log, log_sink, &d);
+	d.loop = loop_new_real(d.log);
+	if (!d.loop) {
+		fprintf(stderr, "thinmesh: the event loop can't be made: %s\n", strerror(errno));
+		return EXIT_FAILED;
+	}
+	daemon_environment(&d);
+	claim_by_name(&d, conf);
+	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .tell = on_tell, .ctx = &d};
+	int rc = sidecar_new(&spec, &d.sc, &err);
+	if (rc != 0) {
+		fputs(err_str(&err), stderr);
+		notify_errno(&d.notify, EADDRINUSE);
+	} else {
+		activation_close_unclaimed(&d.activation, say_unclaimed, &d);
+		static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+		for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+			loop_signal(d.loop, signals[i], on_signal, &d);
+		if (d.watchdog_ns)
+			timer_in(d.loop, &d.watchdog, d.watchdog_ns, on_watchdog);
+		loop_run(d.loop);
+		timer_cancel(d.loop, &d.watchdog);
+		log_info(d.log, "ended");
+	}
+	err_clear(&err);
+	sidecar_free(&d.sc);
+	notify_close(&d.notify);
+	activation_free(&d.activation);
+	loop_free(&d.loop);
+	log_free(&d.log);
+	free(d.log_file);
+	return rc == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static int check_conf(char **paths, size_t npaths)
+{
+	struct err err = ERR_INIT;
+	struct conf *c = conf_load(paths, npaths, env_of, NULL, &err);
+	int rc = c ? EXIT_OK : EXIT_CONF;
+	if (c)
+		printf("ok: %u apps, %u services\n", c->napps, c->nservices);
+	else
+		fputs(err_str(&err), stderr);
+	conf_unref(&c);
+	err_clear(&err);
+	return rc;
+}
+
+static int usage(const char *command)
+{
+	cli_help(stderr, command);
+	return EXIT_CONF;
+}
+
+/* -c FILE|DIR, repeated. Paths point into argv. */
+static int conf_options(int argc, char **argv, char **paths, size_t *n)
+{
+	for (int i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "-c") == 0 && i + 1 < argc)
+			paths[(*n)++] = argv[++i];
+		else if (strncmp(argv[i], "-c", 2) == 0 && argv[i][2])
+			paths[(*n)++] = argv[i] + 2;
+		else
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int print_conf(void)
+{
+	struct sb b = {0};
+	conf_print_defaults(&b);
+	fwrite(b.p, 1, b.n, stdout);
+	sb_end(&b);
+	return EXIT_OK;
+}
+
+#ifndef TM_BUILD
+#define TM_BUILD ""
+#endif
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return usage(NULL);
+	const char *command = argv[1];
+	if (strcmp(command, "-V") == 0 || strcmp(command, "--version") == 0) {
+		printf("thinmesh %s %s\n", TM_VERSION, TM_BUILD);
+		return EXIT_OK;
+	}
+	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
+		cli_help(stdout, argc > 2 ? argv[2] : NULL);
+		return EXIT_OK;
+	}
+	if (strcmp(command, "--print-conf") == 0)
+		return print_conf();
+	for (int i = 2; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0) {
+			cli_help(stdout, command);
+			return EXIT_OK;
+		}
+	bool run = strcmp(command, "run") == 0, check = strcmp(command, "check") == 0;
+	if (!run && !check) {
+		int rc = cli_main(command, argc - 1, argv + 1);
+		return rc < 0 ? usage(NULL) : rc;
+	}
+	char **paths = xalloc((size_t)argc * sizeof *paths);
+	size_t n = 0;
+	if (conf_options(argc - 2, argv + 2, paths, &n) != 0 || (check && n == 0)) {
+		free(paths);
+		return usage(command);
+	}
+	int rc = run ? run_daemon(paths, n) : check_conf(paths, n);
+	free(paths);
+	return rc;
+}

@@ -1,0 +1,366 @@
+/* sidecar/sidecar: see sidecar.h. Start, reload, drain, end. */
+#include "sidecar/sidecar.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "sidecar/access.h"
+#include "sidecar/attempt.h"
+#include "sidecar/control.h"
+#include "sidecar/exchange.h"
+
+/* ---- a call comes in ---- */
+
+void sidecar_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse)
+{
+	struct app_door *d = user;
+	struct exchange_door door = {.sc = d->app->sc, .app = d->app, .rows = local_app_rows, .default_authority = d->conf->default_authority,
+		.cred = uds_client_cred(client), .trusted = d->conf->trusted};
+	exchange_start(&door, s, head, fin, refuse);
+}
+
+/* ---- memory: soft in exchange_forward; hard here, from a timer that runs only above the soft mark ---- */
+
+static void memory_over(struct timer *t)
+{
+	struct sidecar *sc = container_of(t, struct sidecar, memory_timer);
+	for (int i = 0; i < 64 && account_above(&sc->loop->memory, sc->memory_hard); i++)
+		if (!uds_doors_shed(sc->doors)) {
+			pools_shed(clusters_pools(sc->clusters));
+			break;
+		}
+	sidecar_memory_check(sc);
+}
+
+void sidecar_memory_check(struct sidecar *sc)
+{
+	if (account_above(&sc->loop->memory, sc->memory_soft) && !timer_armed(&sc->memory_timer))
+		timer_in(sc->loop, &sc->memory_timer, 100 * 1000000ull, memory_over);
+}
+
+/* limits.memory, or the cgroup's (v2, then v1), or 256 MiB. */
+static uint64_t memory_given(uint64_t configured)
+{
+	static const char *const files[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+	if (configured)
+		return configured;
+	for (int i = 0; i < 2; i++) {
+		char text[32] = "";
+		FILE *f = fopen(files[i], "re");
+		if (!f)
+			continue;
+		size_t n = fread(text, 1, sizeof text - 1, f);
+		fclose(f);
+		uint64_t v;
+		if (str_u64(str_n(text, n && text[n - 1] == '\n' ? n - 1 : n), &v) && v < 1ull << 42)
+			return v;
+	}
+	return 256ull << 20;
+}
+
+static void sidecar_limits(struct sidecar *sc)
+{
+	sc->limits = sc->conf->limits;
+	uint64_t all = loop_is_real(sc->loop) ? memory_given(sc->limits.memory) : sc->limits.memory ? sc->limits.memory : 256ull << 20;
+	sc->memory_soft = all / 100 * sc->limits.memory_soft_percent;
+	sc->memory_hard = all / 100 * sc->limits.memory_hard_percent;
+	sc->loop->memory.limit = all;
+}
+
+/* ---- what is declared ---- */
+
+static void mesh_due(struct task *t)
+{
+	mesh_tell(container_of(t, struct sidecar, mesh_task)->mesh);
+}
+
+static void mesh_defer(void *ctx)
+{
+	struct sidecar *sc = ctx;
+	loop_defer(sc->loop, &sc->mesh_task, mesh_due);
+}
+
+static void publish_services(struct sidecar *sc, const struct conf *was)
+{
+	const struct conf *now = sc->conf;
+	for (uint32_t i = 0; was && i < was->nservices; i++) {
+		bool stays = false;
+		for (uint32_t k = 0; k < now->nservices && !stays; k++)
+			stays = strcmp(was->services[i].name, now->services[k].name) == 0;
+		if (!stays) {
+			log_info(sc->log, "service '%s': removed", was->services[i].name);
+			mesh_del_service(sc->mesh, was->services[i].name);
+		}
+	}
+	for (uint32_t i = 0; i < now->nservices; i++) {
+		const struct conf_service *s = &now->services[i];
+		mesh_put_service(sc->mesh, s->name, route_table_single(route_action_ref(s->action)), spec_ref(s->spec), endpoints_ref(s->endpoints));
+	}
+}
+
+static struct app *sidecar_app(struct sidecar *sc, const char *name)
+{
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		if (strcmp(a->conf->name, name) == 0)
+			return a;
+	}
+	return NULL;
+}
+
+static void apply_apps(struct sidecar *sc, struct err *err)
+{
+	struct conf *now = sc->conf;
+	list_each(n, tmp, &sc->apps) { /* the removed first: their paths may be wanted by others */
+		struct app *a = list_entry(n, struct app, node);
+		bool stays = false;
+		for (uint32_t i = 0; i < now->napps && !stays; i++)
+			stays = strcmp(now->apps[i].name, a->conf->name) == 0;
+		if (!stays)
+			app_remove(a);
+	}
+	for (uint32_t i = 0; i < now->napps; i++) {
+		struct app *a = sidecar_app(sc, now->apps[i].name);
+		if (!a)
+			a = app_new(sc, now, &now->apps[i]);
+		app_apply(a, now, &now->apps[i], err);
+	}
+}
+
+/* ---- watching folders ---- */
+
+static void folder_changed(void *user)
+{
+	struct sidecar *sc = user;
+	log_info(sc->log, "configuration: a watched folder has changed");
+	sidecar_reload(sc);
+}
+
+static void watch_folders(struct sidecar *sc)
+{
+	for (uint32_t i = 0; i < sc->nwatches; i++)
+		watch_free(&sc->watches[i]);
+	free(sc->watches);
+	sc->watches = xalloc((sc->conf->nfolders + 1) * sizeof *sc->watches);
+	sc->nwatches = 0;
+	for (uint32_t i = 0; i < sc->conf->nfolders; i++) {
+		int rc = watch_new(sc->loop, sc->conf->folders[i], folder_changed, sc, &sc->watches[sc->nwatches]);
+		if (rc == 0)
+			sc->nwatches++;
+		else
+			log_warn(sc->log, "configuration: folder '%s' can't be watched (%s); SIGHUP still reloads", sc->conf->folders[i], strerror(-rc));
+	}
+}
+
+/* ---- start ---- */
+
+static void tell(struct sidecar *sc, const char *what, const char *text)
+{
+	if (sc->spec.tell)
+		sc->spec.tell(sc->spec.ctx, what, text);
+}
+
+static void tell_ready(struct sidecar *sc)
+{
+	char text[128];
+	snprintf(text, sizeof text, "%u apps, %u services", sc->conf->napps, sc->conf->nservices);
+	tell(sc, "READY", text);
+}
+
+int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err)
+{
+	struct sidecar *sc = xnew(struct sidecar);
+	struct loop *l = spec->loop;
+	int before = err->count;
+	sc->spec = *spec;
+	sc->loop = l;
+	sc->log = spec->log;
+	sc->conf = spec->conf;
+	sc->started_ns = l->now_ns;
+	sc->started_wall_ns = l->ops->wall_ns(l->ops_ctx);
+	list_init(&sc->apps);
+	list_init(&sc->walking);
+	pool_mem_init(&sc->exchanges, sizeof(struct exchange), 512);
+	pool_mem_init(&sc->attempts, sizeof(struct attempt), 512);
+	log_set_level(sc->log, sc->conf->log.level);
+	sidecar_limits(sc);
+	sc->access = access_new(sc);
+	access_apply(sc->access, sc->conf);
+	sc->mesh = mesh_new(loop_random(l));
+	mesh_set_defer(sc->mesh, mesh_defer, sc);
+	sc->dns = spec->dns;
+	if (!sc->dns) {
+		sc->dns = dns_new(l);
+		sc->own_dns = true;
+	}
+	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
+	sc->doors = uds_doors_new(l, &sc->limits);
+	publish_services(sc, NULL);
+	apply_apps(sc, err);
+	control_open(sc, &sc->control, err);
+	*ret = sc;
+	if (err->count != before)
+		return -EINVAL;
+	watch_folders(sc);
+	sc->ready = true;
+	log_info(sc->log, "ready: %u apps, %u services", sc->conf->napps, sc->conf->nservices);
+	tell_ready(sc);
+	return 0;
+}
+
+/* ---- reload ---- */
+
+static void log_lines(struct log *log, const char *lines)
+{
+	while (*lines) {
+		const char *end = strchr(lines, '\n');
+		int n = end ? (int)(end - lines) : (int)strlen(lines);
+		log_error(log, "configuration: %.*s", n, lines);
+		lines += n + (end ? 1 : 0);
+	}
+}
+
+int sidecar_reload(struct sidecar *sc)
+{
+	if (!sc->spec.reload || sc->draining)
+		return -ENOSYS;
+	tell(sc, "RELOADING", "reading the configuration");
+	struct err err = ERR_INIT;
+	struct conf *now = sc->spec.reload(sc->spec.ctx, &err);
+	if (!now) {
+		stat_inc(&sc->loop->stats, STAT_RELOADS_FAILED);
+		log_lines(sc->log, err_str(&err));
+		log_error(sc->log, "configuration: refused with %d problems; the old one stays in force", err.count);
+		err_clear(&err);
+		tell_ready(sc);
+		return -EINVAL;
+	}
+	struct conf *was = sc->conf;
+	sc->conf = now;
+	sidecar_limits(sc);
+	log_set_level(sc->log, now->log.level);
+	access_apply(sc->access, now);
+	publish_services(sc, was);
+	apply_apps(sc, &err);
+	control_apply(sc->control, &err);
+	watch_folders(sc);
+	if (err_any(&err)) { /* doors that can't be opened: all the rest is in force */
+		log_lines(sc->log, err_str(&err));
+		err_clear(&err);
+	}
+	conf_unref(&was);
+	stat_inc(&sc->loop->stats, STAT_RELOADS);
+	log_info(sc->log, "configuration: reloaded: %u apps, %u services", now->napps, now->nservices);
+	tell_ready(sc);
+	return 0;
+}
+
+void sidecar_reopen_logs(struct sidecar *sc)
+{
+	access_reopen(sc->access);
+}
+
+/* ---- the end ---- */
+
+static void drain_check(struct task *t)
+{
+	struct sidecar *sc = container_of(t, struct sidecar, drain_task);
+	if (sc->stopped)
+		return;
+	if (uds_doors_clients(sc->doors) == 0 && sc->nexchanges == 0) {
+		sc->stopped = true;
+		loop_stop(sc->loop);
+	}
+}
+
+static void drain_tick(struct timer *t)
+{
+	struct sidecar *sc = container_of(t, struct sidecar, drain_timer);
+	uint64_t now = sc->loop->now_ns;
+	drain_check(&sc->drain_task);
+	if (sc->stopped)
+		return;
+	if (now >= sc->drain_until_ns) {
+		log_warn(sc->log, "drain: its deadline has passed with %u calls in progress; they end now", sc->nexchanges);
+		sc->stopped = true;
+		loop_stop(sc->loop);
+		return;
+	}
+	timer_in(sc->loop, &sc->drain_timer, 20 * 1000000ull, drain_tick);
+}
+
+void sidecar_stop(struct sidecar *sc)
+{
+	if (sc->draining) {
+		log_info(sc->log, "stop: asked again, ends now");
+		sc->stopped = true;
+		loop_stop(sc->loop);
+		return;
+	}
+	sc->draining = true;
+	log_info(sc->log, "drain: %u calls in progress, deadline %llu s", sc->nexchanges, (unsigned long long)(sc->conf->drain.deadline_ns / 1000000000));
+	tell(sc, "STOPPING", "draining");
+	sc->drain_until_ns = sc->loop->now_ns + sc->conf->drain.deadline_ns;
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		for (uint32_t i = 0; i < a->ndoors; i++)
+			uds_listener_drain(a->doors[i]->listener, true);
+	}
+	control_drain(sc->control);
+	timer_in(sc->loop, &sc->drain_timer, 1, drain_tick);
+}
+
+void sidecar_close(struct sidecar *sc)
+{
+	list_each(n, tmp, &sc->apps)
+		app_close(list_entry(n, struct app, node));
+	list_each(m, tmp2, &sc->walking)
+		app_close(list_entry(m, struct app, node));
+	if (sc->control)
+		control_shut_doors(sc->control);
+	clusters_drain(sc->clusters);
+}
+
+bool sidecar_idle(const struct sidecar *sc)
+{
+	return sc->nexchanges == 0 && uds_doors_clients(sc->doors) == 0;
+}
+
+void sidecar_free(struct sidecar **sidecar)
+{
+	struct sidecar *sc = *sidecar;
+	if (!sc)
+		return;
+	*sidecar = NULL;
+	struct loop *l = sc->loop;
+	timer_cancel(l, &sc->drain_timer);
+	timer_cancel(l, &sc->memory_timer);
+	sidecar_close(sc);
+	for (int i = 0; i < 1000 && !sidecar_idle(sc); i++) /* connections end in the flush, and are buried at the end of the turn */
+		loop_turn(l, 0);
+	clusters_free(&sc->clusters);
+	for (int i = 0; i < 4; i++)
+		loop_turn(l, 0);
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		app_free(&a);
+	}
+	list_each(m, tmp2, &sc->walking) {
+		struct app *a = list_entry(m, struct app, node);
+		app_free(&a);
+	}
+	control_close(&sc->control);
+	for (uint32_t i = 0; i < sc->nwatches; i++)
+		watch_free(&sc->watches[i]);
+	free(sc->watches);
+	uds_doors_free(&sc->doors);
+	loop_undefer(&sc->mesh_task);
+	mesh_free(&sc->mesh);
+	if (sc->own_dns)
+		dns_free(&sc->dns);
+	access_free(&sc->access);
+	conf_unref(&sc->conf);
+	pool_mem_end(&sc->exchanges);
+	pool_mem_end(&sc->attempts);
+	free(sc);
+}

@@ -1,0 +1,69 @@
+/* sidecar/sidecar: the wiring: which rooms there are, who tells whom. One a process (or a flow test).
+ *
+ *   sidecar --owns--> loop? (main's) conf mesh dns clusters doors apps control
+ *
+ * It is the only room that knows all floors; events of the lower ones end here. */
+#pragma once
+#include "conf/conf.h"
+#include "conf/mesh.h"
+#include "lb/cluster.h"
+#include "net/dns.h"
+#include "net/loop.h"
+#include "net/watch.h"
+#include "sidecar/app.h"
+#include "uds/listener.h"
+
+struct access;
+struct control;
+struct sidecar;
+
+/* How the daemon is told of the world outside; main fills it, flow tests fill what they need. */
+struct sidecar_spec {
+	struct loop *loop;                     /* borrowed, outlives the sidecar */
+	struct log *log;                       /* borrowed */
+	struct dns *dns;                       /* borrowed; NULL: dns_new(loop) */
+	struct conf *conf;                     /* taken */
+	/* A reload: reads the configuration again. NULL with err filled: refused. ctx is the caller's. */
+	struct conf *(*reload)(void *ctx, struct err *err);
+	/* An inherited listening descriptor for that address (socket activation), or -1. */
+	int (*inherit)(void *ctx, const struct addr *at, const char *app);
+	/* Progress for the service manager: "READY", "RELOADING", "STOPPING", with a text for people. May be NULL. */
+	void (*tell)(void *ctx, const char *what, const char *text);
+	void *ctx;
+};
+struct sidecar {
+	struct loop *loop;
+	struct log *log;
+	struct conf *conf;                     /* counted */
+	struct limits limits;                  /* a copy with a stable address: the lower floors point here */
+	struct mesh *mesh;
+	struct dns *dns; bool own_dns;
+	struct clusters *clusters;
+	struct uds_doors *doors;
+	struct list apps;
+	struct control *control;
+	struct access *access;
+	struct sidecar_spec spec;
+	struct pool_mem exchanges, attempts;
+	uint32_t nexchanges, parked; size_t parked_bytes;
+	struct list walking;                   /* removed apps that still end their calls */
+	uint64_t memory_soft, memory_hard, started_ns, started_wall_ns, drain_until_ns;
+	bool ready, draining, stopped;
+	struct timer drain_timer, memory_timer;
+	struct task drain_task, mesh_task;
+	struct hist added;                     /* own added time of calls, sampled */
+	struct watch **watches; uint32_t nwatches;
+	struct log_every fault_log;
+};
+/* 0: everything in conf is open and READY was told; else a negative code with every problem in err. */
+int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err);
+/* Reads the configuration again; a broken one changes nothing. */
+int sidecar_reload(struct sidecar *sc);
+/* Drains: stops accepting, two-phase GOAWAY to the apps, ends at drain.deadline; `stopped` is set (and the loop stopped) at the end. Again: now. */
+void sidecar_stop(struct sidecar *sc);
+void sidecar_reopen_logs(struct sidecar *sc);
+void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */
+void sidecar_close(struct sidecar *sc);      /* closes all connections; loop turns bury them */
+void sidecar_memory_check(struct sidecar *sc); /* above the soft mark a timer looks for the hard one; below it nothing ticks */
+bool sidecar_idle(const struct sidecar *sc);
+void sidecar_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse); /* uds_events; user: app_door */

@@ -1,0 +1,28 @@
+/* uds/client: one connection of an app: tells HTTP/2 with prior knowledge from HTTP/1.1 by its first bytes ("PRI" is no HTTP/1 method),
+ * then hands the sock to the right connection. Owner: its listener's list. Private to uds/. */
+#pragma once
+#include "net/h1.h"
+#include "net/h2_conn.h"
+#include "uds/listener.h"
+
+struct uds_client {
+	struct uds_listener *listener; /* borrowed; outlives its clients */
+	struct list node;
+	struct grave grave;
+	struct sock *sock;             /* owned until it is handed on */
+	struct sock_cred cred;
+	struct h2_conn *h2;            /* borrowed: frees itself; NULL until known */
+	struct h1_conn *h1;
+	struct timer timer;            /* limits.preface_time for the first bytes */
+	char seen[4]; uint32_t nseen;
+	bool draining, gone;
+};
+struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken);
+void uds_client_drain(struct uds_client *c, bool goaway);
+void uds_client_close(struct uds_client *c);
+/* listener.c: the client is gone */
+void uds_listener_forget(struct uds_listener *l, struct uds_client *c);
+struct loop *uds_listener_loop(const struct uds_listener *l);
+const struct limits *uds_listener_limits(const struct uds_listener *l);
+struct account *uds_listener_account(const struct uds_listener *l);
+void uds_listener_request(struct uds_listener *l, struct uds_client *c, struct stream *s, struct fields *head, bool fin, const char *refuse);

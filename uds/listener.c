@@ -1,0 +1,261 @@
+/* uds/listener: see uds/listener.h. Accepting pauses (it never refuses what it has not counted) at limits.connections and
+ * limits.connections_per_listener; a uid beyond limits.connections_per_uid is closed at once, so that it can't starve the others. */
+#include "uds/client.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct uid_count { uint32_t n; };
+
+struct uds_doors {
+	struct loop *loop;
+	const struct limits *lim;      /* borrowed */
+	struct list listeners;
+	struct map uids;               /* uid as 4 bytes -> struct uid_count, Unix clients only */
+	uint32_t clients;
+};
+
+struct uds_listener {
+	struct uds_doors *doors;       /* borrowed */
+	struct list node;
+	struct sock_listen *listen;    /* owned; NULL once stopped */
+	struct sock_path path;         /* the file, when we made it */
+	bool has_path;
+	struct addr addr;
+	bool is_unix;
+	const uint32_t *uids, *gids; uint32_t nuids, ngids;
+	struct account *account;       /* borrowed */
+	const struct uds_events *ev;
+	void *user;
+	struct list clients;
+	uint32_t nclients;
+	bool draining, closed;
+	struct grave grave;
+};
+
+struct uds_doors *uds_doors_new(struct loop *l, const struct limits *lim)
+{
+	struct uds_doors *d = xnew(struct uds_doors);
+	d->loop = l;
+	d->lim = lim;
+	list_init(&d->listeners);
+	map_init(&d->uids, loop_random(l));
+	return d;
+}
+
+void uds_doors_free(struct uds_doors **d)
+{
+	if (!*d)
+		return;
+	void *v;
+	for (uint32_t i = 0; map_next(&(*d)->uids, &i, NULL, &v);)
+		free(v);
+	map_end(&(*d)->uids);
+	free(*d);
+	*d = NULL;
+}
+
+void uds_doors_limits(struct uds_doors *d, const struct limits *lim) { d->lim = lim; }
+uint32_t uds_doors_clients(const struct uds_doors *d) { return d->clients; }
+const struct addr *uds_listener_addr(const struct uds_listener *l) { return &l->addr; }
+uint32_t uds_listener_clients(const struct uds_listener *l) { return l->nclients; }
+void uds_listener_user(struct uds_listener *l, void *user) { l->user = user; }
+struct loop *uds_listener_loop(const struct uds_listener *l) { return l->doors->loop; }
+const struct limits *uds_listener_limits(const struct uds_listener *l) { return l->doors->lim; }
+struct account *uds_listener_account(const struct uds_listener *l) { return l->account; }
+
+void uds_listener_request(struct uds_listener *l, struct uds_client *c, struct stream *s, struct fields *head, bool fin, const char *refuse)
+{
+	l->ev->on_request(l->user, c, s, head, fin, refuse);
+}
+
+static bool in_list(const uint32_t *ids, uint32_t n, uint32_t id)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+/* allow: by what the kernel says of the caller at connect time; the primary gid counts. */
+static bool listener_allows(const struct uds_listener *l, const struct sock_cred *cred)
+{
+	if (!l->is_unix || (!l->nuids && !l->ngids))
+		return true;
+	return cred->known && (in_list(l->uids, l->nuids, cred->uid) || in_list(l->gids, l->ngids, cred->gid));
+}
+
+static struct uid_count *doors_uid(struct uds_doors *d, uint32_t uid)
+{
+	struct str key = str_n((char *)&uid, sizeof uid);
+	struct uid_count *u = map_get(&d->uids, key);
+	if (!u) {
+		u = xnew(struct uid_count);
+		map_put(&d->uids, key, u);
+	}
+	return u;
+}
+
+static bool listener_has_room(struct uds_listener *l)
+{
+	struct uds_doors *d = l->doors;
+	if (d->clients >= d->lim->connections) {
+		stat_inc(&d->loop->stats, STAT_CONNS_REFUSED_LIMIT);
+		return false;
+	}
+	if (l->nclients >= d->lim->connections_per_listener) {
+		stat_inc(&d->loop->stats, STAT_CONNS_REFUSED_LISTENER);
+		return false;
+	}
+	return true;
+}
+
+static bool listener_accepted(void *user, struct sock *taken)
+{
+	struct uds_listener *l = user;
+	struct uds_doors *d = l->doors;
+	struct stats *stats = &d->loop->stats;
+	if (!listener_allows(l, &taken->cred)) {
+		stat_inc(stats, STAT_CONNS_REFUSED_ALLOW);
+		sock_close(&taken);
+		return true;
+	}
+	if (taken->cred.known) {
+		struct uid_count *u = doors_uid(d, taken->cred.uid);
+		if (u->n >= d->lim->connections_per_uid) {
+			stat_inc(stats, STAT_CONNS_REFUSED_UID);
+			sock_close(&taken);
+			return true;
+		}
+		u->n++;
+	}
+	stat_inc(stats, STAT_CONNS_DOWN_TOTAL);
+	d->clients++;
+	l->nclients++;
+	struct uds_client *c = uds_client_new(l, taken);
+	list_push(&l->clients, &c->node);
+	return listener_has_room(l);
+}
+
+static const struct sock_listen_events listener_events = {listener_accepted};
+
+static void listener_bury(struct grave *g)
+{
+	free(container_of(g, struct uds_listener, grave));
+}
+
+static void listener_check_end(struct uds_listener *l)
+{
+	if (l->nclients)
+		return;
+	if (l->closed)
+		loop_bury(l->doors->loop, &l->grave, listener_bury);
+	else if (l->draining && l->ev->on_idle)
+		l->ev->on_idle(l->user);
+}
+
+void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
+{
+	struct uds_doors *d = l->doors;
+	d->clients--;
+	l->nclients--;
+	if (c->cred.known) {
+		uint32_t uid = c->cred.uid;
+		struct uid_count *u = doors_uid(d, uid);
+		if (--u->n == 0)
+			free(map_del(&d->uids, str_n((char *)&uid, sizeof uid)));
+	}
+	list_each(n, tmp, &d->listeners) {
+		struct uds_listener *w = list_entry(n, struct uds_listener, node);
+		if (w->listen && w->listen->paused && d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener)
+			sock_listen_resume(w->listen);
+	}
+	listener_check_end(l);
+}
+
+int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account *account, const struct uds_events *ev, void *user,
+	struct uds_listener **ret, char *why, size_t why_len)
+{
+	struct uds_listener *l = xnew(struct uds_listener);
+	l->doors = d;
+	l->addr = door->addr;
+	l->is_unix = door->is_unix;
+	l->uids = door->uids;
+	l->nuids = door->nuids;
+	l->gids = door->gids;
+	l->ngids = door->ngids;
+	l->account = account;
+	l->ev = ev;
+	l->user = user;
+	list_init(&l->clients);
+	int fd = door->fd, rc = 0;
+	if (fd < 0 && door->is_unix && door->path[0] != '@' && loop_is_real(d->loop)) {
+		rc = sock_path_bind(door->path, door->mode, (gid_t)door->group, SOCK_BACKLOG, &l->path, &fd, why, why_len);
+		l->has_path = rc == 0;
+	}
+	if (rc == 0) {
+		rc = sock_listen(d->loop, fd, &door->addr, &listener_events, l, &l->listen);
+		if (rc < 0)
+			snprintf(why, why_len, "%s", strerror(-rc));
+	}
+	if (rc < 0) {
+		if (l->has_path)
+			sock_path_unbind(&l->path);
+		free(l);
+		return rc;
+	}
+	list_push(&d->listeners, &l->node);
+	*ret = l;
+	return 0;
+}
+
+void uds_listener_stop(struct uds_listener *l)
+{
+	sock_listen_close(&l->listen);
+	if (l->has_path)
+		sock_path_unbind(&l->path);
+	l->has_path = false;
+}
+
+void uds_listener_drain(struct uds_listener *l, bool goaway)
+{
+	uds_listener_stop(l);
+	l->draining = true;
+	list_each(n, tmp, &l->clients)
+		uds_client_drain(list_entry(n, struct uds_client, node), goaway);
+}
+
+void uds_listener_close(struct uds_listener **listener)
+{
+	struct uds_listener *l = *listener;
+	if (!l)
+		return;
+	*listener = NULL;
+	uds_listener_stop(l);
+	l->closed = true;
+	list_del(&l->node);
+	if (l->nclients == 0) {
+		listener_check_end(l);
+		return;
+	}
+	list_each(n, tmp, &l->clients)
+		uds_client_close(list_entry(n, struct uds_client, node));
+}
+
+size_t uds_doors_shed(struct uds_doors *d)
+{
+	struct h2_conn *largest = NULL;
+	size_t most = 0;
+	list_each(n, tmp, &d->listeners) {
+		struct uds_listener *l = list_entry(n, struct uds_listener, node);
+		list_each(m, tmp2, &l->clients) {
+			struct uds_client *c = list_entry(m, struct uds_client, node);
+			if (c->h2 && h2_conn_memory(c->h2) > most) {
+				most = h2_conn_memory(c->h2);
+				largest = c->h2;
+			}
+		}
+	}
+	return largest ? h2_conn_shed(largest) : 0;
+}
