@@ -1,0 +1,171 @@
+# How each peer gets here: fetched from its package registry by the ordinary client, then built with the network's help no more.
+#
+# A peer is a folder beside this file with a manifest that pins every version. fetch() is the only step that talks to a registry: it has a
+# time-out and three tries, and a peer that cannot be had is Unreachable, which the runner counts as skipped, loudly. build() works from
+# what is there; when it fails, that is a failure of ours. Everything lands below `root` (build/interop), caches included, so
+# a second run fetches nothing.
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FETCH_TRIES = 3
+FETCH_S = 180
+BUILD_S = 600
+GRPC_GO_SERVER = "google.golang.org/grpc/interop/server"
+
+
+class Unreachable(Exception):
+    """The registry did not give the peer, or its toolchain is not on this machine."""
+
+
+class Broken(Exception):
+    """The peer was fetched but does not build."""
+
+
+class Toolbox:
+    def __init__(self, root, say):
+        self.root = root
+        self.say = say
+        self.started = {}  # pid -> Popen of what runs now, so that an interrupt can stop it
+        self.lock = threading.Lock()
+        self.env = dict(os.environ)
+        self.env.update({
+            "GOMODCACHE": self.path("gomod"),
+            "GOCACHE": self.path("gocache"),
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": (os.environ.get("GOFLAGS", "") + " -modcacherw -mod=readonly -buildvcs=false").strip(),
+            "npm_config_cache": self.path("npm"),
+            "CARGO_TARGET_DIR": self.path("tonic"),
+        })
+        # A machine that says in its own cargo home where its registry is keeps that home.
+        home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
+        if not any(os.path.exists(os.path.join(home, name)) for name in ("config.toml", "config")):
+            self.env["CARGO_HOME"] = self.path("cargo")
+        os.makedirs(self.path("log"), exist_ok=True)
+
+    def path(self, *parts):
+        return os.path.join(self.root, *parts)
+
+    def _run(self, peer, command, cwd, limit_s, env=None):
+        """Runs one command with its output in the peer's log; returns its exit code, or None where the time was up."""
+        with open(self.path("log", peer + ".build"), "a") as log:
+            log.write("$ %s\n" % " ".join(command))
+            log.flush()
+            with subprocess.Popen(["nice"] + command, cwd=cwd, env=env or self.env, stdin=subprocess.DEVNULL, stdout=log,
+                                  stderr=subprocess.STDOUT, start_new_session=True) as child:
+                with self.lock:
+                    self.started[child.pid] = child
+                try:
+                    return child.wait(timeout=limit_s)
+                except subprocess.TimeoutExpired:
+                    os.killpg(child.pid, 9)  # a session of its own: its compilers go with it
+                    child.wait()
+                    return None
+                finally:
+                    with self.lock:
+                        del self.started[child.pid]
+
+    def stop(self):
+        with self.lock:
+            for child in self.started.values():
+                os.killpg(child.pid, 9)
+
+    def fetch(self, peer, command, cwd):
+        if shutil.which(command[0], path=self.env["PATH"]) is None:
+            raise Unreachable("%s is not installed" % command[0])
+        for attempt in range(1, FETCH_TRIES + 1):
+            code = self._run(peer, command, cwd, FETCH_S)
+            if code == 0:
+                return
+            self.say("%s: fetching, try %d of %d: %s" % (peer, attempt, FETCH_TRIES,
+                     "no end within %d s" % FETCH_S if code is None else "exit code %d" % code))
+            time.sleep(attempt)
+        raise Unreachable("%s did not fetch it (%s)" % (command[0], self.path("log", peer + ".build")))
+
+    def build(self, peer, command, cwd, env=None):
+        code = self._run(peer, command, cwd, BUILD_S, env)
+        if code != 0:
+            raise Broken("%s: %s (%s)" % (command[0], "time is up" if code is None else "exit code %d" % code,
+                                          self.path("log", peer + ".build")))
+
+    # ---- one method a peer
+
+    def _go(self, peer, targets, *flags):
+        """targets: name of the binary -> package."""
+        cwd = os.path.join(HERE, peer)
+        # `list -deps` fetches what the build needs and no more; `mod download` would bring the whole module graph.
+        self.fetch(peer, ["go", "list", "-deps"] + list(targets.values()), cwd)
+        for name, package in targets.items():
+            self.build(peer, ["go", "build", *flags, "-o", self.path("bin", name), package], cwd, dict(self.env, GOPROXY="off"))
+
+    def grpc_go(self):
+        self._go("grpc-go", {"grpc-go-client": "./client", "grpc-go-server": GRPC_GO_SERVER})
+
+    def kitex(self):
+        # sonic links to the runtime's insides by name, which newer linkers refuse unless told.
+        self._go("kitex", {"kitex-client": "./client"}, "-ldflags=-checklinkname=0")
+
+    def dubbo_go(self):
+        self._go("dubbo-go", {"dubbo-go-consumer": "./consumer", "dubbo-go-provider": "./provider"})
+
+    def _java(self, peer):
+        """Maven only resolves; javac alone compiles, which saves the fetching of Maven's own compiler machinery."""
+        cwd = os.path.join(HERE, peer)
+        classpath = self.path(peer + ".classpath")
+        self.fetch(peer, ["mvn", "-q", "-B", "-Dmaven.repo.local=" + self.path("m2"), "-f", os.path.join(cwd, "pom.xml"),
+                          "dependency:build-classpath", "-Dmdep.outputFile=" + classpath], self.root)
+        with open(classpath) as f:
+            jars = f.read().strip()
+        classes = self.path(peer)
+        shutil.rmtree(classes, ignore_errors=True)
+        sources = sorted(os.path.join(folder, name) for folder, _, names in os.walk(cwd) for name in names if name.endswith(".java"))
+        self.build(peer, ["javac", "-nowarn", "-proc:none", "-parameters", "--release", "17", "-cp", jars, "-d", classes] + sources, cwd)
+        with open(classpath, "w") as f:
+            f.write(classes + ":" + jars)
+
+    def grpc_java(self):
+        self._java("grpc-java")
+
+    def dubbo_java(self):
+        self._java("dubbo-java")
+
+    def _node(self, peer):
+        cwd = self.path(peer)
+        os.makedirs(cwd, exist_ok=True)
+        pinned = {}
+        for name in sorted(os.listdir(os.path.join(HERE, peer))):
+            with open(os.path.join(HERE, peer, name), "rb") as f:
+                pinned[name] = f.read()
+        stamp = os.path.join(cwd, "node_modules", ".pinned")
+        here = os.path.exists(stamp) and open(stamp, "rb").read() == pinned["package-lock.json"]
+        for name, text in pinned.items():
+            with open(os.path.join(cwd, name), "wb") as f:
+                f.write(text)
+        if not here:
+            # No install scripts: none of these packages needs one, and a script would not be pinned.
+            self.fetch(peer, ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd)
+            with open(stamp, "wb") as f:
+                f.write(pinned["package-lock.json"])
+
+    def grpc_js(self):
+        self._node("grpc-js")
+
+    def dubbo_js(self):
+        self._node("dubbo-js")
+
+    def tonic(self):
+        cwd = os.path.join(HERE, "tonic")
+        self.fetch("tonic", ["cargo", "fetch", "--locked"], cwd)
+        self.build("tonic", ["cargo", "build", "--locked", "--offline"], cwd)
+        os.makedirs(self.path("bin"), exist_ok=True)
+        shutil.copy(self.path("tonic", "debug", "tonic-client"), self.path("bin", "tonic-client"))
+
+    def java(self, peer, main, *arguments, options=()):
+        """The command that runs a class of a Java peer; C1 only and a small heap, for start-up time and memory are what counts here."""
+        with open(self.path(peer + ".classpath")) as f:
+            classpath = f.read().strip()
+        return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx384m", *options, "-cp", classpath, main, *arguments]
