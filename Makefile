@@ -42,7 +42,8 @@ LIB_SRC := $(filter-out $(MAIN),$(SRC))
 LIB     := $(BUILD)/libthinmesh.a
 DAEMON  := $(BUILD)/thinmesh
 
-# A unit test program is tests/FLOOR/test_*.c; what else lies in that folder helps all of its programs.
+# A unit test program is tests/FLOOR/test_*.c; what else lies in that folder helps all of its programs, and
+# so does tests/sim/simnet.c, the network and the clock in memory.
 UNIT_SRC := $(sort $(wildcard $(FLOORS:%=tests/%/test_*.c)))
 FLOW_SRC := $(sort $(wildcard tests/flow/test_*.c))
 FLOW_HELP := $(filter-out $(FLOW_SRC),$(sort $(wildcard tests/flow/*.c)))
@@ -156,7 +157,8 @@ link_test = @mkdir -p $(@D); echo "  ld   $@"; $(CC) $(TM_CFLAGS) $(TM_LDFLAGS) 
 
 .SECONDEXPANSION:
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/main.o \
-		$$(call obj,$$(filter-out $(UNIT_SRC),$$(wildcard tests/$$(dir $$*)*.c))) $(LIB) $(BUILD)/flags
+		$$(call obj,$$(filter-out $(UNIT_SRC),$$(wildcard tests/$$(dir $$*)*.c))) \
+		$(call obj,$(wildcard tests/sim/simnet.c)) $(LIB) $(BUILD)/flags
 	$(link_test)
 
 $(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/main.o \

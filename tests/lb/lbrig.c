@@ -147,19 +147,22 @@ struct cluster_view lb_rig_view(struct lb_rig *r)
 	return v;
 }
 
-struct nth { uint32_t left; struct host_view v; };
+struct nth { struct lb_rig *rig; uint32_t left; struct host_view v; };
 
 static void take_host(void *ctx, const struct host_view *v)
 {
 	struct nth *n = ctx;
 
-	if (n->left-- == 0)
-		n->v = *v;
+	if (n->left-- != 0)
+		return;
+	n->v = *v;
+	strcpy(n->rig->text, v->text);
+	n->v.text = n->rig->text;
 }
 
 struct host_view lb_rig_host(struct lb_rig *r, uint32_t index)
 {
-	struct nth n = {.left = index};
+	struct nth n = {.rig = r, .left = index};
 
 	cluster_each_host(r->cluster, take_host, &n);
 	return n.v;

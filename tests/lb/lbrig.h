@@ -36,6 +36,7 @@ struct lb_rig {
 	struct mesh_cluster decl;
 	struct cluster *cluster;
 	struct list providers;
+	char text[ADDR_TEXT]; /* of lb_rig_host */
 };
 
 enum call_state { CALL_NEW, CALL_WAITS, CALL_OPEN, CALL_HEAD, CALL_ENDED, CALL_REFUSED /* host_open said no */, CALL_FAILED /* waited in vain */ };
@@ -73,4 +74,4 @@ enum call_state call_start(struct lb_rig *r, struct call *c);
 void call_cancel(struct call *c);
 void call_clear(struct call *c);                   /* gives the host back if it is still held */
 struct cluster_view lb_rig_view(struct lb_rig *r);
-struct host_view lb_rig_host(struct lb_rig *r, uint32_t index);
+struct host_view lb_rig_host(struct lb_rig *r, uint32_t index); /* its text lives until the next one */
