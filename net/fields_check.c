@@ -58,6 +58,12 @@ static struct str field_value(const struct field *e)
 	return str_n(e->value, e->value_len);
 }
 
+/* A name without a byte is refused with the pseudo-headers that nobody knows, by whoever did not ask field_name_valid before. */
+static bool is_pseudo(const struct field *e)
+{
+	return e->name_len == 0 || e->name[0] == ':';
+}
+
 /* ---- requests ------------------------------------------------------------------------------------------------------------- */
 
 static bool method_valid(struct str m)
@@ -155,7 +161,7 @@ static const char *check_request(const struct fields *f)
 	const char *wrong;
 
 	fields_each(e, f) {
-		if (e->name[0] == ':') {
+		if (is_pseudo(e)) {
 			if (!(e->flags & FF_PSEUDO_REQ) || e->token == FIELD_PROTOCOL)
 				return "a pseudo-header that no request has";
 			if (regular)
@@ -199,7 +205,7 @@ static const char *check_response(const struct fields *f)
 	struct str status = {0};
 
 	fields_each(e, f) {
-		if (e->name[0] == ':') {
+		if (is_pseudo(e)) {
 			if (e->token != FIELD_STATUS)
 				return "a pseudo-header that no response has";
 			if (regular)
@@ -231,7 +237,7 @@ static const char *check_response(const struct fields *f)
 static const char *check_trailers(const struct fields *f)
 {
 	fields_each(e, f) {
-		if (e->name[0] == ':')
+		if (is_pseudo(e))
 			return "a pseudo-header in trailers";
 		if (e->flags & FF_HOP)
 			return "a connection-specific field in trailers";

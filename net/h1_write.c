@@ -87,9 +87,9 @@ int h1_write_text(struct h1_writer *w, struct str text)
  * the last wall against a split answer. */
 static bool field_is_relayed(const struct field *e)
 {
-	if (e->name[0] == ':' || e->flags & FF_HOP || e->token == FIELD_TE || e->token == FIELD_CONTENT_LENGTH)
+	if (e->flags & FF_HOP || e->token == FIELD_TE || e->token == FIELD_CONTENT_LENGTH)
 		return false;
-	return field_name_valid(e->name, e->name_len) && !memchr(e->value, '\r', e->value_len) && !memchr(e->value, '\n', e->value_len) &&
+	return field_name_valid(e->name, e->name_len) && e->name[0] != ':' && !memchr(e->value, '\r', e->value_len) && !memchr(e->value, '\n', e->value_len) &&
 		!memchr(e->value, '\0', e->value_len);
 }
 

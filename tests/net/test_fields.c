@@ -373,7 +373,7 @@ static void check_messages(const struct message *m, size_t n, enum fields_kind k
 		const char *wrong;
 
 		for (const char *const *line = m[i].lines; *line; line++) {
-			const char *colon = strchr(*line + 1, ':');
+			const char *colon = strstr(*line, ": ");
 
 			ck_assert_int_eq(fields_add(f, str_n(*line, (size_t)(colon - *line)), str_of(colon + 2)), 0);
 		}
@@ -451,6 +451,7 @@ START_TEST(requests_are_judged_as_the_table_says)
 		{"te with more", false, {REQ_A, "te: trailers, deflate"}},
 		{"te with something else", false, {REQ_A, "te: gzip"}},
 		{"an empty te", false, {REQ_A, "te: "}},
+		{"a field without a name", false, {REQ_A, ": a"}},
 		{"a bad content-length", false, {REQ_A, "content-length: +5"}},
 		{"two content-lengths", false, {REQ_A, "content-length: 5", "content-length: 5"}},
 	};
