@@ -16,9 +16,15 @@
 enum {
 	BLOCK = 2048,
 	FIRST_ENTRIES = 24, /* half of the first block; callers that were looked at send 8 to 14 fields */
-	KEEP_BLOCKS = 512,  /* free blocks held back from libc: 1 MiB, two lists for each of 256 calls at once */
 	FIELD_MAX = 1 << 30 /* lengths are 32 bits wide; callers have limits far below */
 };
+
+/* Free blocks that are held back from libc: 1 MiB, two lists for each of 256 calls at once. */
+#ifdef __SANITIZE_ADDRESS__
+enum { KEEP_BLOCKS = 0 }; /* each block through free(): the sanitizer sees a use after its end */
+#else
+enum { KEEP_BLOCKS = 512 };
+#endif
 
 struct fields_block {
 	struct fields_block *next;
@@ -250,7 +256,7 @@ static struct fields_block *block_new(struct fields_pool *p, struct account *a, 
 
 static void block_free(struct fields_pool *p, struct fields_block *b)
 {
-	if (b->size != BLOCK || p->free_count >= KEEP_BLOCKS) {
+	if (b->size != BLOCK || p->free_count + 1 > KEEP_BLOCKS) {
 		free(b);
 		return;
 	}
