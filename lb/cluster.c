@@ -354,7 +354,7 @@ void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct hos
 		const struct host *h = host_at(c, i);
 		char text[ADDR_TEXT];
 		struct host_view v = {
-			.text = h ? h->text : addr_text(&c->m.e[i].addrs[0], text),
+			.text = h ? h->text : c->m.e[i].naddrs ? addr_text(&c->m.e[i].addrs[0], text) : "",
 			.zone = c->m.e[i].zone,
 			.weight = c->m.hot[i].weight,
 			.active = c->m.hot[i].active,

@@ -135,8 +135,11 @@ void names_use_slow(struct names *n)
 			name_ask(&n->name[i]);
 }
 
-static struct name *names_find(struct names *n, const char *host)
+/* Mostly it is where it was; only a set with its order changed is searched through. */
+static struct name *names_find(struct names *n, const char *host, uint32_t hint)
 {
+	if (n && hint < n->count && strcmp(n->name[hint].host, host) == 0)
+		return &n->name[hint];
 	for (uint32_t i = 0; n && i < n->count; i++)
 		if (strcmp(n->name[i].host, host) == 0)
 			return &n->name[i];
@@ -166,7 +169,7 @@ struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_s
 		n->endpoint = i;
 		n->host = xstrdup(set->e[i].host);
 		n->due = all->use.due = true;
-		known = names_find(old ? *old : NULL, n->host);
+		known = names_find(old ? *old : NULL, n->host, all->count - 1);
 		if (!known || !known->answered || known->failed)
 			continue;
 		n->answered = true;

@@ -20,6 +20,8 @@ void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clea
 
 static uint32_t flags_of(const struct endpoint *e)
 {
+	if (!e->naddrs)
+		return HOT_UNHEALTHY; /* nothing to connect to */
 	switch (e->health) {
 	case EP_UNHEALTHY:
 		return HOT_UNHEALTHY;

@@ -64,6 +64,7 @@ struct pool {
 	uint32_t may_connect;       /* of these: without no_connect */
 	struct list watches;
 	uint32_t failures;          /* in a row */
+	uint64_t failed_ns;         /* the last one */
 	uint64_t backoff_until_ns;
 	struct timer backoff;
 	int last_err; const char *last_why;
@@ -263,6 +264,7 @@ static void pool_back_off(struct pool *p, int err, const char *why)
 		p->failures++;
 	p->last_err = err;
 	p->last_why = why;
+	p->failed_ns = l->now_ns;
 	p->backoff_until_ns = l->now_ns + 1 + loop_random_below(l, most);
 	timer_set(l, &p->backoff, p->backoff_until_ns, backoff_over);
 	stat_inc(&l->stats, STAT_CONNECT_FAILED);
@@ -277,11 +279,19 @@ static void pool_connect_failed(struct pool *p, int err, const char *why)
 		pool_fail_waits(p, err, why);
 }
 
-static void pool_connect_good(struct pool *p)
+/* A connection that has stood its time ends the row of failures, but not of those that came after it: an old connection that lives says
+ * nothing about whether a second one can be had. */
+static void conn_proves(const struct pool_conn *c)
 {
+	struct pool *p = c->pool;
+
+	if (__builtin_expect(!p->failures, 1) || c->up_ns < p->failed_ns || !conn_is_good(c))
+		return;
 	p->failures = 0;
 	p->last_err = 0;
 	p->last_why = NULL;
+	p->backoff_until_ns = 0;
+	timer_cancel(c->loop, &p->backoff);
 }
 
 /* ---- idle connections ----------------------------------------------------------------------------------------------------- */
@@ -383,8 +393,7 @@ static struct stream *conn_open(struct pool_conn *c, const struct stream_events 
 		return NULL;
 	c->opened++;
 	c->used_ns = c->loop->now_ns;
-	if (__builtin_expect(c->pool->failures, 0) && conn_is_good(c))
-		pool_connect_good(c->pool);
+	conn_proves(c);
 	return s;
 }
 
@@ -592,7 +601,7 @@ static void on_goaway(void *owner)
 	in_use = h2_conn_streams(c->h2) > 0;
 	p->refs++;
 	if (conn_is_good(c)) {
-		pool_connect_good(p);
+		conn_proves(c);
 		/* The replacement goes out first: the next call shall find it up and not wait for it. */
 		if (in_use && !p->opening && !pool_must_not_dial(p) && !p->pools->draining)
 			pool_dial(p);
@@ -623,7 +632,7 @@ static void on_closed(void *owner, int err, uint64_t streams_carried)
 	p->refs++;
 	early = c->state != CONN_RETIRING && !conn_is_good(c);
 	if (!early && !c->early_told)
-		pool_connect_good(p);
+		conn_proves(c);
 	conn_gone(c);
 	if (early) {
 		pool_connect_failed(p, err ? err : ERR_CLOSED, "the provider closed the connection at once");
@@ -836,7 +845,8 @@ const char *pool_last_error(const struct pool *p)
 	return p->up ? NULL : p->last_why;
 }
 
-void pools_shed(struct pools *ps)
+/* The connection that holds the most, among those that hold less than `below`. */
+static struct pool_conn *pools_largest(struct pools *ps, size_t below, size_t *ret_held)
 {
 	struct pool_conn *largest = NULL;
 	size_t most = 0;
@@ -848,12 +858,25 @@ void pools_shed(struct pools *ps)
 			struct pool_conn *c = list_entry(m, struct pool_conn, node);
 			size_t held = c->h2 ? h2_conn_memory(c->h2) : 0;
 
-			if (held > most) {
+			if (held > most && held < below) {
 				most = held;
 				largest = c;
 			}
 		}
 	}
-	if (largest)
-		h2_conn_shed(largest->h2);
+	*ret_held = most;
+	return largest;
+}
+
+void pools_shed(struct pools *ps)
+{
+	enum { TRIES = 8 }; /* what a connection holds need not be a stream's: then the next largest */
+	size_t held = SIZE_MAX;
+
+	for (int i = 0; i < TRIES; i++) {
+		struct pool_conn *c = pools_largest(ps, held, &held);
+
+		if (!c || h2_conn_shed(c->h2))
+			return;
+	}
 }
