@@ -32,6 +32,16 @@ bool declare_has(const struct yaml *map, const char *key)
 	return node && !yaml_is_null(node);
 }
 
+bool declare_misses(const struct yaml *map, const char *key)
+{
+	if (declare_has(map, key))
+		return false;
+	for (const struct yaml *c = map->first; c; c = c->next)
+		if (strlen(c->key) < 40 && str_distance(c->key, key, 3) <= 2)
+			return yaml_is_null(c);
+	return true;
+}
+
 bool declare_is_label(struct str t, bool dots)
 {
 	for (size_t i = 0; i < t.n; i++) {

@@ -5,6 +5,7 @@
 /* About a key of the map, at its value, or at the map where it is not written. */
 void declare_problem(struct schema *s, const struct yaml *map, const char *key, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool declare_has(const struct yaml *map, const char *key);   /* written, and with something in it */
+bool declare_misses(const struct yaml *map, const char *key); /* not written, nor in a spelling that was told as unknown: one mistake, one line */
 bool declare_is_label(struct str t, bool dots);              /* a name of ours: letters, digits, inner '-' and '_' (and '.'), at most 63 */
 void declare_grow(void **array, uint32_t *cap, uint32_t count, size_t size);
 /* A value that must be an authority; *ret becomes its cleaned form (the old text is freed). False: told. */

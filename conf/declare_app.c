@@ -310,6 +310,7 @@ void conf_app_end(struct conf_app *a)
 
 static void take_app(struct schema *s, const struct yaml *node)
 {
+	const struct yaml *listen = yaml_get(node, "listen");
 	struct conf *c = s->conf;
 	struct conf_app *a;
 
@@ -318,7 +319,7 @@ static void take_app(struct schema *s, const struct yaml *node)
 	*a = (struct conf_app){.place = schema_place(s, node)};
 	schema_init(s, MAP_APP, a);
 	schema_read(s, MAP_APP, node, a);
-	if (!declare_has(node, "name"))
+	if (declare_misses(node, "name"))
 		schema_problem(s, node, "has no name, expected name: TEXT");
 	else if (a->name && !declare_is_label(str_of(a->name), true))
 		declare_problem(s, node, "name", "'%.60s' is no name, expected letters, digits, '-', '_' and '.', at most 63", a->name);
@@ -328,7 +329,7 @@ static void take_app(struct schema *s, const struct yaml *node)
 		declare_problem(s, node, "namespace", "'%.60s' is no namespace, expected letters, digits and '-', at most 63", a->namespace_ ? a->namespace_ : "");
 	else
 		str_lower(a->namespace_, strlen(a->namespace_));
-	if (!declare_has(node, "listen") || (yaml_get(node, "listen")->kind == YAML_SEQ && yaml_get(node, "listen")->count == 0))
+	if (declare_misses(node, "listen") || (listen && listen->kind == YAML_SEQ && listen->count == 0))
 		declare_problem(s, node, "listen", "no socket, expected at least one, such as [{unix: /run/thinmesh/%.40s.sock}]", a->name ? a->name : "shop");
 	a->hash = app_hash(a);
 }

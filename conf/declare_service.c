@@ -196,9 +196,9 @@ static void take_service(struct schema *s, const struct yaml *node)
 	schema_init(s, MAP_SERVICE, &d);
 	schema_read(s, MAP_SERVICE, node, &d);
 	check_retries(s, node, &d);
-	if (!declare_has(node, "endpoints"))
+	if (declare_misses(node, "endpoints"))
 		declare_problem(s, node, "endpoints", "missing, expected a list of HOST:PORT (it may be empty: [])");
-	if (!declare_has(node, "name")) {
+	if (declare_misses(node, "name")) {
 		schema_problem(s, node, "has no name, expected name: AUTHORITY");
 	} else if (d.name) {
 		mark = schema_push(s, "name");
