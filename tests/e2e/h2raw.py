@@ -88,7 +88,7 @@ class H2:
 		self.sock = sock
 		self.client = client
 		self.auto_ack, self.auto_window = auto_ack, auto_window
-		self.encoder, self.decoder = Encoder(), Decoder()
+		self.encoder, self.decoder, self.indexed = Encoder(), Decoder(), True
 		self.decoder.max_header_list_size = 1 << 24
 		self.buffer = b""
 		self.preface_wanted = not client
@@ -148,7 +148,8 @@ class H2:
 		self.raw(self.frame(kind, flags, sid, payload))
 
 	def encode(self, headers):
-		return self.encoder.encode([(k, v) for k, v in headers], huffman=False)
+		# indexed False: nothing is put into the peer's table, which a case fills by hand then.
+		return self.encoder.encode([(k, v) if self.indexed else (k, v, True) for k, v in headers], huffman=False)
 
 	def stream(self, sid):
 		if sid not in self.streams:

@@ -440,6 +440,10 @@ class Daemon:
 				return stats[full]
 		raise Failed("no metric thinmesh_%s[_total] in /stats" % name)
 
+	def active_calls(self):
+		"""Calls at providers; what asks for it is a request itself and does not count."""
+		return self.stats().get("thinmesh_cluster_active", 0)
+
 	def wait_stat(self, name, at_least=1, timeout_s=5.0):
 		return until(lambda: self.stat(name) >= at_least, timeout_s, "thinmesh_%s >= %s" % (name, at_least))
 

@@ -68,7 +68,7 @@ def resets_that_we_are_made_to_send_are_paced_too(t):
 	except Gone:
 		pass         # a connection error is an answer too
 	well_behaved(t, d)
-	until(lambda: d.stat("calls_active") <= 0, 5, "no call to be left over")
+	until(lambda: d.active_calls() == 0, 5, "no call to be left over")
 
 
 @case
@@ -212,7 +212,7 @@ def bomb(c, sid, name, value, times):
 			out, n = out + bytes([n % 128 | 128]), n // 128
 		return out + bytes([n]) + s
 	block = c.encode(c.head(DEMO, GREETER))
-	# The encoder of the test does not know of this entry: later calls of this connection must not use its own table.
+	# The caller's own encoder does not know of this entry: the connection must not be `indexed`.
 	block += b"\x40" + string(name) + string(value) + b"\xbe" * times
 	first, rest = block[:16384], block[16384:]
 	c.raw(c.frame(HEADERS, END_STREAM | (0 if rest else END_HEADERS), sid, first) + (c.frame(CONTINUATION, END_HEADERS, sid, rest) if rest else b""))
@@ -224,7 +224,7 @@ def bomb(c, sid, name, value, times):
 def bombs(t, name, field, value):
 	p, d = world(t)
 	c = t.h2(d)
-	c.encoder.header_table_size = 0       # all of ours are literals, so that only the bomb is in the table
+	c.indexed = False       # only the bomb is in the table
 	same(c.call(DEMO, GREETER).grpc_status, 0)
 	before = d.rss_kib()
 	for _ in range(40):

@@ -192,7 +192,8 @@ def the_callers_deadline_ends_the_call_and_cancels_the_provider(t):
 	p, d, ch = world(t)
 	same(code_of(lambda: ch.unary_unary(P + "sleep")(b"x", timeout=0.2))[0], "DEADLINE_EXCEEDED")
 	until(lambda: p.calls, 2, "the call at the provider")
-	check(0 < p.last.remaining_s <= 0.2, "the provider was given", p.last.remaining_s)
+	# C-core rounds what it reads; what is on the wire is looked at below.
+	check(0 < p.last.remaining_s <= 0.25, "the provider was given", p.last.remaining_s)
 	check(p.last.cancelled.wait(3), "the provider still works on it")
 
 
@@ -254,7 +255,7 @@ def a_cancelled_unary_call_is_cancelled_at_the_provider(t):
 	until(lambda: p.calls, 3, "the call at the provider")
 	call.cancel()
 	check(p.last.cancelled.wait(3), "the provider still works on it")
-	until(lambda: d.stat("calls_active") == 0, 3, "no active call")
+	until(lambda: d.active_calls() == 0, 3, "no active call")
 
 
 @case
@@ -278,7 +279,7 @@ def a_caller_that_dies_cancels_all_its_calls(t):
 	c.close()
 	for seen in p.calls:
 		check(seen.cancelled.wait(3), "the provider still works for a dead caller")
-	until(lambda: d.stat("calls_active") == 0, 3, "no active call")
+	until(lambda: d.active_calls() == 0, 3, "no active call")
 
 
 @case
@@ -364,8 +365,7 @@ def a_thousand_calls_on_one_channel_each_get_their_own_answer(t):
 			same(f.result(), b"call %d" % n)
 	for n, f in running:
 		same(f.result(), b"call %d" % n)
-	stats = d.stats()
-	same((stats["thinmesh_calls_total"], stats.get("thinmesh_calls_failed_total")), (1000, 0))
+	same((len(p.calls), d.stat("calls_failed")), (1000, 0))
 
 
 @case
@@ -377,7 +377,7 @@ def cancelled_calls_by_the_hundred_never_close_the_connection(t):
 			c.send_reset(sid)
 		same(c.call(DEMO, GREETER, timeout_s=10).grpc_status, 0)
 		same(c.goaways, [])
-	until(lambda: d.stat("calls_active") == 0, 5, "no active call")
+	until(lambda: d.active_calls() == 0, 5, "no active call")
 
 
 @case

@@ -76,7 +76,7 @@ def control(t, version, flags):
 	code, body = curl_status(*base, "http://localhost/stats")
 	same(code, 200)
 	lines = body.decode().splitlines()
-	check("thinmesh_calls_total 1" in lines, "calls in", lines[:20])
+	check('thinmesh_cluster_calls_total{service="%s"} 1' % DEMO in lines, "the call is not in", lines)
 	check("# TYPE thinmesh_calls_total counter" in lines and any(l.startswith("# HELP thinmesh_calls_total ") for l in lines), lines[:20])
 	code, body = curl_status(*base, "http://localhost/clusters")
 	same(code, 200)

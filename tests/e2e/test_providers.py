@@ -193,17 +193,11 @@ def a_provider_with_a_small_stream_limit_gets_more_connections(t):
 	gate = threading.Event()
 
 	def serve(c):
-		while True:
-			c.accept(30)
-			c.wait(lambda: gate.is_set() or len(c.order) > c.accepted or c.pump(0.02), 30)
-			if gate.is_set():
-				break
-		while True:
-			for sid in [s for s in c.order if not getattr(c.streams[s], "done", False)]:
-				c.wait(lambda: c.streams[sid].over, 5)
-				c.streams[sid].done = True
+		done = set()
+		while c.is_silent(0.02):
+			for sid in [i for i in c.order if gate.is_set() and i not in done and c.streams[i].over]:
+				done.add(sid)
 				c.answer(sid)
-			c.wait(lambda: any(not getattr(c.streams[s], "done", False) for s in c.order), 30)
 	raw = RawProvider(t, serve, settings={MAX_CONCURRENT_STREAMS: 5})
 	d = t.daemon({DEMO: [raw.address]})
 	with t.h2(d) as c:

@@ -75,7 +75,8 @@ def the_manager_is_told_READY_when_everything_is_open(t):
 	said = m.wait(r"^READY=1$")
 	# At that moment, not somewhat later.
 	same(http1(d.sock, "GET", "/healthcheck").status, 200)
-	check("STATUS=" in said, said)
+	if "STATUS=" not in said:
+		m.wait(r"^STATUS=.")
 
 
 @case
@@ -93,6 +94,7 @@ def a_reload_is_told_with_its_time_and_then_READY(t):
 	before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 	d.reload()
 	said = m.wait(r"^RELOADING=1$")
+	check("MONOTONIC_USEC=" in said, "both belong in one message", said)
 	at = int(re.search(r"^MONOTONIC_USEC=(\d+)$", said, re.M).group(1))
 	check(before <= at <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000, before, at)
 	m.wait(r"^READY=1$")
@@ -107,7 +109,8 @@ def a_refused_reload_ends_with_READY_too_and_says_why(t):
 	d.reload("nonsense: 1\n", refused=True)
 	m.wait(r"^RELOADING=1$")
 	said = m.wait(r"^READY=1$")
-	check(re.search(r"^STATUS=.", said, re.M) or any("STATUS=" in g for g in m.got), said)
+	if "STATUS=" not in said:
+		m.wait(r"^STATUS=.")
 
 
 @case
