@@ -6,6 +6,7 @@
 # a second run fetches nothing.
 
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -158,7 +159,18 @@ class Toolbox:
         self._node("dubbo-js")
 
     def tonic(self):
-        cwd = os.path.join(HERE, "tonic")
+        """The pinned lock has @registry@ where cargo writes its registry's address: it is filled in with what cargo itself says on this machine."""
+        cwd = self.path("tonic-source")
+        shutil.copytree(os.path.join(HERE, "tonic"), cwd, dirs_exist_ok=True)
+        with open(os.path.join(cwd, "Cargo.lock.pinned")) as f:
+            pinned = f.read()
+        lock, said = os.path.join(cwd, "Cargo.lock"), self.path("cargo.registry")
+        if not os.path.exists(said):
+            self.fetch("tonic", ["cargo", "generate-lockfile"], cwd)
+            with open(lock) as f, open(said, "w") as out:
+                out.write(re.search(r'^source = "(.*)"$', f.read(), re.M).group(1))
+        with open(said) as f, open(lock, "w") as out:
+            out.write(pinned.replace("@registry@", f.read()))
         self.fetch("tonic", ["cargo", "fetch", "--locked"], cwd)
         self.build("tonic", ["cargo", "build", "--locked", "--offline"], cwd)
         os.makedirs(self.path("bin"), exist_ok=True)

@@ -49,7 +49,9 @@ type interopCase struct {
 
 // plain makes a case of a function of the package interop.
 func plain(name string, do func(context.Context, testgrpc.TestServiceClient, ...grpc.CallOption), opts ...grpc.CallOption) interopCase {
-	return interopCase{name, func(ctx context.Context, _ *grpc.ClientConn, client testgrpc.TestServiceClient) { do(ctx, client, opts...) }}
+	return interopCase{name, func(ctx context.Context, _ *grpc.ClientConn, client testgrpc.TestServiceClient) {
+		do(ctx, client, opts...)
+	}}
 }
 
 func cases() []interopCase {
