@@ -81,6 +81,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 	struct h2_conn *c = user;
 	fields_unref(&c->block);
 	c->block = NULL;
+	c->block_wrong = NULL;
 	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
 	if (!st && conn_is_server(c) && f->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		if (!c->last_id)
@@ -119,8 +120,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, nghttp2_r
 	nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
 	struct fields *b = c->block;
 	bool too_many = b->count >= c->lim->field_count, too_big = b->size + n.len + v.len + 32 > c->lim->header_bytes;
-	if (!too_many && !too_big && fields_add(b, str_n((char *)n.base, n.len), str_n((char *)v.base, v.len)) == 0)
+	if (!too_many && !too_big && fields_add(b, str_n((char *)n.base, n.len), str_n((char *)v.base, v.len)) == 0) {
+		/* Names of the table are valid by being in it. */
+		if (b->f[b->count - 1].token == FIELD_OTHER && !field_name_valid((char *)n.base, n.len))
+			c->block_wrong = "a field name that is not allowed";
+		else if (!field_value_valid((char *)v.base, v.len))
+			c->block_wrong = "a field value that is not allowed";
 		return 0;
+	}
 	stat_inc(&c->loop->stats, too_many ? STAT_FIELD_COUNT : STAT_HEADER_BYTES);
 	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
 	if (st)
@@ -156,7 +163,7 @@ static void frames_request(struct h2_conn *c, struct h2_stream *st, bool fin)
 		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, H2_REFUSED_STREAM);
 		return;
 	}
-	const char *wrong = st->excess ? NULL : fields_check(head, FIELDS_REQUEST);
+	const char *wrong = c->block_wrong ? c->block_wrong : st->excess ? NULL : fields_check(head, FIELDS_REQUEST);
 	if (!wrong) {
 		st->content_length = fields_content_length(head);
 		if (st->content_length > 0 && fin)
@@ -188,7 +195,7 @@ static void frames_response(struct h2_conn *c, struct h2_stream *st, bool fin)
 		h2_stream_fail(st, H2_CANCEL, END_LIMIT, too_large);
 		return;
 	}
-	const char *wrong = fields_check(head, FIELDS_RESPONSE);
+	const char *wrong = c->block_wrong ? c->block_wrong : fields_check(head, FIELDS_RESPONSE);
 	struct str status = fields_value(head, FIELD_STATUS);
 	if (!wrong && status.n == 3 && status.p[0] == '1') { /* informational: swallowed; 101 does not exist in HTTP/2 (RFC 9113 8.6) */
 		if (fin || str_is(status, "101")) {
@@ -229,7 +236,7 @@ static void frames_trailers(struct h2_conn *c, struct h2_stream *st, bool fin)
 	if (!fin)
 		wrong = "trailers that do not end the stream, or a second head";
 	else
-		wrong = fields_check(t, FIELDS_TRAILERS);
+		wrong = c->block_wrong ? c->block_wrong : fields_check(t, FIELDS_TRAILERS);
 	if (!wrong && st->content_length >= 0 && (uint64_t)st->content_length != st->received)
 		wrong = "the body is not as long as content-length says";
 	if (wrong) {

@@ -60,6 +60,7 @@ struct h2_conn {
 	uint32_t block_wire, block_frames;
 	uint32_t empty_run;
 	struct fields *block;        /* header list being received */
+	const char *block_wrong;     /* what is wrong with it; NULL */
 	struct chunk *reading;       /* what nghttp2 is being fed from: slices of it become body data */
 	size_t heads_held;           /* against limits.header_budget */
 	uint32_t last_id, opened_in; /* server: highest id seen, how many; client: unused */

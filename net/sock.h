@@ -62,7 +62,7 @@ void sock_listen_pause(struct sock_listen *l);
 void sock_listen_resume(struct sock_listen *l);
 void sock_listen_close(struct sock_listen **l);
 
-/* The file of a Unix path socket: parent directory checked (not writable by others unless sticky), lock file beside it (PATH.lock),
+/* The file of a Unix path socket: parent directory checked (writable by everybody and not sticky: a warning in why, 0 is returned), lock file beside it (PATH.lock),
  * a stale socket taken over (connect says ECONNREFUSED) but never a live one, fchmod before bind, group, atomically renamed in place.
  * Errors are told with their reason in err. Removed on close only if the inode is still ours. */
 struct sock_path { char *path; int lock_fd; dev_t dev; ino_t ino; };

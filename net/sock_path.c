@@ -66,7 +66,8 @@ static int open_dir(struct making *m)
 		r = -errno;
 		refuse(m, r, "the directory %s: %s", dir, strerror(-r));
 	} else if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
-		r = refuse(m, -EPERM, "the directory %s is writable by everybody (mode %04o): others could replace the socket; use chmod o-w or +t",
+		/* Whoever made such a directory (a volume that containers share, say) may want just that: told, not refused. */
+		snprintf(m->why, m->why_len, "the directory %s is writable by everybody (mode %04o): others could replace the socket; use chmod o-w or +t",
 			dir, (unsigned)(st.st_mode & 07777));
 	}
 	free(dir);

@@ -2,11 +2,14 @@
 #include "sidecar/control.h"
 #include <errno.h>
 #include <grp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/exchange.h"
+
+#define CONTROL_DEFAULT "/run/thinmesh/control.sock"
 
 struct control_door { struct uds_listener *listener; struct control *control; bool read_only; char *text; };
 struct control {
@@ -44,10 +47,12 @@ static void control_listen(struct control *c, struct control_door *d, struct uds
 	char why[256];
 	d->control = c;
 	door->fd = sc->spec.inherit ? sc->spec.inherit(sc->spec.ctx, &door->addr, "control") : -1;
-	if (uds_listen(sc->doors, door, &c->account, &control_events, d, &d->listener, why, sizeof why) != 0)
-		err_add(err, NULL, 0, 0, "control: cannot listen on '%s': %s", text, why);
-	else
+	if (uds_listen(sc->doors, door, &c->account, &control_events, d, &d->listener, why, sizeof why) == 0)
 		d->text = xstrdup(text);
+	else if (strcmp(text, CONTROL_DEFAULT) == 0) /* nobody asked for it: several daemons, or one without rights on /run, still serve */
+		log_warn(sc->log, "control: cannot listen on '%s': %s; goes on without (set control.unix)", text, why);
+	else
+		err_add(err, NULL, 0, 0, "control: cannot listen on '%s': %s", text, why);
 }
 
 static void control_shut(struct control_door *d)
@@ -69,6 +74,8 @@ int control_apply(struct control *c, struct err *err)
 	if (t->text && (!tcp || strcmp(t->text, tcp) != 0))
 		control_shut(t);
 	if (unix_path && !u->text) {
+		if (strcmp(unix_path, CONTROL_DEFAULT) == 0 && loop_is_real(c->sc->loop))
+			mkdir("/run/thinmesh", 0755); /* systemd makes it (RuntimeDirectory=); elsewhere it may not be there yet */
 		struct uds_door door = {.is_unix = true, .path = unix_path, .mode = conf->control.mode, .group = control_group(conf->control.group, err)};
 		if (addr_unix(str_of(unix_path), &door.addr) != 0)
 			err_add(err, NULL, 0, 0, "control.unix: the path is too long (at most 107 bytes): '%s'", unix_path);

@@ -193,6 +193,8 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	if (fd < 0 && door->is_unix && door->path[0] != '@' && loop_is_real(d->loop)) {
 		rc = sock_path_bind(door->path, door->mode, (gid_t)door->group, SOCK_BACKLOG, &l->path, &fd, why, why_len);
 		l->has_path = rc == 0;
+		if (rc == 0 && *why)
+			log_warn(d->loop->log, "socket '%s': %s", door->path, why);
 	}
 	if (rc == 0) {
 		rc = sock_listen(d->loop, fd, &door->addr, &listener_events, l, &l->listen);
