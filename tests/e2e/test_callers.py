@@ -354,7 +354,8 @@ def a_dribbled_preface_is_not_saved_by_each_byte(t):
 @cases("a header block that is dribbled over %s is cut at the header time", [("HTTP/2", True), ("HTTP/1.1", False)])
 def slow_headers(t, name, two):
 	p, d = world(t, header_time="200ms")
-	c = t.h2(d, start=two)
+	# A SETTINGS ACK between the pieces of a header block would be an error of its own.
+	c = t.h2(d, start=two, auto_ack=False)
 	try:
 		if two:
 			c.raw(c.frame(HEADERS, 0, 1, c.encode(c.head(DEMO, GREETER))))

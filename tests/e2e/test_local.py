@@ -32,7 +32,7 @@ def health(t, version, flags):
 		code, _ = curl_status(*base, "-X", "POST", "http://localhost/healthcheck/" + post)
 		same(code, 200, post)
 		code, body = curl_status(*base, "http://any.authority.will.do/healthcheck")
-		answers.append((code, body))
+		answers.append((code, json.loads(body)["state"]))
 	check(answers[0] != answers[1], "GET /healthcheck does not tell the state:", answers)
 	same(answers[:2], answers[2:])
 
@@ -239,7 +239,7 @@ def garbage(t, name, data):
 	d = t.daemon({"x": [p.address]}, limits={"preface_time": "1s", "header_time": "1s"})
 	got, closed = raw_exchange(d.sock, data)
 	check(closed, "still open after", got)
-	check(got.startswith(b"HTTP/1.1 400 "), "answered", got[:200])
+	check(got.startswith(b"HTTP/1.1 505 " if name == "a wrong version" else b"HTTP/1.1 400 "), "answered", got[:200])
 	check(d.stat("h1_bad_requests") >= 1)
 	same(len(p.calls), 0)
 	same(http1(d.sock, "GET", "/healthcheck").status, 200)

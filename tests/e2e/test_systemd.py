@@ -14,6 +14,8 @@ ACTIVATE = """
 import os, sys
 fds = [int(f) for f in sys.argv[1].split(",")]
 high = [os.dup2(f, 100 + i) for i, f in enumerate(fds)]
+for f in fds:
+	os.close(f)
 for i, f in enumerate(high):
 	os.dup2(f, 3 + i, inheritable=True)
 	os.close(f)

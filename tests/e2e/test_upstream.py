@@ -14,7 +14,9 @@ def pair(t, serve, **raw):
 	"""A service whose first provider is `serve` and whose second is honest; both are tried in turn."""
 	bad = RawProvider(t, serve, **raw)
 	good = Provider(t, "good")
-	d = t.daemon({DEMO: {"endpoints": [bad.address, good.address], "lb": "round_robin"}, "bad:1": [bad.address], "good:1": [good.address]})
+	soon = {"connect_timeout": "300ms"}
+	d = t.daemon({DEMO: dict({"endpoints": [bad.address, good.address], "lb": "round_robin"}, **soon), "bad:1": dict({"endpoints": [bad.address]}, **soon),
+		"good:1": [good.address]})
 	return bad, good, d
 
 
