@@ -1,0 +1,88 @@
+/* sidecar/cli_help: the help of all commands, those of main.c too. One row a command; docs/thinmesh.8 tells the same at length. */
+#include "sidecar/cli.h"
+#include <string.h>
+
+struct help_row { const char *name, *synopsis, *does, *text; };
+
+static const struct help_row rows[] = {
+	{"run", "run [-c FILE|DIR]...", "be the daemon, in the foreground; logs go to stderr",
+		"  -c FILE|DIR   a configuration; of a folder, its *.yaml in name order, and it is watched.\n"
+		"                May be repeated: apps and services append, a name defined twice is an error.\n"
+		"\n"
+		"SIGHUP reloads (a broken file changes nothing and is told), SIGTERM drains (a second one ends now),\n"
+		"SIGUSR1 reopens log files. Exit 2: the configuration is wrong.\n"},
+	{"check", "check -c FILE|DIR...", "say what is wrong with a configuration, with places",
+		"  -c FILE|DIR   as for run\n"
+		"\n"
+		"Every problem is one line, FILE:LINE:COLUMN: key: what is wrong, what was expected. Nothing is opened.\n"
+		"Exit 0: it is fine; 2: it is not.\n"},
+	{"call", "call [-s SOCKET] [-H 'k: v']... [-d DATA] [--timeout T] AUTHORITY/SERVICE/METHOD", "send one message as a thin SDK would, show what comes back",
+		"  -s SOCKET     an app's socket: a path, @name, unix:///path or IP:PORT; see `Sockets`\n"
+		"  -H 'k: v'     a header; may be repeated. With a content-type that is not application/grpc, the data\n"
+		"                are sent as they are and the HTTP status decides\n"
+		"  -d DATA       the message: pairs of hex digits, @FILE, or - for stdin; the 5 bytes that gRPC puts in\n"
+		"                front are added. Default: an empty message\n"
+		"  --timeout T   for the whole call, told as grpc-timeout too (500ms, 5s, 2m; 0: for ever).\n"
+		"                Default: 30s, not told\n"
+		"\n"
+		"AUTHORITY may be empty: the app's path map or the listener's default decides then. Printed are headers,\n"
+		"each message in hex and text, trailers, and the result.\n"
+		"Exit 0: grpc-status 0; 1: any other, or no answer; 2: wrong usage.\n"
+		"\n"
+		"  thinmesh call -d 0a0568656c6c6f demo.default.svc.cluster.local:50051/greet.Greeter/SayHello\n"
+		"  thinmesh call -H 'content-type: application/json' -d @hello.json demo/greet.Greeter/SayHello\n"},
+	{"ok", "ok [-s SOCKET] [--timeout T]", "tell that the app is ready (POST /healthcheck/ok)",
+		"  -s SOCKET     the app's socket; see `Sockets`\n"
+		"  --timeout T   for the answer (5s)\n"
+		"\n"
+		"For hooks: postStart, ExecStartPost=. Says nothing when all is well.\n"
+		"Exit 0: told; 1: not told, and why.\n"},
+	{"fail", "fail [-s SOCKET] [--wait T] [--timeout T]", "tell that the app goes (POST /healthcheck/fail)",
+		"  -s SOCKET     the app's socket; see `Sockets`\n"
+		"  --wait T      the daemon may answer so much later, once the mesh has heard and calls have ended (10s)\n"
+		"  --timeout T   for the answer (T of --wait, and 5s)\n"
+		"\n"
+		"For hooks: preStop, ExecStop=, ExecStopPost=. Says nothing when all is well.\n"
+		"Exit 0: told; 1: not told, and why.\n"},
+	{"ready", "ready [-s CONTROL] [--timeout T]", "exit 0 when the daemon is ready, for probes",
+		"  -s CONTROL    the control socket; see `Sockets`\n"
+		"  --timeout T   for the answer (5s)\n"
+		"\n"
+		"Exit 0: ready; 1: starting, draining, or nobody answers.\n"},
+	{"status", "status [-s CONTROL] [--json] [--timeout T]", "apps, services and endpoints with state and load",
+		"  -s CONTROL    the control socket; see `Sockets`\n"
+		"  --json        the page as the daemon gives it, for programs\n"
+		"  --timeout T   for the answer (5s)\n"
+		"\n"
+		"Colours are used on a terminal only (never with NO_COLOR set).\n"
+		"Exit 0: shown; 1: nobody answers.\n"},
+};
+enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
+
+static const char sockets[] =
+	"Sockets:\n"
+	"  THINMESH_SOCKET   the default of -s for call, ok and fail; without it the only app's socket\n"
+	"                    in /run/thinmesh, if there is just one\n"
+	"  THINMESH_CONTROL  the default of -s for ready and status; without it /run/thinmesh/control.sock\n";
+
+static void all(FILE *out)
+{
+	fprintf(out, "thinmesh: a mesh sidecar for thin SDKs\n\nUsage: thinmesh COMMAND [OPTION]...\n\n");
+	for (int i = 0; i < ROWS; i++)
+		fprintf(out, "  %-14s%s\n", rows[i].name, rows[i].does);
+	fprintf(out, "\n  %-14s%s\n  %-14s%s\n  %-14s%s\n\n%s\n", "-V", "version, and how this program was built", "--print-conf",
+		"every key of the configuration with its default", "--help", "this; of a command: thinmesh COMMAND --help", sockets);
+	fprintf(out, "Manual: man 8 thinmesh, man 5 thinmesh.yaml\n");
+}
+
+void cli_help(FILE *out, const char *command)
+{
+	for (int i = 0; command && i < ROWS; i++)
+		if (strcmp(command, rows[i].name) == 0) {
+			fprintf(out, "thinmesh %s: %s\n\nUsage: thinmesh %s\n\n%s", rows[i].name, rows[i].does, rows[i].synopsis, rows[i].text);
+			if (strstr(rows[i].text, "`Sockets`"))
+				fprintf(out, "\n%s", sockets);
+			return;
+		}
+	all(out);
+}
