@@ -10,7 +10,7 @@
 
 /* Of the retry bucket, in thousandths of a retry. */
 enum { RETRY_CALL = 200, RETRY_ONE = 1000, RETRY_FLOOR = 100000, RETRY_CEILING = 1000000 };
-#define RETRY_MILLI_NS UINT64_C(100000)   /* 10 a second */
+#define RETRY_MILLI_NS UINT64_C(100000) /* 10 a second */
 
 /* ---- waiting for DNS ------------------------------------------------------------------------------------------------------ */
 
@@ -62,7 +62,10 @@ void cluster_unwait(struct cluster_wait *w)
 	list_del(&w->node);
 }
 
-void cluster_hold(struct cluster *c) { c->holds++; }
+void cluster_hold(struct cluster *c)
+{
+	c->holds++;
+}
 
 void cluster_release(struct cluster **cluster)
 {
@@ -190,7 +193,8 @@ void clusters_free(struct clusters **pall)
 	*pall = NULL;
 	if (!all)
 		return;
-	list_each (n, tmp, &all->clusters) {
+	list_each(n, tmp, &all->clusters)
+	{
 		struct cluster *c = list_entry(n, struct cluster, node);
 
 		while (c->host_count) {
@@ -325,7 +329,8 @@ bool cluster_retry_take(struct cluster *c)
 
 void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx)
 {
-	list_each (n, tmp, &all->clusters) {
+	list_each(n, tmp, &all->clusters)
+	{
 		struct cluster *c = list_entry(n, struct cluster, node);
 		struct cluster_view v = {
 			.name = c->spec->name,
@@ -354,7 +359,9 @@ void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct hos
 		const struct host *h = host_at(c, i);
 		char text[ADDR_TEXT];
 		struct host_view v = {
-			.text = h ? h->text : c->m.e[i].naddrs ? addr_text(&c->m.e[i].addrs[0], text) : "",
+			.text = h                  ? h->text
+				: c->m.e[i].naddrs ? addr_text(&c->m.e[i].addrs[0], text)
+						   : "",
 			.zone = c->m.e[i].zone,
 			.weight = c->m.hot[i].weight,
 			.active = c->m.hot[i].active,

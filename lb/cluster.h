@@ -4,7 +4,7 @@
  *                      |  1 writer: this room                                                               |  n --- 1 pool (by address)
  *                      +-- mesh_cluster (declared; `live` points here)
  *
- * Owner of clusters: sidecar. A cluster lives while its mesh_cluster is declared or a call holds a host of it. */
+ * Owner of clusters: sidecar. A cluster lives while its mesh_cluster is declared or a call holds it or a host of it. */
 #pragma once
 #include "conf/mesh.h"
 #include "lb/policy.h"
@@ -76,6 +76,9 @@ struct cluster_view {
 	uint64_t updates_refused;     /* endpoint sets not taken over for want of memory: the old one stays */
 	const char *names;            /* "": by address; "asked", "resolved", "failed": DNS */
 };
-struct host_view { const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state; const char *why; /* of a back-off, or NULL */ };
+struct host_view {
+	const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state;
+	const char *why;              /* it has no connection; NULL: it has one, or nothing failed */
+};
 void clusters_each(struct clusters *c, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx);
 void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx);

@@ -120,7 +120,8 @@ void host_end(struct host *h)
 	cluster_maybe_end(c);
 }
 
-struct stream *host_open(struct host *h, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why)
+struct stream *host_open(
+	struct host *h, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why)
 {
 	struct cluster *c = h->cluster;
 	struct stream *s;

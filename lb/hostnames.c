@@ -13,22 +13,23 @@
 enum { ANSWERS_MAX = 1024 }; /* of one name; what is beyond is left out */
 
 struct name {
-	struct names *names;        /* its owner */
-	uint32_t endpoint;          /* index in the set */
+	struct names *names; /* its owner */
+	uint32_t endpoint; /* index in the set */
 	char *host;
-	struct addr *addrs; uint32_t addr_count; /* the last good answer, sorted, without a port */
-	bool answered;              /* with addresses or with a failure, once at least */
-	bool failed;                /* the last time */
-	uint64_t retry_ns;          /* after the next failure; 0: RETRY_FIRST_NS */
-	bool due;                   /* to be asked at the next use */
+	struct addr *addrs;
+	uint32_t addr_count; /* the last good answer, sorted, without a port */
+	bool answered; /* with addresses or with a failure, once at least */
+	bool failed; /* the last time */
+	uint64_t retry_ns; /* after the next failure; 0: RETRY_FIRST_NS */
+	bool due; /* to be asked at the next use */
 	struct dns_query *query;
 	struct timer timer;
 };
 
 struct names {
-	struct names_use use;       /* first: see names_use */
+	struct names_use use; /* first: see names_use */
 	struct loop *loop;
-	struct dns *dns;            /* borrowed; NULL: nothing resolves */
+	struct dns *dns; /* borrowed; NULL: nothing resolves */
 	void (*changed)(void *ctx), (*settled)(void *ctx);
 	void *ctx;
 	uint32_t count;
@@ -146,7 +147,8 @@ static struct name *names_find(struct names *n, const char *host, uint32_t hint)
 	return NULL;
 }
 
-struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_set *set, struct names **old, void (*changed)(void *ctx), void (*settled)(void *ctx), void *ctx)
+struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_set *set, struct names **old, void (*changed)(void *ctx),
+	void (*settled)(void *ctx), void *ctx)
 {
 	uint32_t count = 0;
 	struct names *all;

@@ -13,7 +13,7 @@ enum { DRAWS = 16, CHOICES_MAX = 16 };
 struct least {
 	struct policy p;
 	uint32_t choices;
-	struct alias_slot *alias;  /* NULL: weights are equal */
+	struct alias_slot *alias; /* NULL: weights are equal */
 };
 
 static struct policy *least_build(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)

@@ -77,7 +77,10 @@ static int members_make(struct cluster *c, struct endpoint_set *set, struct memb
 /* ---- known again ---------------------------------------------------------------------------------------------------------- */
 
 /* Hosts by the hash of their addresses, for one update: open addressing, at most half full. */
-struct known { struct host **slots; uint32_t mask; };
+struct known {
+	struct host **slots;
+	uint32_t mask;
+};
 
 static struct known known_make(struct cluster *c)
 {

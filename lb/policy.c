@@ -12,7 +12,8 @@ const struct policy_ops *policy_ops_of(enum lb_kind kind)
 	return (size_t)kind < sizeof(ops) / sizeof(ops[0]) ? ops[kind] : &policy_round_robin;
 }
 
-struct policy *policy_build(enum lb_kind kind, struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
+struct policy *policy_build(
+	enum lb_kind kind, struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
 	return policy_ops_of(kind)->build(l, a, hot, count, spec);
 }

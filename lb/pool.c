@@ -39,53 +39,56 @@ struct pool_options {
 };
 
 struct pools {
-	struct loop *loop;          /* borrowed */
-	const struct limits *limits;/* borrowed */
-	struct map by_key;          /* pool_key -> pool */
-	struct list pools;          /* all, those without references included */
+	struct loop *loop; /* borrowed */
+	const struct limits *limits; /* borrowed */
+	struct map by_key; /* pool_key -> pool */
+	struct list pools; /* all, those without references included */
 	bool draining;
 };
 
 struct pool {
-	struct list node;           /* in pools->pools */
-	struct pools *pools;        /* borrowed */
-	uint32_t refs;              /* hosts, waiting calls, and whoever of us is telling others right now */
-	bool unlisted;              /* no longer in by_key */
+	struct list node; /* in pools->pools */
+	struct pools *pools; /* borrowed */
+	uint32_t refs; /* hosts, waiting calls, and whoever of us is telling others right now */
+	bool unlisted; /* no longer in by_key */
 	struct pool_options options;
-	struct addr *addrs; uint32_t addr_count;
-	char *key; size_t key_len;
-	struct list conns;          /* oldest first: calls are packed onto the first one that has room */
-	uint32_t conn_count;        /* in conns */
-	uint32_t opening;           /* of these CONNECTING or VERIFYING: waiters wait for them */
-	uint32_t up;                /* UP or VERIFYING */
+	struct addr *addrs;
+	uint32_t addr_count;
+	char *key;
+	size_t key_len;
+	struct list conns; /* oldest first: calls are packed onto the first one that has room */
+	uint32_t conn_count; /* in conns */
+	uint32_t opening; /* of these CONNECTING or VERIFYING: waiters wait for them */
+	uint32_t up; /* UP or VERIFYING */
 	uint32_t retiring;
 	struct list waits;
-	uint32_t pending;           /* in waits */
-	uint32_t may_connect;       /* of these: without no_connect */
+	uint32_t pending; /* in waits */
+	uint32_t may_connect; /* of these: without no_connect */
 	struct list watches;
-	uint32_t failures;          /* in a row */
-	uint64_t failed_ns;         /* the last one */
+	uint32_t failures; /* in a row */
+	uint64_t failed_ns; /* the last one */
 	uint64_t backoff_until_ns;
 	struct timer backoff;
-	int last_err; const char *last_why;
-	struct task dial_failed;    /* a dial that could not even start: told after the caller of pool_open has returned */
+	int last_err;
+	const char *last_why;
+	struct task dial_failed; /* a dial that could not even start: told after the caller of pool_open has returned */
 	struct grave grave;
 };
 
 enum conn_state { CONN_CONNECTING, CONN_UP, CONN_VERIFYING, CONN_RETIRING };
 struct pool_conn {
-	struct list node;           /* in pool->conns */
-	struct pool *pool;          /* NULL: the pools are gone, it only waits for on_closed */
-	struct loop *loop;          /* borrowed */
+	struct list node; /* in pool->conns */
+	struct pool *pool; /* NULL: the pools are gone, it only waits for on_closed */
+	struct loop *loop; /* borrowed */
 	enum conn_state state;
 	struct dial *dial;
 	struct h2_conn *h2;
-	uint64_t up_ns;             /* since when it is up */
-	uint64_t used_ns;           /* when it last opened or ended a stream */
-	uint64_t thaws;             /* STAT_THAWS when it was last known to be alive */
-	uint64_t opened;            /* streams */
-	bool carried;               /* one of its streams has ended while it stood */
-	bool early_told;            /* its early death has been counted (GOAWAY, then closed) */
+	uint64_t up_ns; /* since when it is up */
+	uint64_t used_ns; /* when it last opened or ended a stream */
+	uint64_t thaws; /* STAT_THAWS when it was last known to be alive */
+	uint64_t opened; /* streams */
+	bool carried; /* one of its streams has ended while it stood */
+	bool early_told; /* its early death has been counted (GOAWAY, then closed) */
 	struct timer idle, verify;
 	struct grave grave;
 };
@@ -400,7 +403,8 @@ static struct stream *conn_open(struct pool_conn *c, const struct stream_events 
 /* A stream on the first connection that has room and is known to be alive; those in doubt are asked on the way. */
 static struct stream *pool_stream(struct pool *p, const struct stream_events *ev, void *user)
 {
-	list_each (n, tmp, &p->conns) {
+	list_each(n, tmp, &p->conns)
+	{
 		struct pool_conn *c = list_entry(n, struct pool_conn, node);
 		struct stream *s;
 
@@ -430,7 +434,8 @@ static void pool_pump(struct pool *p)
 	pool_grow(p);
 }
 
-struct stream *pool_open(struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why)
+struct stream *pool_open(
+	struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why)
 {
 	struct stream *s = pool_stream(p, ev, user);
 
@@ -735,7 +740,8 @@ void pool_unref(struct pool **pp)
 		p->unlisted = true;
 		map_del(&p->pools->by_key, str_n(p->key, p->key_len));
 	}
-	list_each (n, tmp, &p->conns) {
+	list_each(n, tmp, &p->conns)
+	{
 		struct pool_conn *c = list_entry(n, struct pool_conn, node);
 
 		if (c->state == CONN_CONNECTING) {
@@ -751,11 +757,11 @@ void pool_unref(struct pool **pp)
 void pools_drain(struct pools *ps)
 {
 	ps->draining = true;
-	list_each (n, tmp, &ps->pools) {
+	list_each(n, tmp, &ps->pools)
+	{
 		struct pool *p = list_entry(n, struct pool, node);
 
-		list_each (m, next, &p->conns)
-			conn_last_call(list_entry(m, struct pool_conn, node));
+		list_each(m, next, &p->conns) conn_last_call(list_entry(m, struct pool_conn, node));
 	}
 }
 
@@ -851,10 +857,12 @@ static struct pool_conn *pools_largest(struct pools *ps, size_t below, size_t *r
 	struct pool_conn *largest = NULL;
 	size_t most = 0;
 
-	list_each (n, tmp, &ps->pools) {
+	list_each(n, tmp, &ps->pools)
+	{
 		struct pool *p = list_entry(n, struct pool, node);
 
-		list_each (m, next, &p->conns) {
+		list_each(m, next, &p->conns)
+		{
 			struct pool_conn *c = list_entry(m, struct pool_conn, node);
 			size_t held = c->h2 ? h2_conn_memory(c->h2) : 0;
 

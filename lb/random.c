@@ -9,10 +9,11 @@ enum { DRAWS = 16 };
 
 struct random {
 	struct policy p;
-	struct alias_slot *alias;  /* NULL: weights are equal */
+	struct alias_slot *alias; /* NULL: weights are equal */
 };
 
-static struct policy *random_build(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
+static struct policy *random_build(
+	struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
 	struct random *r = policy_new(&policy_random, sizeof(*r), l, a, hot, count);
 

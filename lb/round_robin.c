@@ -17,20 +17,23 @@
 
 enum { CLASSES = 32, REDRAWS = 64 };
 
-struct turn { uint32_t index, weight, phase; };
-struct class {
-	uint64_t weight;           /* of all its endpoints */
+struct turn {
+	uint32_t index, weight, phase;
+};
+struct class
+{
+	uint64_t weight; /* of all its endpoints */
 	int64_t credit;
-	uint32_t first, count;     /* in turns[] */
-	uint32_t next;             /* of these */
-	uint32_t largest;          /* weight */
+	uint32_t first, count; /* in turns[] */
+	uint32_t next; /* of these */
+	uint32_t largest; /* weight */
 };
 struct round_robin {
 	struct policy p;
 	uint32_t next;
-	struct turn *turns;        /* NULL: weights are equal */
+	struct turn *turns; /* NULL: weights are equal */
 	uint32_t class_count;
-	uint64_t weight;           /* of all */
+	uint64_t weight; /* of all */
 	struct class classes[CLASSES];
 };
 

@@ -147,7 +147,11 @@ struct cluster_view lb_rig_view(struct lb_rig *r)
 	return v;
 }
 
-struct nth { struct lb_rig *rig; uint32_t left; struct host_view v; };
+struct nth {
+	struct lb_rig *rig;
+	uint32_t left;
+	struct host_view v;
+};
 
 static void take_host(void *ctx, const struct host_view *v)
 {
@@ -178,7 +182,12 @@ struct served {
 	struct list held;
 	struct grave grave;
 };
-struct request { struct list node; struct served *on; struct stream *stream; struct grave grave; };
+struct request {
+	struct list node;
+	struct served *on;
+	struct stream *stream;
+	struct grave grave;
+};
 
 static void free_served(struct grave *g)
 {
@@ -320,36 +329,34 @@ void provider_close(struct provider *p)
 	sock_listen_close(&p->listen);
 }
 
-#define each_served(on, p) list_each (n_##on, t_##on, &(p)->conns) for (struct served *on = list_entry(n_##on, struct served, node); on; on = NULL)
+#define each_served(on, p) \
+	list_each(n_##on, t_##on, &(p)->conns) for (struct served *on = list_entry(n_##on, struct served, node); on; on = NULL)
 
 void provider_cut(struct provider *p)
 {
-	each_served (on, p)
-		h2_conn_close(on->h2, 0);
+	each_served(on, p) h2_conn_close(on->h2, 0);
 }
 
 void provider_goaway(struct provider *p)
 {
-	each_served (on, p)
-		h2_conn_drain(on->h2);
+	each_served(on, p) h2_conn_drain(on->h2);
 }
 
 void provider_stall(struct provider *p, bool stalled)
 {
-	each_served (on, p)
-		simnet_stall(on->sock, stalled);
+	each_served(on, p) simnet_stall(on->sock, stalled);
 }
 
 void provider_answer(struct provider *p)
 {
-	each_served (on, p)
-		while (!list_empty(&on->held)) {
-			struct request *q = list_entry(on->held.next, struct request, node);
+	each_served(on, p) while (!list_empty(&on->held))
+	{
+		struct request *q = list_entry(on->held.next, struct request, node);
 
-			list_del(&q->node);
-			p->held--;
-			answer(p->rig, q->stream);
-		}
+		list_del(&q->node);
+		p->held--;
+		answer(p->rig, q->stream);
+	}
 }
 
 uint32_t provider_conns(const struct provider *p)
@@ -454,15 +461,15 @@ void lb_rig_free(struct lb_rig **pr)
 
 	*pr = NULL;
 	clusters_free(&r->clusters);
-	list_each (n, tmp, &r->providers) {
+	list_each(n, tmp, &r->providers)
+	{
 		struct provider *p = list_entry(n, struct provider, node);
 
 		provider_close(p);
 		provider_cut(p);
 	}
 	lb_rig_advance(r, 0); /* connections end in the flush of a turn */
-	list_each (n, tmp, &r->providers)
-		free(list_entry(n, struct provider, node));
+	list_each(n, tmp, &r->providers) free(list_entry(n, struct provider, node));
 	spec_unref(&r->decl.spec);
 	endpoints_unref(&r->decl.endpoints);
 	free(r->decl.name);

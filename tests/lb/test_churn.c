@@ -32,7 +32,8 @@ static void redeclare(struct lb_rig *r)
 	spec->idle_timeout_ns = below(r, 2) ? SEC : 0;
 	for (uint32_t i = 0; i < PROVIDERS; i++)
 		if (subset >> i & 1)
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s*%u", *text ? " " : "", addresses[i], 1 + below(r, 5));
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s*%u", *text ? " " : "", addresses[i],
+				1 + below(r, 5));
 	if (subset % 3 == 0)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%sdb.example:1", *text ? " " : "");
 	lb_rig_declare(r, spec, text);

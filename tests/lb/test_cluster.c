@@ -181,6 +181,28 @@ START_TEST(a_cluster_that_is_declared_again_goes_on_with_its_hosts)
 }
 END_TEST
 
+START_TEST(a_call_between_two_attempts_holds_its_cluster)
+{
+	struct lb_rig *r = lb_rig_new();
+	struct cluster *held;
+	struct host *h;
+
+	lb_rig_declare(r, NULL, "10.0.0.1:1");
+	held = r->cluster;
+	cluster_hold(held);
+	lb_rig_withdraw(r);
+	lb_rig_advance(r, SEC);
+	ck_assert_ptr_eq(r->decl.live, held);
+	ck_assert_int_eq(cluster_pick(held, 0, NULL, &h), PICK_NONE);
+	ck_assert_str_eq(cluster_name(held), "demo");
+	cluster_release(&held);
+	ck_assert_ptr_null(held);
+	ck_assert_ptr_null(r->decl.live);
+	cluster_release(&held);
+	lb_rig_free(&r);
+}
+END_TEST
+
 START_TEST(an_update_that_memory_refuses_leaves_the_old_endpoints)
 {
 	struct lb_rig *r = lb_rig_new();
@@ -393,7 +415,10 @@ END_TEST
 
 /* ---- names ---------------------------------------------------------------------------------------------------------------- */
 
-struct waiting { struct cluster_wait w; int woken; };
+struct waiting {
+	struct cluster_wait w;
+	int woken;
+};
 
 static void woken(struct cluster_wait *w)
 {
@@ -636,15 +661,17 @@ START_TEST(a_cluster_may_be_withdrawn_while_dns_is_asked_and_calls_wait)
 }
 END_TEST
 
-UNIT_SUITE("cluster", nothing_is_live_before_it_is_declared, a_host_is_born_at_its_first_pick, the_same_address_keeps_host_load_and_connections,
-	a_removed_host_serves_its_calls_to_their_end_and_is_picked_no_more, a_removed_host_that_comes_back_is_the_same_one,
-	an_address_that_is_listed_twice_counts_twice_and_loses_nothing, a_withdrawn_cluster_ends_with_its_last_call,
-	a_cluster_that_is_declared_again_goes_on_with_its_hosts, an_update_that_memory_refuses_leaves_the_old_endpoints,
+UNIT_SUITE("cluster", nothing_is_live_before_it_is_declared, a_host_is_born_at_its_first_pick,
+	the_same_address_keeps_host_load_and_connections, a_removed_host_serves_its_calls_to_their_end_and_is_picked_no_more,
+	a_removed_host_that_comes_back_is_the_same_one, an_address_that_is_listed_twice_counts_twice_and_loses_nothing,
+	a_withdrawn_cluster_ends_with_its_last_call, a_cluster_that_is_declared_again_goes_on_with_its_hosts,
+	a_call_between_two_attempts_holds_its_cluster, an_update_that_memory_refuses_leaves_the_old_endpoints,
 	in_a_large_set_hosts_without_connections_are_given_up, a_host_that_cannot_be_reached_is_passed_over_until_its_backoff_ends,
-	draining_and_unhealthy_endpoints_are_not_picked_even_if_all_are, a_moved_call_goes_to_each_host_once, calls_beyond_max_requests_are_told_so,
-	retries_are_paid_by_calls_and_by_time, a_name_is_asked_at_the_first_pick_and_who_waits_is_woken_by_the_answer, who_stopped_waiting_is_not_woken,
+	draining_and_unhealthy_endpoints_are_not_picked_even_if_all_are, a_moved_call_goes_to_each_host_once,
+	calls_beyond_max_requests_are_told_so, retries_are_paid_by_calls_and_by_time,
+	a_name_is_asked_at_the_first_pick_and_who_waits_is_woken_by_the_answer, who_stopped_waiting_is_not_woken,
 	a_name_that_does_not_resolve_makes_the_cluster_unhealthy_and_is_asked_again,
 	a_used_name_is_asked_again_after_its_ttl_and_changed_answers_change_the_members, ttls_are_kept_between_a_second_and_an_hour,
-	the_last_good_answer_stays_while_dns_fails_and_it_is_asked_less_and_less_often, dns_sleeps_with_the_cluster_and_wakes_with_its_next_call,
-	v6_and_v4_answers_of_a_name_are_alternates_pairwise, a_reload_keeps_the_answers_of_names_that_are_still_there,
-	a_cluster_may_be_withdrawn_while_dns_is_asked_and_calls_wait)
+	the_last_good_answer_stays_while_dns_fails_and_it_is_asked_less_and_less_often,
+	dns_sleeps_with_the_cluster_and_wakes_with_its_next_call, v6_and_v4_answers_of_a_name_are_alternates_pairwise,
+	a_reload_keeps_the_answers_of_names_that_are_still_there, a_cluster_may_be_withdrawn_while_dns_is_asked_and_calls_wait)

@@ -85,7 +85,8 @@ START_TEST(under_load_each_holds_in_proportion_to_its_weight)
 
 	fill(r, 4600);
 	for (uint32_t i = 0; i < 7; i++)
-		ck_assert_msg(abs((int)r->hot[i].active - (int)weight[i] * 10) <= 5 + (int)weight[i] / 10, "endpoint %u of weight %u holds %u", i, weight[i], r->hot[i].active);
+		ck_assert_msg(abs((int)r->hot[i].active - (int)weight[i] * 10) <= 5 + (int)weight[i] / 10,
+			"endpoint %u of weight %u holds %u", i, weight[i], r->hot[i].active);
 	policy_rig_free(&r);
 }
 END_TEST
@@ -133,5 +134,6 @@ START_TEST(more_choices_find_the_idle_one_more_often)
 END_TEST
 
 UNIT_SUITE("least_request", without_load_equal_weights_are_uniform, without_load_calls_spread_by_weight,
-	of_two_endpoints_the_less_busy_one_is_always_picked, a_busy_endpoint_among_idle_ones_gets_nothing, under_load_two_choices_keep_the_queues_level,
-	under_load_each_holds_in_proportion_to_its_weight, a_slow_endpoint_gets_less, more_choices_find_the_idle_one_more_often)
+	of_two_endpoints_the_less_busy_one_is_always_picked, a_busy_endpoint_among_idle_ones_gets_nothing,
+	under_load_two_choices_keep_the_queues_level, under_load_each_holds_in_proportion_to_its_weight, a_slow_endpoint_gets_less,
+	more_choices_find_the_idle_one_more_often)

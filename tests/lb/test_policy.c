@@ -6,11 +6,13 @@ static const enum lb_kind kinds[] = {LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST
 static const uint32_t weights[] = {1, 50, 3, 50, 7, 100, 1, 2};
 #define each_policy(r) \
 	for (size_t k = 0; k < UNIT_COUNT(kinds) * 2; k++) \
-		for (struct policy_rig *r = policy_rig_new(kinds[k / 2], UNIT_COUNT(weights), k % 2 ? weights : NULL); r; policy_rig_free(&r))
+		for (struct policy_rig *r = policy_rig_new(kinds[k / 2], UNIT_COUNT(weights), k % 2 ? weights : NULL); r; \
+			policy_rig_free(&r))
 
 START_TEST(who_is_in_backoff_draining_or_unhealthy_is_not_picked)
 {
-	each_policy (r) {
+	each_policy(r)
+	{
 		r->hot[1].flags = HOT_BACKOFF;
 		r->hot[3].flags = HOT_DRAINING;
 		r->hot[5].flags = HOT_UNHEALTHY;
@@ -23,7 +25,8 @@ END_TEST
 
 START_TEST(who_was_tried_is_not_picked_again)
 {
-	each_policy (r) {
+	each_policy(r)
+	{
 		r->pick.tried_count = 3;
 		r->pick.tried[0] = 5;
 		r->pick.tried[1] = 1;
@@ -36,7 +39,8 @@ END_TEST
 
 START_TEST(the_only_one_left_is_always_found)
 {
-	each_policy (r) {
+	each_policy(r)
+	{
 		for (uint32_t i = 0; i < r->count; i++)
 			r->hot[i].flags = HOT_BACKOFF;
 		r->hot[6].flags = HOT_USABLE; /* the lightest of the weighted ones */
@@ -48,7 +52,8 @@ END_TEST
 
 START_TEST(nobody_is_picked_when_all_are_ruled_out)
 {
-	each_policy (r) {
+	each_policy(r)
+	{
 		for (uint32_t i = 0; i < r->count; i++)
 			r->hot[i].flags = HOT_UNHEALTHY;
 		ck_assert_uint_eq(policy_rig_pick(r), PICK_NOBODY);
@@ -96,5 +101,6 @@ START_TEST(memory_that_is_refused_leaves_nothing_behind)
 }
 END_TEST
 
-UNIT_SUITE("policy", who_is_in_backoff_draining_or_unhealthy_is_not_picked, who_was_tried_is_not_picked_again, the_only_one_left_is_always_found,
-	nobody_is_picked_when_all_are_ruled_out, one_endpoint_alone_is_picked_or_ruled_out, memory_that_is_refused_leaves_nothing_behind)
+UNIT_SUITE("policy", who_is_in_backoff_draining_or_unhealthy_is_not_picked, who_was_tried_is_not_picked_again,
+	the_only_one_left_is_always_found, nobody_is_picked_when_all_are_ruled_out, one_endpoint_alone_is_picked_or_ruled_out,
+	memory_that_is_refused_leaves_nothing_behind)

@@ -290,7 +290,10 @@ END_TEST
 
 START_TEST(a_provider_that_takes_connections_and_lets_them_die_is_not_dialled_in_a_storm)
 {
-	static const struct { enum behave behave; const char *why; } rows[] = {
+	static const struct {
+		enum behave behave;
+		const char *why;
+	} rows[] = {
 		{HANGS_UP, NULL},
 		{GOES_AT_ONCE, "the provider sent GOAWAY at once"},
 		{CRASHES, "the provider closed the connection at once"},
@@ -583,8 +586,7 @@ UNIT_SUITE("pool", the_first_call_waits_for_the_connection_and_the_next_one_does
 	a_goaway_on_an_idle_connection_brings_nothing_until_a_call_comes,
 	an_idle_connection_that_dies_is_noticed_and_not_replaced_until_a_call_comes,
 	a_failed_connect_fails_all_who_wait_with_its_reason_and_begins_a_backoff, backoff_doubles_to_ten_seconds_and_success_resets_it,
-	backoff_doubles_from_a_tenth_of_a_second,
-	a_provider_that_takes_connections_and_lets_them_die_is_not_dialled_in_a_storm,
+	backoff_doubles_from_a_tenth_of_a_second, a_provider_that_takes_connections_and_lets_them_die_is_not_dialled_in_a_storm,
 	a_provider_that_answers_may_go_away_often_without_a_backoff, an_idle_connection_closes_after_its_time_and_a_used_one_does_not,
 	a_silent_connection_answers_a_ping_before_it_carries_a_call,
 	a_connection_whose_peer_is_gone_is_replaced_within_a_second_and_the_call_goes_to_the_new_one,

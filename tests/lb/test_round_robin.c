@@ -36,7 +36,9 @@ START_TEST(the_turn_of_one_that_is_out_is_shared_by_all)
 }
 END_TEST
 
-static const struct { uint32_t n, weight[8]; } rows[] = {
+static const struct {
+	uint32_t n, weight[8];
+} rows[] = {
 	{2, {1, 2}},
 	{2, {1, 100}},
 	{3, {5, 1, 1}},
@@ -59,7 +61,8 @@ START_TEST(over_a_cycle_each_is_picked_exactly_as_often_as_it_weighs)
 		for (uint32_t cycle = 1; cycle <= 5; cycle++) {
 			policy_rig_picks(r, sum);
 			for (uint32_t i = 0; i < rows[k].n; i++)
-				ck_assert_msg(r->hits[i] == cycle * rows[k].weight[i], "row %zu cycle %u: endpoint %u has %u", k, cycle, i, r->hits[i]);
+				ck_assert_msg(r->hits[i] == cycle * rows[k].weight[i], "row %zu cycle %u: endpoint %u has %u", k, cycle, i,
+					r->hits[i]);
 		}
 		policy_rig_free(&r);
 	}
