@@ -4,7 +4,10 @@
 #include <stdio.h>
 
 /* A cleaned authority: out[0..n), of which the first host_n are the host. */
-struct cleaned { enum authority_kind kind; size_t n, host_n; };
+struct cleaned {
+	enum authority_kind kind;
+	size_t n, host_n;
+};
 
 static int hex(char c)
 {
@@ -203,8 +206,8 @@ static bool expand_host(struct str host, struct str namespace_, struct str domai
 }
 
 /* literal: cleaned and aliased, in `literal`. name: expanded, in `name`; the same text where nothing was to expand. */
-static enum authority_kind read_both(const struct conf_app *app, const char *domain, struct str raw, char *literal, struct cleaned *ret_literal, char *name,
-	struct cleaned *ret_name)
+static enum authority_kind read_both(const struct conf_app *app, const char *domain, struct str raw, char *literal,
+	struct cleaned *ret_literal, char *name, struct cleaned *ret_name)
 {
 	struct cleaned c = apply_alias(app, clean(raw, literal), literal);
 	struct str port = str_n(literal + c.host_n, c.n - c.host_n);
@@ -212,8 +215,9 @@ static enum authority_kind read_both(const struct conf_app *app, const char *dom
 
 	*ret_literal = *ret_name = c;
 	memcpy(name, literal, c.n + 1);
-	if (c.kind == AUTHORITY_NAME && expand_host(str_n(literal, c.host_n), str_of(app && app->namespace_ ? app->namespace_ : "default"),
-					    str_of(domain), name, AUTHORITY_MAX - 8, &n)) {
+	if (c.kind == AUTHORITY_NAME &&
+		expand_host(str_n(literal, c.host_n), str_of(app && app->namespace_ ? app->namespace_ : "default"), str_of(domain), name,
+			AUTHORITY_MAX - 8, &n)) {
 		memcpy(name + n, port.p, port.n);
 		name[n + port.n] = '\0';
 		ret_name->host_n = n;

@@ -45,7 +45,7 @@ void conf_unref(struct conf **c)
 struct load {
 	struct schema schema;
 	struct problems problems;
-	char **files;             /* names that problems borrow, until they are told */
+	char **files; /* names that problems borrow, until they are told */
 	uint32_t nfiles, files_cap;
 };
 

@@ -38,7 +38,7 @@ bool declare_misses(const struct yaml *map, const char *key)
 		return false;
 	for (const struct yaml *c = map->first; c; c = c->next)
 		if (strlen(c->key) < 40 && str_distance(c->key, key, 3) <= 2)
-			return yaml_is_null(c);
+			return !c->bad && yaml_is_null(c);
 	return true;
 }
 
@@ -48,7 +48,8 @@ bool declare_is_label(struct str t, bool dots)
 		char c = t.p[i];
 		bool edge = i == 0 || i + 1 == t.n;
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (!edge && (c == '-' || c == '_' || (dots && c == '.')))))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			    (!edge && (c == '-' || c == '_' || (dots && c == '.')))))
 			return false;
 	}
 	return t.n > 0 && t.n <= 63;
@@ -108,7 +109,8 @@ void declare_claim_address(struct schema *s, const struct yaml *at, const struct
 		map_put(&s->listens, str_of(text), place);
 }
 
-void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *))
+void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max,
+	void (*take)(struct schema *, const struct yaml *))
 {
 	size_t i = 0;
 

@@ -145,7 +145,8 @@ static bool unix_listen(struct schema *s, const struct yaml *node, const struct 
 	int code;
 
 	if (path.n < 2 || (path.p[0] != '/' && path.p[0] != '@')) {
-		declare_problem(s, node, "unix", "'%.60s' is no socket, expected an absolute path, or \"@name\" for an abstract one", d->unix_path);
+		declare_problem(
+			s, node, "unix", "'%.60s' is no socket, expected an absolute path, or \"@name\" for an abstract one", d->unix_path);
 		return false;
 	}
 	code = addr_unix(path, &l->addr);
@@ -169,7 +170,8 @@ static bool tcp_listen(struct schema *s, const struct yaml *node, const struct d
 		return false;
 	}
 	if (!addr_is_loopback(&l->addr)) {
-		declare_problem(s, node, "tcp", "'%.60s' can be reached from outside, expected a loopback address: 127.0.0.1:PORT or [::1]:PORT", d->tcp);
+		declare_problem(s, node, "tcp",
+			"'%.60s' can be reached from outside, expected a loopback address: 127.0.0.1:PORT or [::1]:PORT", d->tcp);
 		return false;
 	}
 	return true;
@@ -189,23 +191,24 @@ static void take_listen(struct schema *s, const struct yaml *node, struct conf_a
 {
 	struct draft_listen d = {.trusted = -1};
 	struct conf_listen *l = &a->listen[a->listens];
-	bool has_unix = node->kind == YAML_MAP && declare_has(node, "unix"), has_tcp = node->kind == YAML_MAP && declare_has(node, "tcp");
+	bool both = declare_has(node, "unix") && declare_has(node, "tcp");
+	bool neither = declare_misses(node, "unix") && declare_misses(node, "tcp");
 	const struct yaml *named;
 	bool sound = false;
 
 	schema_init(s, MAP_LISTEN, &d);
 	schema_read(s, MAP_LISTEN, node, &d);
-	if (node->kind == YAML_MAP && has_unix == has_tcp)
-		schema_problem(s, node, "%s, expected exactly one of unix, tcp", has_unix ? "both unix and tcp" : "neither unix nor tcp");
+	if (both || neither)
+		schema_problem(s, node, "%s, expected exactly one of unix, tcp", both ? "both unix and tcp" : "neither unix nor tcp");
 	else if (d.unix_path)
 		sound = unix_listen(s, node, &d, l);
 	else if (d.tcp)
 		sound = tcp_listen(s, node, &d, l);
 	if (sound) {
-		l->is_unix = has_unix;
+		l->is_unix = d.unix_path != NULL;
 		l->mode = d.mode;
-		l->trusted = d.trusted < 0 ? has_unix : d.trusted;
-		l->text = xstrdup(has_unix ? d.unix_path : d.tcp);
+		l->trusted = d.trusted < 0 ? l->is_unix : d.trusted;
+		l->text = xstrdup(l->is_unix ? d.unix_path : d.tcp);
 		l->place = schema_place(s, node);
 		l->group = d.group && *d.group ? d.group : NULL;
 		if (l->group)
@@ -326,11 +329,13 @@ static void take_app(struct schema *s, const struct yaml *node)
 	else if (a->name)
 		declare_claim_name(s, node, &s->apps, "the app", a->name, a->place);
 	if (!a->namespace_ || !declare_is_label(str_of(a->namespace_), false))
-		declare_problem(s, node, "namespace", "'%.60s' is no namespace, expected letters, digits and '-', at most 63", a->namespace_ ? a->namespace_ : "");
+		declare_problem(s, node, "namespace", "'%.60s' is no namespace, expected letters, digits and '-', at most 63",
+			a->namespace_ ? a->namespace_ : "");
 	else
 		str_lower(a->namespace_, strlen(a->namespace_));
 	if (declare_misses(node, "listen") || (listen && listen->kind == YAML_SEQ && listen->count == 0))
-		declare_problem(s, node, "listen", "no socket, expected at least one, such as [{unix: /run/thinmesh/%.40s.sock}]", a->name ? a->name : "shop");
+		declare_problem(s, node, "listen", "no socket, expected at least one, such as [{unix: /run/thinmesh/%.40s.sock}]",
+			a->name ? a->name : "shop");
 	a->hash = app_hash(a);
 }
 

@@ -9,6 +9,8 @@
 
 /* ---- services ----------------------------------------------------------------------------------------------------------- */
 
+enum { RETRY_WORDS_MAX = 32 }; /* more than there are */
+
 static const char *next_retry_word(void *ctx, uint32_t i)
 {
 	(void)ctx;
@@ -22,6 +24,10 @@ void conf_take_retry_on(struct schema *s, const struct yaml *node, void *base)
 
 	if (!schema_is_list(s, node, "words such as unavailable"))
 		return;
+	if (node->count > RETRY_WORDS_MAX) {
+		schema_problem(s, node, "%zu words, expected at most %d", node->count, RETRY_WORDS_MAX);
+		return;
+	}
 	d->retry.on = 0;
 	for (const struct yaml *c = node->first; c; c = c->next, i++) {
 		size_t mark = schema_push_index(s, i);
@@ -90,7 +96,8 @@ static void take_endpoint(struct schema *s, const struct yaml *node, struct endp
 	if (d.address && at) {
 		code = endpoints_add_text(set, str_of(d.address), d.weight, d.zone && *d.zone ? d.zone : NULL);
 		if (code == -ENAMETOOLONG)
-			schema_problem(s, at, "the path is too long, expected at most %zu bytes: the kernel takes no more", sizeof(((struct addr *)0)->un.sun_path) - 1);
+			schema_problem(s, at, "the path is too long, expected at most %zu bytes: the kernel takes no more",
+				sizeof(((struct addr *)0)->un.sun_path) - 1);
 		else if (code == -ENOMEM)
 			schema_problem(s, at, "no memory for this endpoint");
 		else if (code < 0)

@@ -19,14 +19,17 @@ void conf_take_snapshot_dir(struct schema *s, const struct yaml *node, void *bas
 
 static uint64_t rest_hash(const struct conf *c)
 {
-	uint64_t h = declare_hash_text(declare_hash_text(declare_hash_text(declare_hash_text(3, c->control.unix_path), c->control.group), c->control.tcp_text), c->mesh_domain);
+	uint64_t h = declare_hash_text(
+		declare_hash_text(declare_hash_text(declare_hash_text(3, c->control.unix_path), c->control.group), c->control.tcp_text),
+		c->mesh_domain);
 	const struct limits *l = &c->limits;
 	/* Value by value: a struct has padding. */
-	const uint64_t rest[] = {c->control.mode, c->park.time_ns, c->park.calls, c->park.bytes, c->drain.announce_ns, c->drain.deadline_ns, c->log.level,
-		c->log.access, l->streams_per_connection, l->header_bytes, l->field_count, l->header_wire_bytes, l->continuations, l->header_budget,
-		l->premature_resets, l->control_frames, l->empty_frames, l->outbound_queue, l->window_down, l->window_up, l->window_down_conn,
-		l->window_up_conn, l->replay_bytes, l->stall_ns, l->stall_bytes, l->preface_time_ns, l->header_time_ns, l->connections,
-		l->connections_per_listener, l->connections_per_uid, l->memory, l->memory_soft_percent, l->memory_hard_percent};
+	const uint64_t rest[] = {c->control.mode, c->park.time_ns, c->park.calls, c->park.bytes, c->drain.announce_ns, c->drain.deadline_ns,
+		c->log.level, c->log.access, l->streams_per_connection, l->header_bytes, l->field_count, l->header_wire_bytes,
+		l->continuations, l->header_budget, l->premature_resets, l->control_frames, l->empty_frames, l->outbound_queue,
+		l->window_down, l->window_up, l->window_down_conn, l->window_up_conn, l->replay_bytes, l->stall_ns, l->stall_bytes,
+		l->preface_time_ns, l->header_time_ns, l->connections, l->connections_per_listener, l->connections_per_uid, l->memory,
+		l->memory_soft_percent, l->memory_hard_percent};
 
 	h = declare_hash_text(declare_hash_text(h, c->log.file), c->log.access_file);
 	return str_hash_seeded(str_n((const char *)rest, sizeof(rest)), h);
@@ -54,10 +57,12 @@ static void finish_control(struct schema *s)
 		const char *other;
 
 		if ((path.p[0] != '/' && path.p[0] != '@') || path.n < 2 || addr_unix(path, &addr) < 0)
-			schema_section_problem(s, "control", "control.unix: '%.120s' is no socket, expected an absolute path of at most %zu bytes, or \"@name\"",
-				path.p, sizeof(addr.un.sun_path) - 1);
+			schema_section_problem(s, "control",
+				"control.unix: '%.120s' is no socket, expected an absolute path of at most %zu bytes, or \"@name\"", path.p,
+				sizeof(addr.un.sun_path) - 1);
 		else if ((other = map_get(&s->listens, str_of(addr_text(&addr, text)))))
-			schema_section_problem(s, "control", "control.unix: an app listens on %s too (%s), expected a path of its own", path.p, other);
+			schema_section_problem(
+				s, "control", "control.unix: an app listens on %s too (%s), expected a path of its own", path.p, other);
 	}
 	if (c->control.tcp_text) {
 		if (addr_parse(str_of(c->control.tcp_text), &addr) < 0 || addr_is_unix(&addr) || addr_port(&addr) == 0) {
@@ -65,7 +70,8 @@ static void finish_control(struct schema *s)
 		} else {
 			const char *other = map_get(&s->listens, str_of(addr_text(&addr, text)));
 			if (other)
-				schema_section_problem(s, "control", "control.tcp: an app listens on %s too (%s), expected an address of its own", text, other);
+				schema_section_problem(s, "control",
+					"control.tcp: an app listens on %s too (%s), expected an address of its own", text, other);
 			c->control.has_tcp = true;
 			c->control.tcp = addr;
 		}
@@ -79,7 +85,8 @@ static void finish_mesh(struct schema *s)
 	size_t n;
 
 	if (!c->mesh_domain || authority_clean(str_of(c->mesh_domain), out, &n) != AUTHORITY_NAME || memchr(out, ':', n) || n > 200) {
-		schema_section_problem(s, "mesh", "mesh.domain: '%.60s' is no domain, expected one such as cluster.local", c->mesh_domain ? c->mesh_domain : "");
+		schema_section_problem(s, "mesh", "mesh.domain: '%.60s' is no domain, expected one such as cluster.local",
+			c->mesh_domain ? c->mesh_domain : "");
 		return;
 	}
 	free(c->mesh_domain);
@@ -91,9 +98,11 @@ static void finish_limits(struct schema *s)
 	const struct limits *l = &s->conf->limits;
 
 	if (l->memory_soft_percent > l->memory_hard_percent)
-		schema_section_problem(s, "limits", "limits.memory_soft: above memory_hard (%u %%), expected at most that", l->memory_hard_percent);
+		schema_section_problem(
+			s, "limits", "limits.memory_soft: above memory_hard (%u %%), expected at most that", l->memory_hard_percent);
 	if (l->header_budget < l->header_bytes)
-		schema_section_problem(s, "limits", "limits.header_budget: below header_bytes (%u), expected room for at least one header list", l->header_bytes);
+		schema_section_problem(s, "limits",
+			"limits.header_budget: below header_bytes (%u), expected room for at least one header list", l->header_bytes);
 	if (l->memory && l->memory < 1 << 20)
 		schema_section_problem(s, "limits", "limits.memory: below 1MiB, expected more, or 0 for the cgroup's");
 }

@@ -12,10 +12,10 @@
 
 struct mesh {
 	uint64_t generation;
-	struct map names, clusters;      /* keys borrowed from the entries */
-	struct list due_names, due_clusters;   /* changed, watches not told yet */
+	struct map names, clusters; /* keys borrowed from the entries */
+	struct list due_names, due_clusters; /* changed, watches not told yet */
 	struct list gone_names, gone_clusters; /* absent: dropped by the next sweep that finds them unused */
-	bool asked, telling;             /* the hook was called, mesh_tell not yet; inside mesh_tell */
+	bool asked, telling; /* the hook was called, mesh_tell not yet; inside mesh_tell */
 	void (*defer)(void *ctx);
 	void *defer_ctx;
 	struct mesh_name *(*want)(void *ctx, struct mesh_view *view, struct str name);
@@ -90,14 +90,16 @@ static void sweep(struct mesh *m)
 {
 	if (m->telling)
 		return;
-	list_each(node, next, &m->gone_names) {
+	list_each(node, next, &m->gone_names)
+	{
 		struct mesh_name *n = list_entry(node, struct mesh_name, due);
 		if (n->holds)
 			continue;
 		map_del(&m->names, str_of(n->name));
 		name_free(n);
 	}
-	list_each(node, next, &m->gone_clusters) {
+	list_each(node, next, &m->gone_clusters)
+	{
 		struct mesh_cluster *c = list_entry(node, struct mesh_cluster, due);
 		if (c->live || !list_empty(&c->watches))
 			continue;

@@ -107,8 +107,9 @@ static void print_map(struct sb *out, enum schema_map map, int depth, bool in_li
 
 void conf_print_defaults(struct sb *out)
 {
-	sb_str(out, "# thinmesh: every key of this version with its default. Without a file, this is what thinmesh runs with.\n"
-		    "# Commented keys have no default: what stands there is a sample. ${NAME} and ${NAME:-default} are taken from the environment\n"
-		    "# (inside {...} and [...] within quotes); $${ is a literal ${. Windows of connections stay away from 2^31-1.\n");
+	sb_str(out,
+		"# thinmesh: every key of this version with its default. Without a file, this is what thinmesh runs with.\n"
+		"# Commented keys have no default: what stands there is a sample. ${NAME} and ${NAME:-default} are taken from the environment\n"
+		"# (inside {...} and [...] within quotes); $${ is a literal ${. Windows of connections stay away from 2^31-1.\n");
 	print_map(out, MAP_ROOT, 0, false);
 }

@@ -21,8 +21,8 @@ void problems_addv(struct problems *p, const char *file, int line, int column, c
 	}
 	if (vsnprintf(text, sizeof(text), fmt, args) < 0)
 		text[0] = '\0';
-	p->list[p->kept] = (struct problem){
-		.file = file, .order = p->order, .seq = p->kept, .line = line, .column = column, .text = xstrdup(text)};
+	p->list[p->kept] =
+		(struct problem){.file = file, .order = p->order, .seq = p->kept, .line = line, .column = column, .text = xstrdup(text)};
 	p->kept++;
 }
 

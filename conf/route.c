@@ -9,7 +9,11 @@
 
 /* Envoy's words, in one table for both headers and the configuration. `reset-before-request` was seen to fire for connect failures only.
  * Words of theirs that need what we do not have (envoy-ratelimited, retriable-headers, http3-...) are left out: as headers they are ignored. */
-static const struct { const char *name; uint32_t on; bool grpc; } words[] = {
+static const struct {
+	const char *name;
+	uint32_t on;
+	bool grpc;
+} words[] = {
 	{"connect-failure", RETRY_CONNECT_FAILURE, false},
 	{"refused-stream", RETRY_REFUSED_STREAM, false},
 	{"reset", RETRY_RESET, false},
@@ -85,8 +89,8 @@ void route_action_unref(struct route_action **a)
 static bool retry_eq(const struct retry_policy *a, const struct retry_policy *b)
 {
 	return a->max == b->max && a->on == b->on && a->per_try_timeout_ns == b->per_try_timeout_ns && a->base_ns == b->base_ns &&
-	       a->cap_ns == b->cap_ns && a->status_count == b->status_count &&
-	       memcmp(a->statuses, b->statuses, a->status_count * sizeof(a->statuses[0])) == 0;
+		a->cap_ns == b->cap_ns && a->status_count == b->status_count &&
+		memcmp(a->statuses, b->statuses, a->status_count * sizeof(a->statuses[0])) == 0;
 }
 
 bool route_action_eq(const struct route_action *a, const struct route_action *b)

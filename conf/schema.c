@@ -11,9 +11,18 @@
 #define IS(text) INITIAL_IS, text
 #define SHOW(text) INITIAL_SHOW, text
 #define ASK(text) INITIAL_ASK, text
-#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_)                                                              \
-	{.map = MAP_##map_, .kind = KIND_##kind_, .below = below_, .at = at_, .key = key_, .low = low_, .high = high_, .take = take_,                  \
-		.help = help_, .how = how_, .initial = initial_},
+#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) \
+	{.map = MAP_##map_, \
+		.kind = KIND_##kind_, \
+		.below = below_, \
+		.at = at_, \
+		.key = key_, \
+		.low = low_, \
+		.high = high_, \
+		.take = take_, \
+		.help = help_, \
+		.how = how_, \
+		.initial = initial_},
 /* One step between, so that IS("x") has become two arguments before ROW counts them. Keys are made text before it: `unix` is a macro of gcc's. */
 #define ROW_(...) ROW(__VA_ARGS__)
 
@@ -25,11 +34,16 @@ const struct schema_row schema_rows[] = {
 #define MODE(map, key, type, member, initial, help) ROW_(map, MODE, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define BOOL(map, key, type, member, initial, help) ROW_(map, BOOL, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define PERCENT(map, key, type, member, initial, help) ROW_(map, PERCENT, 0, offsetof(type, member), #key, "1", "100", NULL, help, initial)
-#define WORD(map, key, type, member, initial, words, help) ROW_(map, WORD, 0, offsetof(type, member), #key, words, NULL, NULL, help, initial)
-#define COUNT(map, key, type, member, initial, low, high, help) ROW_(map, COUNT, 0, offsetof(type, member), #key, #low, #high, NULL, help, initial)
-#define BYTES(map, key, type, member, initial, low, high, help) ROW_(map, BYTES, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
-#define BYTES64(map, key, type, member, initial, low, high, help) ROW_(map, BYTES64, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
-#define TIME(map, key, type, member, initial, low, high, help) ROW_(map, TIME, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
+#define WORD(map, key, type, member, initial, words, help) \
+	ROW_(map, WORD, 0, offsetof(type, member), #key, words, NULL, NULL, help, initial)
+#define COUNT(map, key, type, member, initial, low, high, help) \
+	ROW_(map, COUNT, 0, offsetof(type, member), #key, #low, #high, NULL, help, initial)
+#define BYTES(map, key, type, member, initial, low, high, help) \
+	ROW_(map, BYTES, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
+#define BYTES64(map, key, type, member, initial, low, high, help) \
+	ROW_(map, BYTES64, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
+#define TIME(map, key, type, member, initial, low, high, help) \
+	ROW_(map, TIME, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
 #include "conf/conf.def"
 };
 const uint32_t schema_row_count = sizeof(schema_rows) / sizeof(schema_rows[0]);
@@ -141,8 +155,14 @@ static void tell_unknown(struct schema *s, enum schema_map map, const struct yam
 	char near[80];
 	struct sb keys = {0};
 	const char *key;
-	size_t mark = schema_push(s, node->key);
+	size_t mark;
 
+	/* What will not be told need not be worded: a file of nothing but mistakes costs no more than one of a thousand. */
+	if (s->problems->kept == PROBLEMS_KEPT) {
+		s->problems->count++;
+		return;
+	}
+	mark = schema_push(s, node->key);
 	schema_nearest(str_of(node->key), next_key, &map, near, sizeof(near));
 	if (!near[0])
 		for (uint32_t i = 0; (key = next_key(&map, i)); i++)
@@ -187,13 +207,15 @@ static bool is_plain(struct schema *s, const struct yaml *node, const char *expe
 	return false;
 }
 
-static bool in_range(struct schema *s, const struct yaml *node, uint64_t value, uint64_t low, uint64_t high, const char *low_text, const char *high_text)
+static bool in_range(
+	struct schema *s, const struct yaml *node, uint64_t value, uint64_t low, uint64_t high, const char *low_text, const char *high_text)
 {
 	char buf[64];
 
 	if (value >= low && value <= high)
 		return true;
-	schema_problem(s, node, "%s is too %s, expected %s to %s", quote(node->scalar, buf), value < low ? "small" : "large", low_text, high_text);
+	schema_problem(
+		s, node, "%s is too %s, expected %s to %s", quote(node->scalar, buf), value < low ? "small" : "large", low_text, high_text);
 	return false;
 }
 
@@ -205,8 +227,8 @@ bool schema_count(struct schema *s, const struct yaml *node, uint64_t low, uint6
 	if (!is_plain(s, node, "a number"))
 		return false;
 	if (!str_u64(node->scalar, &value)) {
-		schema_problem(s, node, "%s is no number, expected a whole one from %llu to %llu", quote(node->scalar, buf), (unsigned long long)low,
-			(unsigned long long)high);
+		schema_problem(s, node, "%s is no number, expected a whole one from %llu to %llu", quote(node->scalar, buf),
+			(unsigned long long)low, (unsigned long long)high);
 		return false;
 	}
 	snprintf(low_text, sizeof(low_text), "%llu", (unsigned long long)low);
@@ -258,7 +280,8 @@ static bool read_time(struct schema *s, const struct schema_row *row, const stru
 	if (!is_scalar(s, node, "a time"))
 		return false;
 	if (!str_duration_ns(node->scalar, ret)) {
-		schema_problem(s, node, "%s is no time, expected a number with its unit, such as 250ms, 5s or 10m", quote(node->scalar, buf));
+		schema_problem(
+			s, node, "%s is no time, expected a number with its unit, such as 250ms, 5s or 10m", quote(node->scalar, buf));
 		return false;
 	}
 	str_duration_ns(str_of(row->low), &low);
@@ -344,7 +367,10 @@ static bool word_at(const char *words, uint32_t i, char out[32], bool *ret_later
 	return true;
 }
 
-struct word_list { const char *words; char buf[32]; };
+struct word_list {
+	const char *words;
+	char buf[32];
+};
 static const char *next_word(void *ctx, uint32_t i)
 {
 	struct word_list *l = ctx;
@@ -375,8 +401,8 @@ static bool read_word(struct schema *s, const struct schema_row *row, const stru
 	near[0] = '\0';
 	if (!found_later)
 		schema_nearest(node->scalar, next_word, &list, near, sizeof(near));
-	schema_problem(s, node, "%s is %s, expected one of %.*s%s", quote(node->scalar, buf), found_later ? "not in this version" : "not known", (int)known.n,
-		known.p, near);
+	schema_problem(s, node, "%s is %s, expected one of %.*s%s", quote(node->scalar, buf),
+		found_later ? "not in this version" : "not known", (int)known.n, known.p, near);
 	sb_end(&known);
 	return false;
 }

@@ -17,8 +17,8 @@
 
 struct frame {
 	struct yaml *node;
-	struct yaml **tail;   /* where the next child goes */
-	const char *key;      /* in a map: the key whose value comes next; NULL: a key comes next */
+	struct yaml **tail; /* where the next child goes */
+	const char *key; /* in a map: the key whose value comes next; NULL: a key comes next */
 	int key_line, key_column;
 };
 struct builder {
@@ -31,9 +31,9 @@ struct builder {
 	struct frame stack[YAML_DEPTH_MAX];
 	int depth;
 	uint32_t nodes;
-	size_t expanded;      /* bytes that the environment made of scalars */
+	size_t expanded; /* bytes that the environment made of scalars */
 	int documents;
-	bool over;            /* a problem behind which nothing can be trusted */
+	bool over; /* a problem behind which nothing can be trusted */
 };
 
 /* ---- the environment ---------------------------------------------------------------------------------------------------- */
@@ -53,7 +53,8 @@ static char *expand_one(struct str inside, yaml_env_fn *env, void *env_ctx, stru
 	while (n < inside.n && is_name_byte(inside.p[n], n == 0))
 		n++;
 	if (n == 0 || n >= sizeof(name) || (n < inside.n && (inside.n < n + 2 || memcmp(inside.p + n, ":-", 2) != 0)))
-		return xasprintf("'${%.*s}' is no variable, expected ${NAME} or ${NAME:-default}", (int)(inside.n < 60 ? inside.n : 60), inside.p);
+		return xasprintf(
+			"'${%.*s}' is no variable, expected ${NAME} or ${NAME:-default}", (int)(inside.n < 60 ? inside.n : 60), inside.p);
 	memcpy(name, inside.p, n);
 	name[n] = '\0';
 	value = env ? env(env_ctx, name) : NULL;
@@ -119,7 +120,8 @@ static void expand_scalar(struct builder *b, struct yaml *node)
 	if (!wrong && out.n && memchr(out.p, '\0', out.n))
 		wrong = xstrdup("holds a NUL byte");
 	if (wrong) {
-		problems_add(b->problems, b->file, node->line, node->column, "%s%s%s", node->key ? node->key : "", node->key ? ": " : "", wrong);
+		problems_add(
+			b->problems, b->file, node->line, node->column, "%s%s%s", node->key ? node->key : "", node->key ? ": " : "", wrong);
 		free(wrong);
 		node->bad = true;
 		/* Each further scalar would say the same of the whole file. */
@@ -166,7 +168,8 @@ static struct yaml *add_node(struct builder *b, const yaml_event_t *ev, enum yam
 	struct yaml *node = ++b->nodes <= YAML_NODES_MAX ? arena_alloc(b->arena, sizeof(*node)) : NULL;
 
 	if (!node) {
-		refuse(b, ev->start_mark, b->nodes > YAML_NODES_MAX ? "too many values in one file, expected at most 200000" : "no memory for this file");
+		refuse(b, ev->start_mark,
+			b->nodes > YAML_NODES_MAX ? "too many values in one file, expected at most 200000" : "no memory for this file");
 		return NULL;
 	}
 	*node = (struct yaml){
@@ -189,12 +192,14 @@ static struct yaml *add_node(struct builder *b, const yaml_event_t *ev, enum yam
 
 static void no_decoration(struct builder *b, const yaml_event_t *ev, struct yaml *node, const void *anchor, const void *tag)
 {
-	const char *what = anchor ? "anchors and aliases are not read, expected the value itself" : tag ? "tags are not read, expected the plain value" : NULL;
+	const char *what = anchor ? "anchors and aliases are not read, expected the value itself"
+		: tag             ? "tags are not read, expected the plain value"
+				  : NULL;
 
 	if (!what || !node)
 		return;
-	problems_add(b->problems, b->file, (int)ev->start_mark.line + 1, (int)ev->start_mark.column + 1, "%s%s%s", node->key ? node->key : "",
-		node->key ? ": " : "", what);
+	problems_add(b->problems, b->file, (int)ev->start_mark.line + 1, (int)ev->start_mark.column + 1, "%s%s%s",
+		node->key ? node->key : "", node->key ? ": " : "", what);
 	node->bad = true;
 }
 
@@ -210,8 +215,8 @@ static void add_scalar(struct builder *b, const yaml_event_t *ev)
 	no_decoration(b, ev, node, ev->data.scalar.anchor, ev->data.scalar.tag);
 	node->quoted = ev->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
 	if (memchr(value, '\0', n)) {
-		problems_add(b->problems, b->file, node->line, node->column, "%s%sholds a NUL byte, expected a text", node->key ? node->key : "",
-			node->key ? ": " : "");
+		problems_add(b->problems, b->file, node->line, node->column, "%s%sholds a NUL byte, expected a text",
+			node->key ? node->key : "", node->key ? ": " : "");
 		node->bad = true;
 		return;
 	}
@@ -268,8 +273,8 @@ static void check_duplicates(struct builder *b, const struct yaml *map)
 			first = i;
 			continue;
 		}
-		problems_add(b->problems, b->file, all[i]->key_line, all[i]->key_column, "%s: duplicate key, expected once (it stands in line %d already)",
-			all[i]->key, all[first]->key_line);
+		problems_add(b->problems, b->file, all[i]->key_line, all[i]->key_column,
+			"%s: duplicate key, expected once (it stands in line %d already)", all[i]->key, all[first]->key_line);
 		all[i]->bad = true;
 	}
 	free(all);
@@ -328,10 +333,11 @@ static void tell_parser_error(struct builder *b, const yaml_parser_t *parser)
 
 	/* An encoding error has an offset only. */
 	if (parser->error == YAML_READER_ERROR)
-		problems_add(b->problems, b->file, (int)parser->mark.line + 1, (int)parser->mark.column + 1, "not YAML: %s, expected UTF-8 text", what);
+		problems_add(b->problems, b->file, (int)parser->mark.line + 1, (int)parser->mark.column + 1,
+			"not YAML: %s, expected UTF-8 text", what);
 	else
-		problems_add(b->problems, b->file, (int)at.line + 1, (int)at.column + 1, "not YAML: %s%s%s", what, parser->context ? ", " : "",
-			parser->context ? parser->context : "");
+		problems_add(b->problems, b->file, (int)at.line + 1, (int)at.column + 1, "not YAML: %s%s%s", what,
+			parser->context ? ", " : "", parser->context ? parser->context : "");
 	b->over = true;
 }
 
@@ -476,5 +482,5 @@ const struct yaml *yaml_get(const struct yaml *map, const char *key)
 bool yaml_is_null(const struct yaml *node)
 {
 	return node->kind == YAML_SCALAR && !node->quoted && !node->expanded &&
-	       (node->scalar.n == 0 || str_is(node->scalar, "~") || str_is(node->scalar, "null"));
+		(node->scalar.n == 0 || str_is(node->scalar, "~") || str_is(node->scalar, "null"));
 }

@@ -19,7 +19,11 @@ static struct conf_pair aliases[] = {
 static const struct conf_app app = {.namespace_ = (char *)"default", .alias = aliases, .aliases = UNIT_COUNT(aliases)};
 static const struct conf_app shop = {.namespace_ = (char *)"shops"};
 
-struct row { const char *raw; enum authority_kind kind; const char *out; };
+struct row {
+	const char *raw;
+	enum authority_kind kind;
+	const char *out;
+};
 
 static void check_rows(const struct row *rows, size_t n, const struct conf_app *of, const char *domain)
 {
@@ -272,7 +276,9 @@ END_TEST
 
 START_TEST(the_service_stands_before_the_method_in_a_path)
 {
-	static const struct { const char *path, *service; } rows[] = {
+	static const struct {
+		const char *path, *service;
+	} rows[] = {
 		{"/org.apache.dubbo.demo.GreeterService/sayHello", "org.apache.dubbo.demo.GreeterService"},
 		{"/ctx/pkg.Service/Method", "pkg.Service"},
 		{"/a/b/pkg.Service/Method?x=/y/z", "pkg.Service"},
@@ -292,8 +298,9 @@ START_TEST(the_service_stands_before_the_method_in_a_path)
 }
 END_TEST
 
-UNIT_SUITE("authority", names_come_out_lower_case_without_trailing_dot_and_with_their_port, short_names_are_expanded_by_namespace_and_domain,
-	names_of_the_world_stay_as_they_are, a_host_of_two_labels_has_both_readings_literal_first, candidates_repeat_nothing_and_paths_have_none,
+UNIT_SUITE("authority", names_come_out_lower_case_without_trailing_dot_and_with_their_port,
+	short_names_are_expanded_by_namespace_and_domain, names_of_the_world_stay_as_they_are,
+	a_host_of_two_labels_has_both_readings_literal_first, candidates_repeat_nothing_and_paths_have_none,
 	what_sdks_say_of_a_socket_names_no_app, dubbo_go_gets_its_dots_back, aliases_come_first_whole_then_by_host_and_never_in_circles,
 	attacks_are_bad_and_leave_nothing, a_nul_byte_is_a_control, length_is_bounded_in_and_out, without_an_app_the_namespace_is_default,
 	cleaning_expands_nothing, the_service_stands_before_the_method_in_a_path)

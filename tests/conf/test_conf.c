@@ -22,7 +22,10 @@ static const char *no_env(void *ctx, const char *name)
 static const char *pod_env(void *ctx, const char *name)
 {
 	(void)ctx;
-	return strcmp(name, "POD_NAMESPACE") == 0 ? "Prod" : strcmp(name, "CLUSTER_DOMAIN") == 0 ? "Mesh.Corp." : strcmp(name, "N") == 0 ? "7" : NULL;
+	return strcmp(name, "POD_NAMESPACE") == 0     ? "Prod"
+		: strcmp(name, "CLUSTER_DOMAIN") == 0 ? "Mesh.Corp."
+		: strcmp(name, "N") == 0              ? "7"
+						      : NULL;
 }
 
 static struct conf *loaded(const char *text, yaml_env_fn *env)
@@ -185,7 +188,8 @@ START_TEST(a_service_begins_as_specs_and_routes_begin)
 	/* What `on` says counts only with a max. */
 	action->retry.on = c->services[0].action->retry.on;
 	ck_assert(route_action_eq(c->services[0].action, action));
-	ck_assert_uint_eq(c->services[0].action->retry.on, RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_UNAVAILABLE | RETRY_CANCELLED);
+	ck_assert_uint_eq(
+		c->services[0].action->retry.on, RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_UNAVAILABLE | RETRY_CANCELLED);
 	ck_assert_uint_eq(c->services[0].endpoints->count, 0);
 	spec_unref(&spec);
 	route_action_unref(&action);
@@ -279,7 +283,8 @@ END_TEST
 
 START_TEST(numbers_from_the_environment_may_stand_in_quotes)
 {
-	struct conf *c = loaded(APP "services:\n- {name: a:1, endpoints: [{address: \"b:1\", weight: \"${N}\"}]}\npark: {calls: \"${N}\"}\n", pod_env);
+	struct conf *c = loaded(
+		APP "services:\n- {name: a:1, endpoints: [{address: \"b:1\", weight: \"${N}\"}]}\npark: {calls: \"${N}\"}\n", pod_env);
 
 	ck_assert_uint_eq(c->services[0].endpoints->e[0].weight, 7);
 	ck_assert_uint_eq(c->park.calls, 7);
@@ -289,7 +294,10 @@ END_TEST
 
 START_TEST(modes_are_octal_with_and_without_quotes)
 {
-	static const struct { const char *text; uint32_t mode; } rows[] = {{"0660", 0660}, {"\"0660\"", 0660}, {"660", 0660}, {"0o600", 0600}, {"'0777'", 0777}, {"0", 0}};
+	static const struct {
+		const char *text;
+		uint32_t mode;
+	} rows[] = {{"0660", 0660}, {"\"0660\"", 0660}, {"660", 0660}, {"0o600", 0600}, {"'0777'", 0777}, {"0", 0}};
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		char *text = xasprintf("apps: [{name: a, listen: [{unix: /a, mode: %s}]}]\n", rows[i].text);
@@ -317,8 +325,9 @@ END_TEST
 
 START_TEST(names_of_services_and_aliases_are_cleaned)
 {
-	struct conf *c = loaded("apps: [{name: a, listen: [{unix: /a, default: Demo.}], alias: {B.: X, A: Y:1}}]\n"
-				"services: [{name: Demo.Default.:80, endpoints: []}, {name: 10.0.0.1, endpoints: []}, {name: \"localhost:80\", endpoints: []}]\n",
+	struct conf *c = loaded(
+		"apps: [{name: a, listen: [{unix: /a, default: Demo.}], alias: {B.: X, A: Y:1}}]\n"
+		"services: [{name: Demo.Default.:80, endpoints: []}, {name: 10.0.0.1, endpoints: []}, {name: \"localhost:80\", endpoints: []}]\n",
 		no_env);
 
 	ck_assert_str_eq(c->services[0].name, "demo.default:80");
@@ -336,18 +345,27 @@ END_TEST
 START_TEST(a_reload_sees_by_hashes_what_has_changed)
 {
 	static const char before[] = APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n";
-	static const struct { const char *text; bool rest, app, a, b; } rows[] = {
+	static const struct {
+		const char *text;
+		bool rest, app, a, b;
+	} rows[] = {
 		{before, true, true, true, true},
 		{"# moved\n\n" APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, true, true, true},
 		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:2]}\n", true, true, true, false},
 		{APP "services:\n- {name: a, endpoints: [x:1], timeout: 1s}\n- {name: b, endpoints: [y:1]}\n", true, true, false, true},
 		{APP "services:\n- {name: a, endpoints: [x:1], lb: random}\n- {name: b, endpoints: [y:1]}\n", true, true, false, true},
-		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1], retries: {max: 1}}\n", true, true, true, false},
-		{APP "    alias: {p: q}\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true, true},
-		{APP "    paths: {p: q}\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true, true},
-		{APP "    namespace: n\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true, true},
-		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nlog: {access: text}\n", false, true, true, true},
-		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nlimits: {stall: 31s}\n", false, true, true, true},
+		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1], retries: {max: 1}}\n", true, true, true,
+			false},
+		{APP "    alias: {p: q}\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true,
+			true},
+		{APP "    paths: {p: q}\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true,
+			true},
+		{APP "    namespace: n\nservices:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\n", true, false, true,
+			true},
+		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nlog: {access: text}\n", false, true, true,
+			true},
+		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nlimits: {stall: 31s}\n", false, true, true,
+			true},
 	};
 	struct conf *old = loaded(before, no_env);
 
@@ -367,7 +385,9 @@ END_TEST
 
 START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 {
-	static const struct { const char *text, *said; } rows[] = {
+	static const struct {
+		const char *text, *said;
+	} rows[] = {
 		/* unknown keys */
 		{"apps:\n  - name: shop\n    listn: []\n", "f.yaml:3:5: apps[0].listn: unknown key; did you mean 'listen'?"},
 		{APP "sevices: []\n", "f.yaml:4:1: sevices: unknown key; did you mean 'services'?"},
@@ -395,7 +415,8 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{APP "limits: {memory_soft: 90}\n", "f.yaml:4:1: limits.memory_soft: above memory_hard (80 %)"},
 		{APP "limits: {header_bytes: 1MiB}\n", "f.yaml:4:1: limits.header_budget: below header_bytes"},
 		{APP "limits: {memory: 4KiB}\n", "limits.memory: below 1MiB"},
-		{APP "log: {level: wran}\n", "log.level: 'wran' is not known, expected one of off, error, warn, info, debug, trace; did you mean 'warn'?"},
+		{APP "log: {level: wran}\n",
+			"log.level: 'wran' is not known, expected one of off, error, warn, info, debug, trace; did you mean 'warn'?"},
 		{APP "log: {access: yes}\n", "log.access: 'yes' is not known, expected one of off, text, json"},
 		{APP "mesh: {domain: a b}\n", "f.yaml:4:1: mesh.domain: 'a b' is no domain"},
 		{APP "control: {unix: run/x}\n", "f.yaml:4:1: control.unix: 'run/x' is no socket"},
@@ -414,11 +435,14 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{"apps: [{name: a, listen: [/a]}]\n", "apps[0].listen[0]: expected a map with unix or tcp"},
 		{"apps: [{name: a, listen: [{}]}]\n", "apps[0].listen[0]: neither unix nor tcp, expected exactly one"},
 		{"apps: [{name: a, listen: [{unix: /a, tcp: 127.0.0.1:1}]}]\n", "apps[0].listen[0]: both unix and tcp"},
-		{"apps: [{name: a, listen: [{unix: a.sock}]}]\n", "f.yaml:1:34: apps[0].listen[0].unix: 'a.sock' is no socket, expected an absolute path"},
+		{"apps: [{name: a, listen: [{unix: a.sock}]}]\n",
+			"f.yaml:1:34: apps[0].listen[0].unix: 'a.sock' is no socket, expected an absolute path"},
 		{"apps: [{name: a, listen: [{unix: '@'}]}]\n", "apps[0].listen[0].unix: '@' is no socket"},
 		{"apps: [{name: a, listen: [{unix: /0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-		 "01234567}]}]\n", "apps[0].listen[0].unix: too long (109 bytes), expected at most 107"},
-		{"apps: [{name: a, listen: [{tcp: 0.0.0.0:1}]}]\n", "apps[0].listen[0].tcp: '0.0.0.0:1' can be reached from outside, expected a loopback address"},
+		 "01234567}]}]\n",
+			"apps[0].listen[0].unix: too long (109 bytes), expected at most 107"},
+		{"apps: [{name: a, listen: [{tcp: 0.0.0.0:1}]}]\n",
+			"apps[0].listen[0].tcp: '0.0.0.0:1' can be reached from outside, expected a loopback address"},
 		{"apps: [{name: a, listen: [{tcp: 10.0.0.1:1}]}]\n", "can be reached from outside"},
 		{"apps: [{name: a, listen: [{tcp: \"[::]:1\"}]}]\n", "can be reached from outside"},
 		{"apps: [{name: a, listen: [{tcp: localhost:1}]}]\n", "'localhost:1' is no address, expected 127.0.0.1:PORT or [::1]:PORT"},
@@ -428,35 +452,57 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{"apps: [{name: a, listen: [{unix: /a, allow: {uid: []}}]}]\n", "apps[0].listen[0].allow.uid: an empty list"},
 		{"apps: [{name: a, listen: [{unix: /a, allow: {uid: [root]}}]}]\n", "apps[0].listen[0].allow.uid[0]: 'root' is no number"},
 		{"apps: [{name: a, listen: [{unix: /a, allow: {user: [1]}}]}]\n", "apps[0].listen[0].allow.user: unknown key"},
-		{"apps: [{name: a, listen: [{unix: /a, trusted: maybe}]}]\n", "apps[0].listen[0].trusted: 'maybe' is neither, expected true or false"},
+		{"apps: [{name: a, listen: [{unix: /a, trusted: maybe}]}]\n",
+			"apps[0].listen[0].trusted: 'maybe' is neither, expected true or false"},
 		{"apps: [{name: a, listen: [{unix: /a, default: /x}]}]\n", "apps[0].listen[0].default: '/x' is no authority"},
 		{"apps: [{name: a, listen: [{unix: /a}], alias: [x]}]\n", "apps[0].alias: expected a map of authority to authority"},
 		{"apps: [{name: a, listen: [{unix: /a}], alias: {b: 'c d'}}]\n", "apps[0].alias.b: 'c d' is no authority"},
 		{"apps: [{name: a, listen: [{unix: /a}], alias: {b: c, B: d}}]\n", "apps[0].alias: 'b' stands in it twice"},
 		{"apps: [{name: a, listen: [{unix: /a}], paths: {a/b: c}}]\n", "no service of a path"},
 		{"apps: [{name: a, listen: [{unix: /a}], paths: {a: ''}}]\n", "is no authority"},
+		{"apps: [{name: &a a, listen: [{unix: /a}]}]\n", "f.yaml:1:15: name: anchors"},
+		{"apps: [{name: a, listen: [{unix: &a /a}]}]\n", "unix: anchors"},
+		{"apps: [{name: a, listen: [{unx: /a}]}]\n", "apps[0].listen[0].unx: unknown key; did you mean 'unix'?"},
 		/* services */
 		{APP "services: [{endpoints: []}]\n", "services[0]: has no name"},
 		{APP "services: [{name: a}]\n", "services[0].endpoints: missing"},
 		{APP "services: [{name: 'a b', endpoints: []}]\n", "services[0].name: 'a b' is no authority"},
 		{APP "services: [{name: a, endpoints: x:1}]\n", "services[0].endpoints: a text, expected a list of HOST:PORT"},
-		{APP "services: [{name: a, endpoints: [x]}]\n", "services[0].endpoints[0]: 'x' is no endpoint, expected HOST:PORT, [IPV6]:PORT or unix:/PATH"},
+		{APP "services: [{name: a, endpoints: [x]}]\n",
+			"services[0].endpoints[0]: 'x' is no endpoint, expected HOST:PORT, [IPV6]:PORT or unix:/PATH"},
 		{APP "services: [{name: a, endpoints: [[]]}]\n", "services[0].endpoints[0]: expected HOST:PORT, or a map"},
 		{APP "services: [{name: a, endpoints: [{weight: 1}]}]\n", "services[0].endpoints[0]: has no address"},
-		{APP "services: [{name: a, endpoints: [{address: 'x:70000'}]}]\n", "f.yaml:4:44: services[0].endpoints[0].address: 'x:70000' is no endpoint"},
-		{APP "services: [{name: a, endpoints: [{address: 'x:1', weight: 0}]}]\n", "services[0].endpoints[0].weight: '0' is too small, expected 1 to 1000000"},
-		{APP "services: [{name: a, endpoints: [], lb: ring_hash}]\n", "services[0].lb: 'ring_hash' is not in this version, expected one of round_robin, random"},
+		{APP "services: [{name: a, endpoints: [{address: 'x:70000'}]}]\n",
+			"f.yaml:4:44: services[0].endpoints[0].address: 'x:70000' is no endpoint"},
+		{APP "services: [{name: a, endpoints: [{address: 'x:1', weight: 0}]}]\n",
+			"services[0].endpoints[0].weight: '0' is too small, expected 1 to 1000000"},
+		{APP "services: [{name: a, endpoints: [], lb: ring_hash}]\n",
+			"services[0].lb: 'ring_hash' is not in this version, expected one of round_robin, random"},
 		{APP "services: [{name: a, endpoints: [], lb: least_reqest}]\n", "did you mean 'least_request'?"},
 		{APP "services: [{name: a, endpoints: [], timeout: soon}]\n", "services[0].timeout: 'soon' is no time"},
-		{APP "services: [{name: a, endpoints: [], connect_timeout: 0s}]\n", "services[0].connect_timeout: '0s' is too small, expected 1ms to 10m"},
+		{APP "services: [{name: a, endpoints: [], connect_timeout: 0s}]\n",
+			"services[0].connect_timeout: '0s' is too small, expected 1ms to 10m"},
 		{APP "services: [{name: a, endpoints: [], retries: 2}]\n", "services[0].retries: a text, expected a map of keys"},
-		{APP "services: [{name: a, endpoints: [], retries: {on: [unavailible]}}]\n", "services[0].retries.on[0]: 'unavailible' is not known, expected one of"},
+		{APP "services: [{name: a, endpoints: [], retries: {on: [unavailible]}}]\n",
+			"services[0].retries.on[0]: 'unavailible' is not known, expected one of"},
 		{APP "services: [{name: a, endpoints: [], retries: {on: [unavailible]}}]\n", "did you mean 'unavailable'?"},
 		{APP "services: [{name: a, endpoints: [], retries: {on: [retriable-status-codes]}}]\n", "names none, expected statuses"},
-		{APP "services: [{name: a, endpoints: [], retries: {statuses: [99]}}]\n", "services[0].retries.statuses[0]: '99' is too small"},
-		{APP "services: [{name: a, endpoints: [], retries: {statuses: [500, 501, 502, 503, 504, 505, 506, 507, 508]}}]\n", "9 statuses, expected at most 8"},
-		{APP "services: [{name: a, endpoints: [], retries: {backoff: {base: 1s}}}]\n", "services[0].retries.backoff: its max is below its base"},
-		{APP "services: [{name: a, endpoints: [], limits: {connections: 0}}]\n", "services[0].limits.connections: '0' is too small"},
+		{APP "services: [{name: a, endpoints: [], retries: {statuses: [99]}}]\n",
+			"services[0].retries.statuses[0]: '99' is too small"},
+		{APP "services: [{name: a, endpoints: [], retries: {statuses: [500, 501, 502, 503, 504, 505, 506, 507, 508]}}]\n",
+			"9 statuses, expected at most 8"},
+		{APP "services: [{name: a, endpoints: [], retries: {backoff: {base: 1s}}}]\n",
+			"services[0].retries.backoff: its max is below its base"},
+		{APP "services: [{name: a, endpoints: [], limits: {connections: 0}}]\n",
+			"services[0].limits.connections: '0' is too small"},
+		{APP "services: [{name: a, endpoints: [], retries: {on: 5xx}}]\n",
+			"services[0].retries.on: a text, expected a list of words"},
+		{APP "services: [{name: a, endpoints: [], retries: {statuses: 503}}]\n",
+			"services[0].retries.statuses: a text, expected a list of HTTP statuses"},
+		{APP "services: [a]\n", "services[0]: expected a map with name: TEXT"},
+		{APP "services: [{name: a, endpoints: ['unix:/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+		     "01234567']}]\n",
+			"services[0].endpoints[0]: the path is too long, expected at most 107 bytes"},
 		/* what a later version can do */
 		{APP "xds: {server: istiod:15010}\n", "f.yaml:4:1: xds: not in this version (the control plane)"},
 		{APP "xds:\n", "f.yaml:4:1: xds: not in this version"},
@@ -494,8 +540,8 @@ START_TEST(all_problems_of_a_file_are_told_at_once_from_top_to_bottom)
 				   "    endpoints: [bad, \"10.0.0.1:1\", worse]\n"
 				   "limits: {memory_soft: 99}\n"
 				   "xds: {}\n";
-	static const char *const expected[] = {"f.yaml:4:", "f.yaml:5:", "f.yaml:6:5:", "f.yaml:7:", "f.yaml:10:5:", "f.yaml:11:17:", "f.yaml:11:36:",
-		"f.yaml:12:1:", "f.yaml:13:1:"};
+	static const char *const expected[] = {"f.yaml:4:", "f.yaml:5:", "f.yaml:6:5:", "f.yaml:7:", "f.yaml:10:5:", "f.yaml:11:17:",
+		"f.yaml:11:36:", "f.yaml:12:1:", "f.yaml:13:1:"};
 	const char *at;
 
 	/* `{x: ${NOPE}}` without quotes is broken YAML: libyaml stops there, and that alone is told. */
@@ -523,9 +569,12 @@ START_TEST(a_name_or_an_address_that_is_taken_is_told_with_both_places)
 		"f.yaml:3:10: apps[1].name: the app 'a' is defined twice, expected once (it stands in f.yaml:2 already)", NULL);
 	refused_with(APP "services:\n- {name: a, endpoints: []}\n- {name: A., endpoints: []}\n", 1,
 		"f.yaml:6:10: services[1].name: the service 'a' is defined twice, expected once (it stands in f.yaml:5 already)", NULL);
-	refused_with("apps:\n- name: a\n  listen:\n  - unix: /a\n- name: b\n  listen:\n  - unix: /a\n", 1, "f.yaml:7:5: apps[1].listen[0]: ", "(it stands in f.yaml:4 already)", NULL);
-	refused_with("apps:\n- name: a\n  listen:\n  - tcp: 127.0.0.1:1\n  - tcp: 127.0.0.1:1\n", 1, "f.yaml:5:5: ", "127.0.0.1:1 is listened on twice", NULL);
-	refused_with("apps: [{name: a, listen: [{tcp: 127.0.0.1:1}]}]\ncontrol: {tcp: 127.0.0.1:1}\n", 1, "f.yaml:2:1: control.tcp: an app listens on 127.0.0.1:1 too (f.yaml:1)", NULL);
+	refused_with("apps:\n- name: a\n  listen:\n  - unix: /a\n- name: b\n  listen:\n  - unix: /a\n", 1,
+		"f.yaml:7:5: apps[1].listen[0]: ", "(it stands in f.yaml:4 already)", NULL);
+	refused_with("apps:\n- name: a\n  listen:\n  - tcp: 127.0.0.1:1\n  - tcp: 127.0.0.1:1\n", 1,
+		"f.yaml:5:5: ", "127.0.0.1:1 is listened on twice", NULL);
+	refused_with("apps: [{name: a, listen: [{tcp: 127.0.0.1:1}]}]\ncontrol: {tcp: 127.0.0.1:1}\n", 1,
+		"f.yaml:2:1: control.tcp: an app listens on 127.0.0.1:1 too (f.yaml:1)", NULL);
 }
 END_TEST
 
@@ -606,7 +655,8 @@ START_TEST(files_append_apps_and_services_and_share_nothing_else)
 	struct err e = ERR_INIT;
 
 	folder_put(folder, "a.yaml", APP "services: [{name: s, endpoints: []}]\nlog: {level: debug}\n");
-	folder_put(folder, "b.yaml", "apps: [{name: shop, listen: [{unix: /run/shop.sock}]}]\nservices: [{name: s, endpoints: []}]\nlog: {access: text}\n");
+	folder_put(folder, "b.yaml",
+		"apps: [{name: shop, listen: [{unix: /run/shop.sock}]}]\nservices: [{name: s, endpoints: []}]\nlog: {access: text}\n");
 	folder_put(folder, "c.yaml", "nonsense: 1\n");
 	ck_assert_ptr_null(conf_load(&folder, 1, no_env, NULL, &e));
 	ck_assert_int_eq(e.count, 5);
@@ -700,6 +750,24 @@ START_TEST(a_file_full_of_mistakes_is_told_of_in_bounds)
 	ck_assert_uint_lt(e.len, 200000);
 	ck_assert_ptr_nonnull(strstr(err_str(&e), "f.yaml:1:1: key0: unknown key"));
 	err_clear(&e);
+	b.n = 0;
+	sb_str(&b, APP "services: [{name: a, endpoints: [], retries: {on: [");
+	for (int i = 0; i < 33; i++)
+		sb_str(&b, "5xx, ");
+	sb_str(&b, "]}}]\n");
+	refused_with(b.p, 1, "services[0].retries.on: 33 words, expected at most 32", NULL);
+	b.n = 0;
+	sb_str(&b, "apps: [{name: a, listen: [{unix: /a, allow: {uid: [");
+	for (int i = 0; i < 1025; i++)
+		sb_fmt(&b, "%d, ", i);
+	sb_str(&b, "]}}]}]\n");
+	refused_with(b.p, 1, "allow.uid: 1025 numbers, expected at most 1024", NULL);
+	b.n = 0;
+	sb_str(&b, "apps: [{name: a, listen: [{unix: /a}], alias: {");
+	for (int i = 0; i < 10001; i++)
+		sb_fmt(&b, "a%d: b, ", i);
+	sb_str(&b, "}}]\n");
+	refused_with(b.p, 1, "apps[0].alias: 10001 entries, expected at most 10000", NULL);
 	sb_end(&b);
 }
 END_TEST
@@ -707,8 +775,9 @@ END_TEST
 UNIT_SUITE("conf", without_a_file_the_embedded_default_is_a_static_directory, print_conf_is_a_file_that_means_what_no_file_means,
 	the_samples_of_print_conf_are_keys_that_exist, limits_begin_as_the_product_says, a_service_begins_as_specs_and_routes_begin,
 	every_value_reaches_its_place, every_example_loads, namespace_and_domain_come_from_the_environment_unless_written,
-	numbers_from_the_environment_may_stand_in_quotes, modes_are_octal_with_and_without_quotes, a_key_with_nothing_behind_it_means_its_default,
-	names_of_services_and_aliases_are_cleaned, a_reload_sees_by_hashes_what_has_changed, every_mistake_is_told_with_its_place_and_what_was_expected,
-	all_problems_of_a_file_are_told_at_once_from_top_to_bottom, a_name_or_an_address_that_is_taken_is_told_with_both_places,
-	of_a_folder_yaml_files_are_read_in_the_order_of_their_names, files_append_apps_and_services_and_share_nothing_else, an_empty_folder_waits_for_its_apps,
-	a_file_that_is_not_there_is_told, apps_listeners_and_endpoints_are_bounded, a_file_full_of_mistakes_is_told_of_in_bounds)
+	numbers_from_the_environment_may_stand_in_quotes, modes_are_octal_with_and_without_quotes,
+	a_key_with_nothing_behind_it_means_its_default, names_of_services_and_aliases_are_cleaned, a_reload_sees_by_hashes_what_has_changed,
+	every_mistake_is_told_with_its_place_and_what_was_expected, all_problems_of_a_file_are_told_at_once_from_top_to_bottom,
+	a_name_or_an_address_that_is_taken_is_told_with_both_places, of_a_folder_yaml_files_are_read_in_the_order_of_their_names,
+	files_append_apps_and_services_and_share_nothing_else, an_empty_folder_waits_for_its_apps, a_file_that_is_not_there_is_told,
+	apps_listeners_and_endpoints_are_bounded, a_file_full_of_mistakes_is_told_of_in_bounds)

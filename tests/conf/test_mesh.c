@@ -20,7 +20,12 @@ static void put(struct mesh *m, const char *name, const char *endpoint, uint64_t
 	mesh_put_service(m, name, route_table_single(a), spec_new(name), eps);
 }
 
-struct seen { struct mesh_watch watch; int times; struct mesh *mesh; struct seen *other; };
+struct seen {
+	struct mesh_watch watch;
+	int times;
+	struct mesh *mesh;
+	struct seen *other;
+};
 static void count(struct mesh_watch *w)
 {
 	container_of(w, struct seen, watch)->times++;
@@ -360,7 +365,8 @@ START_TEST(each_service_that_is_present_is_visited)
 END_TEST
 
 UNIT_SUITE("mesh", what_is_published_is_found_by_its_exact_name, equal_content_changes_nothing_and_tells_nobody,
-	a_service_that_comes_back_is_the_same_entry_for_who_watches, entries_that_nobody_needs_are_dropped, a_watch_may_unwatch_itself_and_its_neighbour,
-	a_watch_that_always_publishes_does_not_hang_us, a_service_may_be_deleted_while_it_is_told, with_a_hook_watches_wait_for_its_task,
+	a_service_that_comes_back_is_the_same_entry_for_who_watches, entries_that_nobody_needs_are_dropped,
+	a_watch_may_unwatch_itself_and_its_neighbour, a_watch_that_always_publishes_does_not_hang_us,
+	a_service_may_be_deleted_while_it_is_told, with_a_hook_watches_wait_for_its_task,
 	with_a_hook_what_a_watch_publishes_is_the_next_task, an_entry_found_in_this_turn_outlives_its_deletion,
 	a_resolver_is_asked_for_what_no_file_declares, each_service_that_is_present_is_visited)

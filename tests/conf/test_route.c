@@ -5,7 +5,11 @@
 
 START_TEST(retry_words_are_read_by_the_list_they_belong_to)
 {
-	static const struct { const char *list; bool grpc; uint32_t on; } rows[] = {
+	static const struct {
+		const char *list;
+		bool grpc;
+		uint32_t on;
+	} rows[] = {
 		{"5xx", false, RETRY_5XX},
 		{"gateway-error, connect-failure", false, RETRY_GATEWAY | RETRY_CONNECT_FAILURE},
 		{"refused-stream,reset ,\tretriable-4xx", false, RETRY_REFUSED_STREAM | RETRY_RESET | RETRY_4XX},

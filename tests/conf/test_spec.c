@@ -10,7 +10,12 @@
 
 START_TEST(endpoints_are_read_from_text)
 {
-	static const struct { const char *text; int code; const char *addr, *host; int port; } rows[] = {
+	static const struct {
+		const char *text;
+		int code;
+		const char *addr, *host;
+		int port;
+	} rows[] = {
 		{"10.0.0.1:50051", 0, "10.0.0.1:50051", NULL, 0},
 		{"[::1]:1", 0, "[::1]:1", NULL, 0},
 		{"unix:/run/demo.sock", 0, "unix:/run/demo.sock", NULL, 0},
@@ -208,5 +213,6 @@ START_TEST(policies_have_the_names_of_the_configuration)
 END_TEST
 
 UNIT_SUITE("spec", endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_set_takes_no_more_than_its_cap_and_no_weight_of_zero,
-	the_account_may_refuse_a_set_and_gets_everything_back, the_hash_of_a_set_is_over_all_that_is_declared, alternates_belong_to_one_endpoint,
-	a_spec_begins_with_its_defaults_and_is_equal_by_content, policies_have_the_names_of_the_configuration)
+	the_account_may_refuse_a_set_and_gets_everything_back, the_hash_of_a_set_is_over_all_that_is_declared,
+	alternates_belong_to_one_endpoint, a_spec_begins_with_its_defaults_and_is_equal_by_content,
+	policies_have_the_names_of_the_configuration)

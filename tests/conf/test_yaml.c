@@ -115,7 +115,9 @@ END_TEST
 
 START_TEST(what_a_configuration_should_not_do_is_refused_with_its_place)
 {
-	static const struct { const char *text, *said; } rows[] = {
+	static const struct {
+		const char *text, *said;
+	} rows[] = {
 		{"a: &x 1\nb: *x\n", "f.yaml:1:4: a: anchors and aliases"},
 		{"a: &x 1\nb: *x\n", "f.yaml:2:4: b: anchors and aliases"},
 		{"a: &x [1]\n", "f.yaml:1:4: a: anchors"},
@@ -157,7 +159,8 @@ END_TEST
 
 START_TEST(the_environment_is_put_in)
 {
-	struct yaml_doc d = parsed("a: ${HOST}:80\nb: \"${NONE:-x y}\"\nc: ${EMPTY:-d}\nd: $${HOST}\ne: a$b$\nf: ${HOST}${HOST}\ng: '${NONE:-}'\n");
+	struct yaml_doc d =
+		parsed("a: ${HOST}:80\nb: \"${NONE:-x y}\"\nc: ${EMPTY:-d}\nd: $${HOST}\ne: a$b$\nf: ${HOST}${HOST}\ng: '${NONE:-}'\n");
 
 	ck_assert(str_is(yaml_get(d.root, "a")->scalar, "10.0.0.1:80"));
 	ck_assert(yaml_get(d.root, "a")->expanded);
@@ -173,7 +176,9 @@ END_TEST
 
 START_TEST(a_variable_that_is_not_set_or_not_written_right_is_told)
 {
-	static const struct { const char *text, *said; } rows[] = {
+	static const struct {
+		const char *text, *said;
+	} rows[] = {
 		{"a: ${NONE}\n", "f.yaml:1:4: a: the environment has no NONE"},
 		{"a: ${HOST\n", "f.yaml:1:4: a: '${' has no '}'"},
 		{"a: ${}\n", "is no variable"},
@@ -272,8 +277,9 @@ START_TEST(a_file_that_cannot_be_read_is_told_with_the_reason)
 }
 END_TEST
 
-UNIT_SUITE("yaml", a_tree_has_maps_lists_and_scalars_in_order, places_count_from_one_for_keys_and_values, json_is_read_too, nothing_is_an_empty_map,
-	null_is_what_nobody_quoted, what_a_configuration_should_not_do_is_refused_with_its_place, all_problems_of_a_file_are_told_at_once_and_in_order,
-	the_environment_is_put_in, a_variable_that_is_not_set_or_not_written_right_is_told, depth_size_and_number_are_bounded,
+UNIT_SUITE("yaml", a_tree_has_maps_lists_and_scalars_in_order, places_count_from_one_for_keys_and_values, json_is_read_too,
+	nothing_is_an_empty_map, null_is_what_nobody_quoted, what_a_configuration_should_not_do_is_refused_with_its_place,
+	all_problems_of_a_file_are_told_at_once_and_in_order, the_environment_is_put_in,
+	a_variable_that_is_not_set_or_not_written_right_is_told, depth_size_and_number_are_bounded,
 	a_map_of_a_hundred_thousand_keys_is_checked_for_duplicates_in_no_time, the_environment_cannot_make_a_file_endless,
 	a_file_that_cannot_be_read_is_told_with_the_reason)
