@@ -34,6 +34,15 @@ static struct h2_shared *shared_get(struct loop *l)
 	return s;
 }
 
+void h2_loop_trim(struct loop *l)
+{
+	struct h2_shared *s = l->h2;
+	if (!s)
+		return;
+	h2_mem_trim(s);
+	pool_mem_trim(&s->streams, 16);
+}
+
 void h2_loop_end(struct loop *l)
 {
 	struct h2_shared *s = l->h2;
@@ -265,21 +274,18 @@ static void conn_readable(void *user)
 	struct h2_conn *c = user;
 	if (c->finished || c->closing || c->paused || c->first)
 		return;
-	struct loop *l = c->loop;
-	struct chunk *chunk = chunk_new(&l->bufs, &l->memory, LOOP_READ_MAX);
-	if (!chunk) { /* the process is at its limit: let others finish first */
-		stat_inc(&l->stats, STAT_MEMORY_HARD);
-		h2_conn_pause(c, 10 * 1000000ull);
-		return;
-	}
-	ssize_t n = sock_recv(c->sock, chunk->data, chunk->cap);
+	struct chunk *chunk;
+	char *p;
+	ssize_t n = sock_read(c->sock, &chunk, &p);
 	if (n > 0) {
-		conn_feed(c, chunk, chunk->data, (size_t)n);
+		conn_feed(c, chunk, p, (size_t)n);
+	} else if (n == -ENOMEM) { /* the process is at its limit: let others finish first */
+		stat_inc(&c->loop->stats, STAT_MEMORY_HARD);
+		h2_conn_pause(c, 10 * 1000000ull);
 	} else if (n != -EAGAIN) {
 		c->err = n == 0 ? ERR_CLOSED : (int)n;
 		h2_conn_close(c, 0);
 	}
-	chunk_unref(chunk);
 }
 
 static void conn_first(struct task *t)
@@ -574,10 +580,8 @@ static void conn_bury(struct grave *g)
 	free(c->left);
 	account_end(&c->account);
 	free(c);
-	if (--s->conns == 0) {
-		h2_mem_trim(s);
-		buf_pool_trim(&l->bufs);
-	}
+	s->conns--;
+	loop_trim_soon(l);
 }
 
 static void conn_finish(struct h2_conn *c, int err)

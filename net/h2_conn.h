@@ -39,4 +39,5 @@ size_t h2_conn_memory(const struct h2_conn *c);       /* charged bytes */
 /* Where stream ids start and where they count as used up (tests reach the roll-over with it). Client role, before the first stream. */
 void h2_conn_set_ids(struct h2_conn *c, uint32_t next_id, uint32_t last_id);
 size_t h2_conn_shed(struct h2_conn *c);
+void h2_loop_trim(struct loop *l);                    /* free lists back to libc (called by loop_trim_soon's timer) */
 void h2_loop_end(struct loop *l);                     /* frees what the loop keeps for HTTP/2 (called by loop_free) */

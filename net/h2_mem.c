@@ -3,7 +3,6 @@
  * nghttp2 makes about eleven of them a call. Each block carries its size in front. Everything is charged to the connection's account; a no
  * becomes NGHTTP2_ERR_NOMEM, which ends this connection only. */
 #include "net/h2_int.h"
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,5 +96,4 @@ void h2_mem_trim(struct h2_shared *s)
 		}
 		s->free_n[i] = 0;
 	}
-	malloc_trim(0);
 }

@@ -3,6 +3,7 @@
  * Objects: one struct loop; it owns the wheel, the pools and the scratch buffer. What is marked (dirty, grave, task, timer) belongs to
  * whoever embeds the node. Not here: anything that knows a descriptor. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -11,7 +12,8 @@
 #include "net/loop.h"
 #include "net/timer.h"
 
-enum { FLUSH_PASSES = 2, BURY_MAX = 256 };
+enum { FLUSH_PASSES = 2, BURY_MAX = 2048 /* about 100 us */ };
+static const uint64_t trim_after_ns = UINT64_C(500000000);
 /* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
 
@@ -114,6 +116,32 @@ static void bury(struct loop *l, int max)
 	}
 }
 
+/* The read chunk goes back to its pool between turns, so that an idle loop holds nothing. */
+static void loop_let_go_of_reading(struct loop *l)
+{
+	if (!l->reading || (l->reading->refs > 1 && !l->stopping))
+		return;
+	chunk_unref(l->reading);
+	l->reading = NULL;
+}
+
+static void trim_now(struct timer *t)
+{
+	struct loop *l = container_of(t, struct loop, trim);
+	h2_loop_trim(l);
+	fields_pool_trim(l->fields);
+	buf_pool_trim(&l->bufs);
+	if (l->on_trim)
+		l->on_trim(l->trim_ctx);
+	malloc_trim(0);
+}
+
+void loop_trim_soon(struct loop *l)
+{
+	if (!timer_armed(&l->trim))
+		timer_in(l, &l->trim, trim_after_ns, trim_now);
+}
+
 int loop_turn(struct loop *l, int64_t max_wait_ns)
 {
 	int64_t wait_ns = wait_for_ns(l, max_wait_ns);
@@ -130,6 +158,7 @@ int loop_turn(struct loop *l, int64_t max_wait_ns)
 	run_tasks(l);
 	flush_dirty(l);
 	bury(l, BURY_MAX);
+	loop_let_go_of_reading(l);
 	return r;
 }
 
@@ -157,9 +186,12 @@ void loop_free(struct loop **at)
 	if (!l)
 		return;
 	*at = NULL;
+	l->stopping = true;
+	timer_cancel(l, &l->trim);
 	/* A burial may dig another grave (a connection's sock); who digs for ever has a bug that a leak tells better than a hang. */
 	for (int i = 0; i < 1000 && !list_empty(&l->graves); i++)
 		bury(l, 1 << 20);
+	loop_let_go_of_reading(l);
 	h2_loop_end(l);
 	fields_pool_free(&l->fields);
 	buf_pool_end(&l->bufs);

@@ -54,11 +54,15 @@ struct loop {
 	uint64_t rng[4];          /* xoshiro256**, seeded from ops->random */
 	struct list dirty, graves, tasks;
 	struct wheel *wheel;
+	struct chunk *reading;    /* net/sock_read: what sockets are read into, one after the other; NULL: none */
+	uint32_t reading_at;
 	void *scratch;            /* LOOP_SCRATCH bytes for whoever runs right now; contents die with the function that fills it */
 	struct fields_pool *fields; /* net/fields: free blocks of header lists */
 	void *h2;                 /* net/h2_conn: shared callbacks, free lists */
 	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
+	struct timer trim;
+	void (*on_trim)(void *ctx); void *trim_ctx; /* the sidecar's own pools */
 	bool stopping;
 	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
 };
@@ -73,6 +77,8 @@ static inline void loop_wake(struct loop *l) { if (!l->awake) loop_wake_slow(l);
 int loop_turn(struct loop *l, int64_t max_wait_ns); /* one turn; waits no longer than max_wait (<0: as long as the timers allow) */
 void loop_run(struct loop *l);                     /* turns until loop_stop */
 void loop_stop(struct loop *l);
+/* Callers went away: half a second later free lists go back to libc, and libc's free pages to the kernel. One timer, armed by this only. */
+void loop_trim_soon(struct loop *l);
 
 void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *)); /* re-arms; at or before now: next turn's timers */
 static inline void timer_in(struct loop *l, struct timer *t, uint64_t in_ns, void (*fn)(struct timer *)) { timer_set(l, t, l->now_ns + in_ns, fn); }

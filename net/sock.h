@@ -36,6 +36,9 @@ static inline ssize_t sock_recv(struct sock *s, void *buf, size_t n) { return s-
 static inline ssize_t sock_writev(struct sock *s, const struct iovec *iov, int n) { return s->ops->writev(s, iov, n); }
 static inline void sock_want(struct sock *s, bool read, bool write) { if (read != s->want_read || write != s->want_write) s->ops->want(s, read, write); }
 static inline void sock_set(struct sock *s, const struct sock_events *ev, void *user) { s->ev = ev; s->user = user; }
+/* Reads what is there (LOOP_READ_MAX at most) into the loop's read chunk, behind what earlier reads of this turn left there. *ret_chunk is borrowed: who
+ * keeps bytes takes a ref (chain_add does). As sock_recv; -ENOMEM where the process account refuses. */
+ssize_t sock_read(struct sock *s, struct chunk **ret_chunk, char **ret_p);
 void sock_close(struct sock **s);   /* accepts NULL */
 int sock_connect(struct loop *l, const struct addr *to, const struct sock_events *ev, void *user, struct sock **ret); /* connected() follows, never before return */
 

@@ -154,6 +154,14 @@ static void watch_folders(struct sidecar *sc)
 
 /* ---- start ---- */
 
+static void sidecar_trim(void *ctx)
+{
+	struct sidecar *sc = ctx;
+	pool_mem_trim(&sc->exchanges, 16);
+	pool_mem_trim(&sc->attempts, 16);
+}
+
+
 static void tell(struct sidecar *sc, const char *what, const char *text)
 {
 	if (sc->spec.tell)
@@ -182,6 +190,8 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	list_init(&sc->walking);
 	pool_mem_init(&sc->exchanges, sizeof(struct exchange), 512);
 	pool_mem_init(&sc->attempts, sizeof(struct attempt), 512);
+	l->on_trim = sidecar_trim;
+	l->trim_ctx = sc;
 	log_set_level(sc->log, sc->conf->log.level);
 	sidecar_limits(sc);
 	sc->access = access_new(sc);
@@ -335,6 +345,7 @@ void sidecar_free(struct sidecar **sidecar)
 	struct loop *l = sc->loop;
 	timer_cancel(l, &sc->drain_timer);
 	timer_cancel(l, &sc->memory_timer);
+	l->on_trim = NULL;
 	sidecar_close(sc);
 	for (int i = 0; i < 1000 && !sidecar_idle(sc); i++) /* connections end in the flush, and are buried at the end of the turn */
 		loop_turn(l, 0);
