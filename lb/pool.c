@@ -832,9 +832,12 @@ uint32_t pool_pending(const struct pool *p)
 	return p->pending;
 }
 
+/* After a failure one call tries again, and until its connection is up the others go elsewhere: each would pay a move for what one finds out. */
 bool pool_in_backoff(const struct pool *p)
 {
-	return p->backoff_until_ns && !p->up && !p->opening;
+	if (p->up)
+		return false;
+	return p->opening ? p->failures > 0 : p->backoff_until_ns > 0;
 }
 
 const char *pool_state(const struct pool *p)
@@ -843,7 +846,7 @@ const char *pool_state(const struct pool *p)
 		return "up";
 	if (p->opening)
 		return "connecting";
-	return pool_in_backoff(p) ? "backoff" : "idle";
+	return p->backoff_until_ns ? "backoff" : "idle";
 }
 
 const char *pool_last_error(const struct pool *p)

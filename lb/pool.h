@@ -38,7 +38,7 @@ void pool_unwait(struct pool_wait *w);
 uint32_t pool_connections(const struct pool *p);  /* up or on their way, retiring ones included */
 uint32_t pool_streams(const struct pool *p);
 uint32_t pool_pending(const struct pool *p);
-bool pool_in_backoff(const struct pool *p);
+bool pool_in_backoff(const struct pool *p);    /* or trying the first time after one */
 const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff" */
 const char *pool_last_error(const struct pool *p); /* why there is no connection; NULL: there is one, or nothing failed */
 /* Told when back-off begins or ends and when the number of connections changes, so that the cluster's hot records and counts follow. */

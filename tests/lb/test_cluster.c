@@ -306,6 +306,35 @@ START_TEST(a_host_that_cannot_be_reached_is_passed_over_until_its_backoff_ends)
 }
 END_TEST
 
+START_TEST(after_a_backoff_one_call_finds_out_for_all)
+{
+	struct lb_rig *r = lb_rig_new();
+	struct provider *b = provider_new(r, "10.0.0.2:1", ANSWERS);
+	struct addr dead = simnet_addr("10.0.0.1:1");
+	struct call c[20];
+	uint32_t waiting = 0;
+
+	lb_rig_declare(r, NULL, "10.0.0.1:1 10.0.0.2:1");
+	for (int i = 0; i < 2; i++) {
+		call_start(r, &c[i]);
+		lb_rig_advance(r, 0);
+	}
+	simnet_on_connect(r->net, &dead, SIMNET_HANG);
+	lb_rig_advance(r, SEC);
+	for (int i = 0; i < 20; i++)
+		call_start(r, &c[i]);
+	lb_rig_advance(r, SEC);
+	for (int i = 0; i < 20; i++)
+		waiting += c[i].state == CALL_WAITS;
+	ck_assert_uint_eq(waiting, 1);
+	ck_assert_uint_eq(b->requests, 20);
+	for (int i = 0; i < 20; i++)
+		if (c[i].state == CALL_WAITS)
+			call_cancel(&c[i]);
+	lb_rig_free(&r);
+}
+END_TEST
+
 static void set_health(struct lb_rig *r, uint32_t index, enum endpoint_health health)
 {
 	r->decl.endpoints->e[index].health = (uint8_t)health; /* the test is the set's only writer */
@@ -667,8 +696,8 @@ UNIT_SUITE("cluster", nothing_is_live_before_it_is_declared, a_host_is_born_at_i
 	a_withdrawn_cluster_ends_with_its_last_call, a_cluster_that_is_declared_again_goes_on_with_its_hosts,
 	a_call_between_two_attempts_holds_its_cluster, an_update_that_memory_refuses_leaves_the_old_endpoints,
 	in_a_large_set_hosts_without_connections_are_given_up, a_host_that_cannot_be_reached_is_passed_over_until_its_backoff_ends,
-	draining_and_unhealthy_endpoints_are_not_picked_even_if_all_are, a_moved_call_goes_to_each_host_once,
-	calls_beyond_max_requests_are_told_so, retries_are_paid_by_calls_and_by_time,
+	after_a_backoff_one_call_finds_out_for_all, draining_and_unhealthy_endpoints_are_not_picked_even_if_all_are,
+	a_moved_call_goes_to_each_host_once, calls_beyond_max_requests_are_told_so, retries_are_paid_by_calls_and_by_time,
 	a_name_is_asked_at_the_first_pick_and_who_waits_is_woken_by_the_answer, who_stopped_waiting_is_not_woken,
 	a_name_that_does_not_resolve_makes_the_cluster_unhealthy_and_is_asked_again,
 	a_used_name_is_asked_again_after_its_ttl_and_changed_answers_change_the_members, ttls_are_kept_between_a_second_and_an_hour,
