@@ -339,7 +339,7 @@ def slow_preface(t, name, data):
 @case
 def a_dribbled_preface_is_not_saved_by_each_byte(t):
 	p, d = world(t, preface_time="200ms")
-	c = t.h2(d, start=False)
+	c = t.h2(d, start=False, auto_ack=False)
 	try:
 		for b in PREFACE + PREFACE + PREFACE:
 			c.raw(bytes([b]))

@@ -110,18 +110,22 @@ def a_GOAWAY_below_the_stream_moves_it(t):
 @case
 def a_graceful_GOAWAY_fails_no_call_and_the_next_one_takes_a_new_connection(t):
 	def serve(c):
+		me = len(raw.connections)
+		before = c.accept(60)
+		c.wait(lambda: before.over, 5)
+		c.answer(before.id, b"from connection %d" % me)
 		first = c.accept(60)
 		c.wait(lambda: first.over, 5)
 		c.send_goaway(0x7fffffff, NO_ERROR, b"app_requested")
 		c.send_ping(struct.pack(">Q", 0x97ACEF001))
 		c.wait(lambda: c.ping_acks, 5)
 		c.send_goaway(first.id)
-		c.answer(first.id, b"from connection %d" % len(raw.connections))
+		c.answer(first.id, b"from connection %d" % me)
 		c.wait_closed(30)
 	raw = RawProvider(t, serve)
 	d = t.daemon({DEMO: [raw.address]})
 	with t.h2(d) as c:
-		for i in range(1, 5):
+		for i in (1, 1, 2, 2, 3, 3):
 			st = c.call(DEMO, GREETER)
 			same((st.grpc_status, bytes(st.data)), (0, grpc_message(b"from connection %d" % i)))
 		same(c.goaways, [])
@@ -131,6 +135,8 @@ def a_graceful_GOAWAY_fails_no_call_and_the_next_one_takes_a_new_connection(t):
 @case
 def streams_up_to_the_last_id_finish_and_later_ones_move(t):
 	def serve(c):
+		if len(bad.connections) > 1:
+			return echo_all(c)       # what moved may come back on a new connection
 		a, b, e = c.accept(10), c.accept(10), c.accept(10)
 		c.wait(lambda: e.over, 5)
 		c.send_goaway(a.id)
