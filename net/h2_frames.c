@@ -43,7 +43,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 		if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM)) {
 			if (++c->empty_run > c->lim->empty_frames)
 				h2_conn_fatal(c, H2_ENHANCE_YOUR_CALM, STAT_EMPTY_FRAMES);
-		} else {
+		} else if (hd->type != NGHTTP2_DATA || !(hd->flags & NGHTTP2_FLAG_PADDED)) { /* of a padded one on_frame_recv knows more */
 			c->empty_run = 0;
 		}
 		if (hd->type == NGHTTP2_DATA)
@@ -317,6 +317,10 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 	struct h2_stream *st;
 	switch (f->hd.type) {
 	case NGHTTP2_DATA:
+		if (f->data.padlen && f->hd.length > f->data.padlen)
+			c->empty_run = 0;
+		else if (f->data.padlen && !(f->hd.flags & NGHTTP2_FLAG_END_STREAM) && ++c->empty_run > c->lim->empty_frames)
+			h2_conn_fatal(c, H2_ENHANCE_YOUR_CALM, STAT_EMPTY_FRAMES);
 		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
 		if (!st)
 			break;

@@ -116,7 +116,8 @@ void access_line(struct access *a, const struct exchange *x)
 {
 	struct loop *l = a->sc->loop;
 	uint64_t now = l->ops->now_ns(l->ops_ctx), all = now - x->begun_ns;
-	uint64_t there = x->up_open_ns && x->up_last_ns > x->up_open_ns ? x->up_last_ns - x->up_open_ns : 0;
+	/* A provider that has not answered kept the call until now. */
+	uint64_t last = x->up_last_ns > x->up_open_ns ? x->up_last_ns : now, there = x->up_open_ns && x->attempts ? last - x->up_open_ns : 0;
 	struct { const char *key; struct str v; } words[] = {
 		{"app", str_of(x->app ? x->app->conf->name : "control")},
 		{"method", fields_value(x->head, FIELD_METHOD)},

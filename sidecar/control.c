@@ -18,10 +18,12 @@ struct control {
 	struct control_door doors[2];  /* the Unix socket, its TCP twin */
 };
 
+static const struct local_row twin_rows[];
+
 static void control_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse)
 {
 	struct control_door *d = user;
-	struct exchange_door door = {.sc = d->control->sc, .rows = local_control_rows, .cred = uds_client_cred(client), .trusted = true, .read_only = d->read_only};
+	struct exchange_door door = {.sc = d->control->sc, .rows = d->read_only ? twin_rows : local_control_rows, .cred = uds_client_cred(client), .trusted = true, .read_only = d->read_only};
 	exchange_start(&door, s, head, fin, refuse);
 }
 
@@ -327,6 +329,14 @@ static void page_help(struct local_call *c)
 	for (const struct local_row *r = local_control_rows; r->path; r++)
 		sb_fmt(&c->body, "%-5s %-12s %s\n", r->method, r->path, r->help);
 }
+
+/* Whoever can reach a port may see no more than a probe and a scraper need: names, addresses and log lines stay on the socket. */
+static const struct local_row twin_rows[] = {
+	{"GET", "/live", page_live, false, "200 while the loop turns"},
+	{"GET", "/ready", page_ready, false, "200 when the listeners are open and nothing drains"},
+	{"GET", "/stats", page_stats, false, "Prometheus text"},
+	{NULL, NULL, NULL, false, NULL},
+};
 
 const struct local_row local_control_rows[] = {
 	{"GET", "/live", page_live, false, "200 while the loop turns"},

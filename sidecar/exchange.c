@@ -507,6 +507,9 @@ void exchange_answer_trailers(struct exchange *x, struct fields *trailers)
 	const struct field *e = fields_get(trailers, FIELD_GRPC_STATUS);
 	if (e)
 		x->grpc_status = grpc_status_parse(str_n(e->value, e->value_len));
+	fields_each(f, trailers) /* promise 9, here too: `closing` is an attachment, and those come in trailers as well */
+		if (f->flags & FF_STRIP_DOWN)
+			fields_del_field(trailers, f);
 	x->done_down = true;
 	if (stream_send_trailers(x->down, trailers) != 0) {
 		struct stream *down = x->down;
