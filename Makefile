@@ -165,7 +165,7 @@ $(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/m
 		$(call obj,$(FLOW_HELP) $(SIM_HELP)) $(LIB) $(BUILD)/flags
 	$(link_test)
 
-$(BUILD)/tests/sim: $(call obj,$(SIM_SRC) $(wildcard tests/flow/rig.c)) $(LIB) $(BUILD)/flags
+$(BUILD)/tests/sim: $(call obj,$(SIM_SRC) $(wildcard tests/flow/rig*.c)) $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D); echo "  ld   $@"
 	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
