@@ -206,7 +206,8 @@ static void frames_response(struct h2_conn *c, struct h2_stream *st, bool fin)
 			return;
 		}
 	}
-	if (!wrong && (st->content_length = fields_content_length(head)) > 0 && fin && !str_is(status, "304"))
+	/* Of an answer without a body content-length tells what a GET would have brought (RFC 9110 8.6). */
+	if (!wrong && !st->asked_head && !str_is(status, "304") && (st->content_length = fields_content_length(head)) > 0 && fin)
 		wrong = "content-length announces a body, END_STREAM says there is none";
 	if (wrong) {
 		fields_unref(&head);

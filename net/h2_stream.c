@@ -174,6 +174,7 @@ static int stream_send_head_(struct stream *s, struct fields *head, bool fin)
 	nghttp2_data_provider body = {.source.ptr = st, .read_callback = h2_stream_read};
 	int rv;
 	if (c->client) {
+		st->asked_head = str_is(fields_value(head, FIELD_METHOD), "HEAD");
 		rv = nghttp2_submit_request(c->session, NULL, nv, (size_t)n, fin ? NULL : &body, st);
 		if (rv > 0) {
 			st->id = rv;
