@@ -67,6 +67,7 @@ def until(fn, timeout_s=5.0, what=""):
 
 # A sanitized daemon is several times slower; only waits that must end anyway are stretched by it.
 PATIENCE = float(os.environ.get("E2E_PATIENCE", "1"))
+SANITIZED = bool(os.environ.get("E2E_SANITIZED"))
 
 # ---- cases ---------------------------------------------------------------------------------------------------------------
 
@@ -459,6 +460,11 @@ class Daemon:
 	def rss_kib(self):
 		with open("/proc/%d/status" % self.pid) as f:
 			return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+	def check_growth(self, before_kib, limit_kib):
+		"""A sanitizer keeps what is freed, so it has nothing to say here."""
+		grown = self.rss_kib() - before_kib
+		check(SANITIZED or grown < limit_kib, "memory grew by", grown, "KiB")
 
 	def descriptors(self):
 		return len(os.listdir("/proc/%d/fd" % self.pid))

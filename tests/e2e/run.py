@@ -113,9 +113,11 @@ def main():
 		print("e2e: %s is not there; build it with make" % args.binary)
 		print("e2e: 0 passed, 1 failed")
 		return 1
-	sanitized = b"__asan_init" in open(args.binary, "rb").read()
+	with open(args.binary, "rb") as f:
+		sanitized = b"__asan_init" in f.read()
 	if sanitized:
 		os.environ.setdefault("E2E_PATIENCE", "3")
+		os.environ["E2E_SANITIZED"] = "1"
 	waiting = queue.Queue()
 	for i in chosen:
 		waiting.put(i)

@@ -96,7 +96,7 @@ def unread_flood(t, name, frame):
 		if c.try_raw(burst, 1.0) < len(burst):
 			break
 	until(lambda: d.stat("limit_outbound_queue") == 1, 5, "the limit")
-	check(d.rss_kib() - before < 2048, "memory grew by", d.rss_kib() - before, "KiB")
+	d.check_growth(before, 2048)
 	well_behaved(t, d)
 
 
@@ -232,7 +232,7 @@ def bombs(t, name, field, value):
 		bomb(c, sid, field, value, 12000)
 		st = c.result(sid)
 		same(st.grpc_status, 8)
-	check(d.rss_kib() - before < 1024, "memory grew by", d.rss_kib() - before, "KiB")
+	d.check_growth(before, 1024)
 	check(d.stat("limit_header_bytes") + d.stat("limit_field_count") >= 40)
 	lives(c)
 	same(len(p.calls), 2)
@@ -292,7 +292,7 @@ def more_DATA_than_the_window_is_an_error_and_not_kept(t):
 		same(c.stream(sid).reset, FLOW_CONTROL_ERROR)
 	except Gone:
 		same(c.goaways[-1][1], FLOW_CONTROL_ERROR)
-	check(d.rss_kib() - before < 3072, "memory grew by", d.rss_kib() - before, "KiB")
+	d.check_growth(before, 3072)
 	well_behaved(t, d)
 
 
@@ -493,3 +493,36 @@ def HEADERS_on_a_closed_stream_are_STREAM_CLOSED(t):
 	c.try_raw(c.frame(HEADERS, END_STREAM | END_HEADERS, 1, c.encode(c.head(DEMO, GREETER))))
 	ended(c, (STREAM_CLOSED, PROTOCOL_ERROR))
 	well_behaved(t, d)
+
+
+@case
+def above_the_soft_memory_limit_new_calls_are_RESOURCE_EXHAUSTED_and_the_old_ones_live(t):
+	flood = RawProvider(t, flooder)
+	p = Provider(t, "a")
+	d = t.daemon({DEMO: [p.address], "flood:1": [flood.address]}, limits={"memory": "4MiB", "memory_soft": 30, "memory_hard": 95, "window_up": "1MiB"})
+	held = t.h2(d)
+	waiting = held.request(DEMO, SLEEP, grpc_message(b"x"))
+	until(lambda: p.calls, 3, "the first call")
+	# Readers that read nothing: what comes for them stays with us.
+	lazy = t.h2(d, settings={INITIAL_WINDOW_SIZE: 0}, auto_window=False)
+	for _ in range(6):
+		lazy.request("flood:1", GREETER, grpc_message(b"x"))
+	other = t.h2(d)
+	st = until(lambda: (lambda st: st if st.grpc_status != 0 else None)(other.call(DEMO, GREETER)), 5, "a refusal")
+	same((st.grpc_status, st.headers[":status"]), (8, "200"))
+	check(d.stat("limit_memory_soft") >= 1)
+	p.echo.release.set()
+	same(held.result(waiting).grpc_status, 0)
+	lazy.close()
+	until(lambda: other.call(DEMO, GREETER).grpc_status == 0, 5, "room after the readers are gone")
+	same(other.goaways, [])
+
+
+def flooder(c):
+	started = []
+	while True:
+		c.wait(lambda: len(c.order) > len(started), 60)
+		for sid in c.order[len(started):]:
+			started.append(sid)
+			c.send_headers(sid, [(":status", "200"), ("content-type", "application/grpc")])
+			c.send_data(sid, bytes(900000), timeout_s=10)
