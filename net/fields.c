@@ -19,11 +19,11 @@ enum {
 	FIELD_MAX = 1 << 30 /* lengths are 32 bits wide; callers have limits far below */
 };
 
-/* Free blocks that are held back from libc: 1 MiB, two lists for each of 256 calls at once. */
+/* Free blocks that are held back from libc: two lists for each of 2,000 calls at once; fields_pool_trim gives them back. */
 #ifdef __SANITIZE_ADDRESS__
 enum { KEEP_BLOCKS = 0 }; /* each block through free(): the sanitizer sees a use after its end */
 #else
-enum { KEEP_BLOCKS = 512 };
+enum { KEEP_BLOCKS = 4096 };
 #endif
 
 struct fields_block {
@@ -313,6 +313,7 @@ struct fields *fields_new(struct fields_pool *p, struct account *a)
 	return f;
 }
 
+_Static_assert(FIELD_TOKENS <= 128, "a bit a token in present");
 _Static_assert(sizeof(struct fields_block) % 8 == 0 && sizeof(struct fields) % 8 == 0, "entries are aligned");
 _Static_assert(sizeof(struct fields_block) + sizeof(struct fields) + FIRST_ENTRIES * sizeof(struct field) + 512 < BLOCK, "room for bytes");
 
@@ -387,6 +388,8 @@ static int fields_put(struct fields *f, enum field_token t, struct str name, str
 	e->value_len = (uint32_t)value.n;
 	e->token = (uint16_t)t;
 	e->flags = rows[t].flags;
+	f->flags_seen |= e->flags;
+	f->present[t >> 6] |= UINT64_C(1) << (t & 63);
 	f->size += (uint32_t)(name.n + value.n + 32);
 	return 0;
 }
@@ -449,19 +452,12 @@ void fields_del_field(struct fields *f, const struct field *e)
 		field_remove(f, &f->f[e - f->f]);
 }
 
-const struct field *fields_get(const struct fields *f, enum field_token t)
+const struct field *fields_get_slow(const struct fields *f, enum field_token t)
 {
 	for (const struct field *e = f->f, *end = e + f->count; e < end; e++)
 		if (e->token == t && e->name)
 			return e;
 	return NULL;
-}
-
-struct str fields_value(const struct fields *f, enum field_token t)
-{
-	const struct field *e = fields_get(f, t);
-
-	return e ? str_n(e->value, e->value_len) : str_n(NULL, 0);
 }
 
 const struct field *fields_find(const struct fields *f, struct str name)

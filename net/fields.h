@@ -32,6 +32,8 @@ struct fields {
 	uint32_t refs;
 	uint32_t count;
 	uint32_t cap;
+	uint8_t flags_seen;        /* FF_* of all entries ever added: clear means surely none */
+	uint64_t present[2];       /* a bit a token: clear means surely absent (a removed one may leave its bit) */
 	uint32_t size;             /* sum of name + value + 32 (RFC 9113 6.5.2) */
 	struct field *f;           /* entries; a removed one has name_len 0 and value_len 0 and name NULL: skip it */
 	struct fields_pool *pool;  /* borrowed: it outlives its lists */
@@ -58,8 +60,16 @@ int fields_add_token(struct fields *f, enum field_token t, struct str value);
 int fields_set(struct fields *f, enum field_token t, struct str value);
 void fields_del(struct fields *f, enum field_token t);      /* all of that name */
 void fields_del_field(struct fields *f, const struct field *e); /* one entry of f; fine inside fields_each */
-const struct field *fields_get(const struct fields *f, enum field_token t); /* the first; NULL */
-struct str fields_value(const struct fields *f, enum field_token t);        /* "" (p NULL) when absent */
+const struct field *fields_get_slow(const struct fields *f, enum field_token t);
+static inline const struct field *fields_get(const struct fields *f, enum field_token t) /* the first; NULL */
+{
+	return f->present[t >> 6] >> (t & 63) & 1 ? fields_get_slow(f, t) : NULL;
+}
+static inline struct str fields_value(const struct fields *f, enum field_token t)        /* "" (p NULL) when absent */
+{
+	const struct field *e = fields_get(f, t);
+	return e ? str_n(e->value, e->value_len) : str_n(NULL, 0);
+}
 const struct field *fields_find(const struct fields *f, struct str name);   /* any name, lower case */
 struct fields *fields_copy(const struct fields *f, struct account *a);
 #define fields_each(e, list) for (const struct field *e = (list)->f, *e##_end = e + (list)->count; e < e##_end; e++) if (e->name)

@@ -16,7 +16,7 @@ static struct h2_shared *shared_get(struct loop *l)
 	if (l->h2)
 		return l->h2;
 	struct h2_shared *s = xnew(struct h2_shared);
-	pool_mem_init(&s->streams, sizeof(struct h2_stream), 1024);
+	pool_mem_init(&s->streams, sizeof(struct h2_stream), 4096);
 	nghttp2_session_callbacks_new(&s->callbacks);
 	h2_frames_install(s->callbacks);
 	for (int i = 0; i < 2; i++) {

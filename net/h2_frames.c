@@ -35,6 +35,7 @@ static void frames_on_closed(struct h2_conn *c, const nghttp2_frame_hd *hd)
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
+	(void)session;
 	struct h2_conn *c = user;
 	switch (hd->type) {
 	case NGHTTP2_DATA:
@@ -71,18 +72,19 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 		break;
 	}
 	if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && conn_is_server(c) && (hd->stream_id & 1) &&
-	    (uint32_t)hd->stream_id <= c->last_id && !nghttp2_session_get_stream_user_data(session, hd->stream_id))
+	    (uint32_t)hd->stream_id <= c->last_id && !h2_conn_stream(c, hd->stream_id))
 		frames_on_closed(c, hd);
 	return c->told_goaway ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; /* after a connection error nothing more is read (RFC 9113 5.4.1) */
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *user)
 {
+	(void)session;
 	struct h2_conn *c = user;
 	fields_unref(&c->block);
 	c->block = NULL;
 	c->block_wrong = NULL;
-	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+	struct h2_stream *st = h2_conn_stream(c, f->hd.stream_id);
 	if (!st && conn_is_server(c) && f->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		if (!c->last_id)
 			c->first_id = (uint32_t)f->hd.stream_id;
@@ -113,7 +115,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *f, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags, void *user)
 {
-	(void)flags;
+	(void)session, (void)flags;
 	struct h2_conn *c = user;
 	if (!c->block)
 		return 0; /* not wanted; decoding goes on, because HPACK's state is the connection's */
@@ -129,7 +131,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, nghttp2_r
 		return 0;
 	}
 	stat_inc(&c->loop->stats, too_many ? STAT_FIELD_COUNT : STAT_HEADER_BYTES);
-	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+	struct h2_stream *st = h2_conn_stream(c, f->hd.stream_id);
 	if (st)
 		st->excess = true;
 	/* Beyond the limit nothing more is stored; what was read so far is kept: the answer needs authority, path and content-type. */
@@ -288,9 +290,10 @@ static void frames_headers(struct h2_conn *c, struct h2_stream *st, const nghttp
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
 {
+	(void)session;
 	(void)flags;
 	struct h2_conn *c = user;
-	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, id);
+	struct h2_stream *st = h2_conn_stream(c, id);
 	/* The connection's window goes back at receipt, so that one stalled reader never blocks the others and a dead stream leaks nothing; only
 	 * while far too much is queued on this connection it waits. */
 	c->owed += n;
@@ -322,7 +325,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 			c->empty_run = 0;
 		else if (f->data.padlen && !(f->hd.flags & NGHTTP2_FLAG_END_STREAM) && ++c->empty_run > c->lim->empty_frames)
 			h2_conn_fatal(c, H2_ENHANCE_YOUR_CALM, STAT_EMPTY_FRAMES);
-		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+		st = h2_conn_stream(c, f->hd.stream_id);
 		if (!st)
 			break;
 		if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
@@ -352,7 +355,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 		break;
 	case NGHTTP2_HEADERS:
 		c->in_block = false;
-		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+		st = h2_conn_stream(c, f->hd.stream_id);
 		if (st)
 			frames_headers(c, st, f);
 		else
@@ -360,7 +363,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 		break;
 	case NGHTTP2_RST_STREAM:
 		stat_inc(&c->loop->stats, STAT_H2_RESETS_IN);
-		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+		st = h2_conn_stream(c, f->hd.stream_id);
 		if (st) {
 			st->peer_reset = true;
 			st->peer_code = f->rst_stream.error_code;
@@ -411,7 +414,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 	struct h2_stream *st;
 	switch (f->hd.type) {
 	case NGHTTP2_HEADERS:
-		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+		st = h2_conn_stream(c, f->hd.stream_id);
 		if (!st)
 			break;
 		if (!st->head_end) {
@@ -424,7 +427,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 	case NGHTTP2_DATA:
 		if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
 			break;
-		st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+		st = h2_conn_stream(c, f->hd.stream_id);
 		if (!st)
 			break;
 		st->fin_out = true;
@@ -438,7 +441,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 	case NGHTTP2_RST_STREAM:
 		if (conn_is_server(c) && f->rst_stream.error_code != H2_NO_ERROR && f->rst_stream.error_code != H2_CANCEL &&
 		    f->rst_stream.error_code != H2_REFUSED_STREAM) {
-			st = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
+			st = h2_conn_stream(c, f->hd.stream_id);
 			if (st && !st->local_reset)
 				frames_premature(c); /* nghttp2's own answer to a peer's fault */
 		}
@@ -481,8 +484,9 @@ static void frames_closed(struct h2_conn *c, struct h2_stream *st, uint32_t code
 
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
+	(void)session;
 	struct h2_conn *c = user;
-	struct h2_stream *st = nghttp2_session_get_stream_user_data(session, id);
+	struct h2_stream *st = h2_conn_stream(c, id);
 	if (!st)
 		return 0;
 	if (!chain_empty(&st->in))

@@ -52,6 +52,7 @@ struct h2_conn {
 	struct task first_task;
 	char *first; size_t first_n; /* sniffed bytes, until the first task */
 	struct list streams;
+	struct h2_stream *hot;       /* the last one looked up: frames of one stream mostly follow each other; NULL */
 	uint32_t nstreams;           /* open at nghttp2 */
 	uint64_t carried;
 	/* in */
@@ -109,6 +110,17 @@ struct h2_stream {
 	const char *why;             /* why we reset it */
 	enum stream_cause cause;     /* with why */
 };
+
+/* The stream of an id, or NULL: nghttp2's map costs a hash and cache misses, so the last answer is kept. */
+static inline struct h2_stream *h2_conn_stream(struct h2_conn *c, int32_t id)
+{
+	if (c->hot && c->hot->id == id)
+		return c->hot;
+	struct h2_stream *st = nghttp2_session_get_stream_user_data(c->session, id);
+	if (st)
+		c->hot = st;
+	return st;
+}
 
 /* h2_mem.c */
 nghttp2_mem h2_mem(struct h2_conn *c);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP = 32, BIGGEST = 1024, KEEP = 2048, HEADER = 16 };
+enum { STEP = 32, BIGGEST = 1024, KEEP = 8192 /* h2_loop_trim gives them back */, HEADER = 16 };
 
 static void *mem_malloc(size_t n, void *user)
 {

@@ -74,6 +74,8 @@ void h2_stream_gone(struct h2_stream *st)
 				c->left[i].st = NULL;
 	if (c->partial == st)
 		c->partial = NULL;
+	if (c->hot == st)
+		c->hot = NULL;
 	list_del(&st->node);
 	loop_bury(c->loop, &st->grave, stream_bury);
 }

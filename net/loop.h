@@ -82,8 +82,9 @@ void loop_trim_soon(struct loop *l);
 
 void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *)); /* re-arms; at or before now: next turn's timers */
 static inline void timer_in(struct loop *l, struct timer *t, uint64_t in_ns, void (*fn)(struct timer *)) { timer_set(l, t, l->now_ns + in_ns, fn); }
-void timer_cancel(struct loop *l, struct timer *t); /* harmless when unarmed */
+void timer_cancel_armed(struct loop *l, struct timer *t);
 static inline bool timer_armed(const struct timer *t) { return t->armed; }
+static inline void timer_cancel(struct loop *l, struct timer *t) { if (t->armed) timer_cancel_armed(l, t); } /* harmless when unarmed */
 
 static inline void loop_dirty(struct loop *l, struct dirty *d, void (*flush)(struct dirty *))
 {

@@ -105,10 +105,8 @@ void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struc
 	}
 }
 
-void timer_cancel(struct loop *l, struct timer *t)
+void timer_cancel_armed(struct loop *l, struct timer *t)
 {
-	if (!t->armed)
-		return;
 	unplace(l->wheel, t);
 	t->armed = 0;
 	l->wheel->armed--;

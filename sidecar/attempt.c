@@ -1,6 +1,8 @@
 /* sidecar/attempt: see attempt.h. The stream's events become the exchange's: refusals are told apart from failures here. */
 #include "sidecar/attempt.h"
 #include <errno.h>
+#include <stdio.h>
+#include "sidecar/access.h"
 
 static void attempt_bury(struct grave *g)
 {
@@ -22,8 +24,11 @@ void attempt_end(struct attempt **at, enum host_result result)
 		stream_reset(a->up, H2_CANCEL);
 		a->up = NULL;
 	}
-	if (a->host)
+	if (a->host) {
+		if (result != HOST_OK || access_on(a->x->sc->access))
+			snprintf(a->x->host, sizeof a->x->host, "%s", a->host->text);
 		host_done(&a->host, result);
+	}
 	loop_bury(l, &a->grave, attempt_bury);
 }
 

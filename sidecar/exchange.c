@@ -32,6 +32,7 @@
 enum { MOVES_MAX = 8 };
 
 static void exchange_pick(struct exchange *x);
+static void exchange_pick_for(struct exchange *x, bool retry);
 
 /* ---- the end ---- */
 
@@ -231,7 +232,7 @@ void exchange_shut(struct exchange *x, enum fault f)
 static void exchange_backoff_over(struct timer *t)
 {
 	struct exchange *x = container_of(t, struct exchange, backoff);
-	exchange_pick(x);
+	exchange_pick_for(x, true);
 }
 
 static bool exchange_has_whole_body(const struct exchange *x)
@@ -302,13 +303,13 @@ static void exchange_park(struct exchange *x)
 	timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
 }
 
-static void exchange_pick(struct exchange *x)
+/* A policy's retry may go to where the call has been, if there is nobody else; a call that was refused may not. */
+static void exchange_pick_for(struct exchange *x, bool retry)
 {
 	struct host *host;
 	timer_cancel(x->sc->loop, &x->backoff);
 	switch (cluster_pick(x->cluster, 0, &x->tried, &host)) {
 	case PICK_OK:
-		snprintf(x->host, sizeof x->host, "%s", host->text);
 		if (x->deadline_ns && x->attempts)
 			deadline_forward(x, x->sc->loop->now_ns);
 		attempt_start(x, host);
@@ -320,6 +321,11 @@ static void exchange_pick(struct exchange *x)
 		exchange_fail(x, FAULT_OVERFLOW, "the service's request limit is reached");
 		return;
 	case PICK_NONE:
+		if (retry && x->tried.count) {
+			x->tried.count = 0;
+			exchange_pick(x);
+			return;
+		}
 		if (x->tried.count) { /* all of them refused: the last one's reason is what to tell */
 			exchange_fail(x, x->fault ? x->fault : FAULT_CONNECT, x->why);
 			return;
@@ -330,6 +336,11 @@ static void exchange_pick(struct exchange *x)
 		exchange_fail(x, FAULT_NO_HOST, NULL);
 		return;
 	}
+}
+
+static void exchange_pick(struct exchange *x)
+{
+	exchange_pick_for(x, false);
 }
 
 /* ---- 7 RELAY: the app's side ---- */
@@ -473,9 +484,10 @@ void exchange_answer_head(struct exchange *x, struct fields *head, bool fin)
 		x->grpc_status = grpc_status_parse(str_n(e->value, e->value_len));
 	if (fields_get(head, FIELD_TRI_EXCEPTION_CODE))
 		x->tri_exception = true;
-	fields_each(f, head) /* hop-by-hop between us and the provider (promise 9) */
-		if (f->flags & FF_STRIP_DOWN)
-			fields_del_field(head, f);
+	if (head->flags_seen & FF_STRIP_DOWN) /* hop-by-hop between us and the provider (promise 9) */
+		fields_each(f, head)
+			if (f->flags & FF_STRIP_DOWN)
+				fields_del_field(head, f);
 	x->head_down = true;
 	if (fin)
 		x->done_down = true;
@@ -531,9 +543,10 @@ static void deadline_over(struct timer *t)
 static void exchange_dress(struct exchange *x, const struct name_hit *hit)
 {
 	struct fields *h = x->head;
-	fields_each(f, h)
-		if ((f->flags & FF_STRIP_UP) || f->token == FIELD_EXPECT || f->token == FIELD_HOST)
-			fields_del_field(h, f);
+	if ((h->flags_seen & FF_STRIP_UP) || fields_get(h, FIELD_EXPECT) || fields_get(h, FIELD_HOST))
+		fields_each(f, h)
+			if ((f->flags & FF_STRIP_UP) || f->token == FIELD_EXPECT || f->token == FIELD_HOST)
+				fields_del_field(h, f);
 	if (hit->rewrite || !fields_get(h, FIELD_AUTHORITY))
 		fields_set(h, FIELD_AUTHORITY, str_of(hit->authority));
 }
@@ -589,7 +602,9 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 {
 	struct sidecar *sc = door->sc;
 	struct loop *l = sc->loop;
-	struct exchange *x = pool_mem_get(&sc->exchanges);
+	struct exchange *x = pool_mem_get_raw(&sc->exchanges);
+	memset(x, 0, offsetof(struct exchange, host));
+	x->host[0] = '\0';
 	x->sc = sc;
 	x->app = door->app;
 	x->trusted = door->trusted;

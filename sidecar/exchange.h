@@ -42,7 +42,6 @@ struct exchange {
 	/* request body */
 	struct chain held;                     /* not handed to an attempt yet */
 	struct chain replay;                   /* beyond the inline part, shared with what was sent */
-	char replay_inline[REPLAY_INLINE];
 	uint32_t replay_n;                     /* bytes held in all */
 	uint64_t received, sent_up, credited;  /* body bytes: from the app; the kernel took; given back as credit */
 	uint64_t answered;                     /* body bytes of the answer handed down */
@@ -52,9 +51,11 @@ struct exchange {
 	const char *why;                       /* static text beside the fault */
 	int http_status, grpc_status;          /* -1: none seen */
 	char flag[4];
-	char host[ADDR_TEXT];
 	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
 	uint32_t parked_bytes;
+	/* not zeroed at the start: */
+	char host[ADDR_TEXT];                  /* the last provider that was tried, where somebody will read it (a failure, the access log) */
+	char replay_inline[REPLAY_INLINE];
 };
 
 /* A request has arrived. Takes nothing over but the stream's events. refuse: the head is beyond a limit. */

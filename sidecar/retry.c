@@ -26,7 +26,7 @@ void retry_init(struct retry *r, const struct retry_policy *p, const struct fiel
 	*r = (struct retry){.left = p->max, .on = p->on, .nstatuses = p->status_count, .per_try_ns = p->per_try_timeout_ns, .base_ns = p->base_ns, .cap_ns = p->cap_ns};
 	for (uint32_t i = 0; i < p->status_count && i < 8; i++)
 		r->statuses[i] = p->statuses[i];
-	if (!trusted)
+	if (!trusted || !(head->flags_seen & FF_STRIP_UP))
 		return;
 	uint64_t v;
 	if (header_u64(head, FIELD_X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS, &v) && v < 1ull << 40) {

@@ -188,8 +188,8 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	sc->started_wall_ns = l->ops->wall_ns(l->ops_ctx);
 	list_init(&sc->apps);
 	list_init(&sc->walking);
-	pool_mem_init(&sc->exchanges, sizeof(struct exchange), 512);
-	pool_mem_init(&sc->attempts, sizeof(struct attempt), 512);
+	pool_mem_init(&sc->exchanges, sizeof(struct exchange), 4096);
+	pool_mem_init(&sc->attempts, sizeof(struct attempt), 4096);
 	l->on_trim = sidecar_trim;
 	l->trim_ctx = sc;
 	log_set_level(sc->log, sc->conf->log.level);
