@@ -164,8 +164,11 @@ static void acceptable(evutil_socket_t unused, short what, void *user)
 		}
 		memset(&peer, 0, sizeof(peer));
 		int fd = accept_one(k, &peer);
-		if (fd == -EMFILE && k->l.vital && reserve_spend(loop_real(l)))
+		if (fd == -EMFILE && k->l.vital && reserve_spend(loop_real(l))) {
 			fd = accept_one(k, &peer);
+			if (fd < 0) /* accept(2) takes a descriptor before it looks for a connection: there was none */
+				reserve_refill(loop_real(l));
+		}
 		if (fd >= 0) {
 			if (!k->l.ev->accepted(k->l.user, taken(k, fd, &peer)))
 				k->l.paused = true;

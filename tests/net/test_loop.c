@@ -1,0 +1,269 @@
+/* net/loop: the order and the bounds of a turn, on the virtual clock; and what only libevent and the kernel can show. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "tests/sim/simnet.h"
+#include "tests/unit.h"
+
+static const uint64_t ms = 1000000;
+
+struct diary { char text[512]; };
+struct item { struct dirty d; struct grave g; struct task k; struct timer t; struct loop *l; struct diary *diary; char name; int times, more; };
+
+static void note(struct item *i, char what)
+{
+	size_t n = strlen(i->diary->text);
+
+	i->times++;
+	if (n + 2 < sizeof(i->diary->text)) {
+		i->diary->text[n] = what;
+		i->diary->text[n + 1] = i->name;
+	}
+}
+
+static void on_grave(struct grave *g)
+{
+	note(container_of(g, struct item, g), 'g');
+}
+
+static void on_dirty(struct dirty *d)
+{
+	struct item *i = container_of(d, struct item, d);
+
+	note(i, 'd');
+	if (i->more-- > 0)
+		loop_dirty(i->l, &i->d, on_dirty);
+}
+
+static void on_task(struct task *k)
+{
+	struct item *i = container_of(k, struct item, k);
+
+	note(i, 'k');
+	if (i->more-- > 0)
+		loop_defer(i->l, &i->k, on_task);
+}
+
+static void on_timer(struct timer *t)
+{
+	struct item *i = container_of(t, struct item, t);
+
+	note(i, 't');
+	loop_bury(i->l, &i->g, on_grave);
+	loop_dirty(i->l, &i->d, on_dirty);
+	loop_defer(i->l, &i->k, on_task);
+}
+
+START_TEST(a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead)
+{
+	struct simnet *n = simnet_new(1);
+	struct diary diary = {""};
+	struct item a = {.l = simnet_loop(n), .diary = &diary, .name = 'a'};
+
+	timer_in(a.l, &a.t, 0, on_timer);
+	ck_assert_int_eq(loop_turn(a.l, -1), 0);
+	ck_assert_str_eq(diary.text, "takadaga");
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait)
+{
+	struct simnet *n = simnet_new(1);
+	struct diary diary = {""};
+	struct item a = {.l = simnet_loop(n), .diary = &diary, .name = 'a', .more = 4};
+	uint64_t began_ns = simnet_now_ns(n);
+
+	loop_dirty(a.l, &a.d, on_dirty);
+	loop_turn(a.l, 1000);
+	ck_assert_int_eq(a.times, 2);
+	loop_turn(a.l, 1000);
+	ck_assert_int_eq(a.times, 4);
+	loop_turn(a.l, 1000);
+	ck_assert_int_eq(a.times, 5);
+	ck_assert_uint_eq(simnet_now_ns(n), began_ns);
+	loop_turn(a.l, 1000);
+	ck_assert_uint_eq(simnet_now_ns(n), began_ns + 1000);
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back)
+{
+	struct simnet *n = simnet_new(1);
+	struct diary diary = {""};
+	struct item a = {.l = simnet_loop(n), .diary = &diary, .name = 'a', .more = 100}, b = {.l = a.l, .diary = &diary, .name = 'b'};
+
+	loop_defer(a.l, &a.k, on_task);
+	loop_defer(a.l, &b.k, on_task);
+	loop_undefer(&b.k);
+	loop_turn(a.l, -1);
+	loop_turn(a.l, -1);
+	ck_assert_str_eq(diary.text, "kaka");
+	loop_undefer(&a.k);
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(the_dead_are_buried_in_slices_and_nobody_is_forgotten)
+{
+	enum { DEAD = 5000 };
+	struct simnet *n = simnet_new(1);
+	struct diary diary = {""};
+	struct item *dead = calloc(DEAD, sizeof(*dead));
+	int buried = 0, turns = 0;
+
+	for (int i = 0; i < DEAD; i++) {
+		dead[i] = (struct item){.l = simnet_loop(n), .diary = &diary, .name = 'x'};
+		loop_bury(dead[i].l, &dead[i].g, on_grave);
+		loop_bury(dead[i].l, &dead[i].g, on_grave); /* twice is once */
+	}
+	for (; buried < DEAD && turns < 100; turns++) {
+		loop_turn(simnet_loop(n), 1);
+		buried = 0;
+		for (int i = 0; i < DEAD; i++)
+			buried += dead[i].times;
+		ck_assert(turns > 0 || buried < DEAD); /* all at once would be a long turn */
+	}
+	ck_assert_int_eq(buried, DEAD);
+	ck_assert_uint_eq(simnet_now_ns(n), 1000000000); /* and no turn waited meanwhile */
+	free(dead);
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(a_freeze_moves_the_timers_and_is_told_for_one_turn)
+{
+	struct simnet *n = simnet_new(1);
+	struct loop *l = simnet_loop(n);
+	struct diary diary = {""};
+	struct item near = {.l = l, .diary = &diary, .name = 'n'}, far = {.l = l, .diary = &diary, .name = 'f'};
+
+	loop_turn(l, 0);
+	timer_in(l, &near.t, 1000 * ms, on_timer);
+	timer_in(l, &far.t, 5000 * ms, on_timer);
+	uint64_t left_ns = far.t.at_ns - l->now_ns - 1000 * ms;
+	simnet_freeze(n, 60000 * ms);
+	loop_turn(l, -1);
+	ck_assert(l->thawed);
+	ck_assert_uint_eq(stat_get(&l->stats, STAT_THAWS), 1);
+	ck_assert_int_eq(far.times, 0);
+	ck_assert_uint_eq(far.t.at_ns - l->now_ns, left_ns);
+	loop_turn(l, 0);
+	ck_assert(!l->thawed);
+	/* Late by less than a second is only late. */
+	timer_cancel(l, &near.t);
+	loop_turn(l, 0);
+	uint64_t at_ns = far.t.at_ns;
+	simnet_freeze(n, 900 * ms);
+	loop_turn(l, 10 * ms);
+	ck_assert(!l->thawed);
+	ck_assert_uint_eq(far.t.at_ns, at_ns);
+	timer_cancel(l, &far.t);
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(random_numbers_stay_below_their_bound_and_reach_every_value)
+{
+	struct simnet *n = simnet_new(7);
+	int seen[10] = {0};
+
+	for (int i = 0; i < 10000; i++) {
+		uint64_t r = loop_random_below(simnet_loop(n), 10);
+		ck_assert_uint_lt(r, 10);
+		seen[r]++;
+	}
+	for (int i = 0; i < 10; i++)
+		ck_assert(seen[i] > 800 && seen[i] < 1200);
+	ck_assert_uint_eq(loop_random_below(simnet_loop(n), 1), 0);
+	simnet_free(&n);
+}
+END_TEST
+
+/* ---- the real one ---- */
+
+struct seen { struct loop *l; int signals, fds; struct loop_fd *fd; };
+
+static void signal_came(void *user, int signo)
+{
+	struct seen *s = user;
+
+	ck_assert_int_eq(signo, SIGUSR2);
+	s->signals++;
+	loop_stop(s->l);
+}
+
+static void fd_ready(void *user, int fd, int what)
+{
+	struct seen *s = user;
+	char c;
+
+	ck_assert_int_eq(what, 1);
+	ck_assert_int_eq(read(fd, &c, 1), 1);
+	s->fds++;
+	loop_fd_del(&s->fd);
+	loop_stop(s->l);
+}
+
+START_TEST(the_real_loop_hears_signals_and_descriptors)
+{
+	struct seen s = {.l = loop_new_real(NULL)};
+	int ends[2];
+
+	ck_assert_ptr_nonnull(s.l);
+	ck_assert(loop_is_real(s.l));
+	ck_assert_int_eq(loop_signal(s.l, SIGUSR2, signal_came, &s), 0);
+	kill(getpid(), SIGUSR2);
+	loop_run(s.l);
+	ck_assert_int_eq(s.signals, 1);
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(loop_fd_add(s.l, ends[0], 1, fd_ready, &s, &s.fd), 0);
+	ck_assert_int_eq(write(ends[1], "x", 1), 1);
+	loop_run(s.l);
+	ck_assert_int_eq(s.fds, 1);
+	ck_assert_ptr_null(s.fd);
+	close(ends[0]);
+	close(ends[1]);
+	loop_free(&s.l);
+	ck_assert_ptr_null(s.l);
+}
+END_TEST
+
+START_TEST(a_timer_of_the_real_loop_costs_few_turns)
+{
+	struct loop *l = loop_new_real(NULL);
+	struct diary diary = {""};
+	struct item a = {.l = l, .diary = &diary, .name = 'a'};
+	uint64_t set_ns;
+
+	loop_turn(l, 0);
+	set_ns = l->now_ns;
+	timer_in(l, &a.t, 30 * ms, on_timer);
+	while (a.times == 0)
+		loop_turn(l, -1);
+	ck_assert_uint_ge(l->now_ns - set_ns, 30 * ms);
+	ck_assert_uint_le(l->turn, 4);
+	loop_free(&l);
+}
+END_TEST
+
+START_TEST(the_simulation_has_no_signals_and_no_descriptors)
+{
+	struct simnet *n = simnet_new(1);
+	struct seen s = {.l = simnet_loop(n)};
+
+	ck_assert(!loop_is_real(s.l));
+	ck_assert_int_eq(loop_signal(s.l, SIGUSR2, signal_came, &s), -ENOSYS);
+	ck_assert_int_eq(loop_fd_add(s.l, 0, 1, fd_ready, &s, &s.fd), -ENOSYS);
+	simnet_free(&n);
+}
+END_TEST
+
+UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
+	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
+	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_freeze_moves_the_timers_and_is_told_for_one_turn,
+	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
+	a_timer_of_the_real_loop_costs_few_turns, the_simulation_has_no_signals_and_no_descriptors)
