@@ -69,14 +69,14 @@ static const char *hint(int err)
 		return "is thinmesh running?";
 	case -EACCES:
 	case -EPERM:
-		return "see mode and group of the listener";
+		return "see mode and group of the listener; this is";
 	case ERR_MALFORMED:
 	case ERR_TIMEOUT:
 		return "is it a socket of thinmesh?";
 	case ERR_CLOSED:
 	case -ECONNRESET:
 	case -EPIPE:
-		return "may this user call? see `allow` of the listener";
+		return "is it a socket of thinmesh, and may this user call it (`allow` of the listener)? this is";
 	default:
 		return NULL;
 	}
@@ -88,7 +88,7 @@ static void cannot_connect(struct client *c, int err, const char *why)
 
 	sb_fmt(c->why, "cannot connect to '%s': %s%s%s", c->rq->socket, why, try ? "; " : "", try ? try : "");
 	if (err == -EACCES || err == -EPERM || err == ERR_CLOSED || err == -ECONNRESET || err == -EPIPE)
-		sb_fmt(c->why, " (uid %u)", (unsigned)geteuid());
+		sb_fmt(c->why, " uid %u", (unsigned)geteuid());
 	client_over(c, -1);
 }
 

@@ -62,12 +62,12 @@ static enum cli_tone tone_of(struct str state)
 	return TONE_PLAIN;
 }
 
+/* A text cut back to 0 bytes still has its old ones: n says whether there is any. */
 static const char *z(const struct sb *b)
 {
 	return b->p && b->n ? b->p : "";
 }
 
-/* sb_fmt and its like keep a NUL behind the text, but a text cut back to 0 bytes keeps its old ones: z() asks n. */
 static bool next_key(struct status *s)
 {
 	return json_key(&s->r, &s->key);
@@ -156,7 +156,7 @@ static void app(struct status *s, struct cli_table *t)
 
 static void apps(struct status *s)
 {
-	static const struct cli_column columns[] = {{"APP", false, NAME_MOST}, {"STATE", false, 0}, {"FOR", false, 0}, {"CALLS", true, 0}, {"CONNS", true, 0},
+	static const struct cli_column columns[] = {{"APP", false, NAME_MOST}, {"STATE", false, 0}, {"FOR", false, 0}, {"OPEN", true, 0}, {"CONNS", true, 0},
 		{"LISTENS ON", false, 0}};
 	struct cli_table t = TABLE_OF(columns);
 
@@ -208,9 +208,18 @@ static void note(struct sb *out, const char *before, const char *text)
 	sb_fmt(out, "%s%s%s", out->n ? ", " : "", before, text);
 }
 
+/* Why it is not up stands below it: in its row the line would be too long for a screen. */
+static void reason(struct cli_table *t, const char *why)
+{
+	cli_table_add(t, TONE_DIM, "    %s", why);
+	for (uint32_t i = 1; i < t->count; i++)
+		cli_table_add(t, TONE_PLAIN, "%s", "");
+}
+
 static void endpoint(struct status *s, struct cli_table *t)
 {
 	struct load_row e = {0};
+	struct sb why = {0};
 
 	json_open(&s->r, '{');
 	while (next_key(s)) {
@@ -226,24 +235,27 @@ static void endpoint(struct status *s, struct cli_table *t)
 			json_text(&s->r, &s->value);
 			note(&e.note, "zone ", z(&s->value));
 		} else if (key_is(s, "why")) {
-			json_text(&s->r, &s->value);
-			note(&e.note, "", z(&s->value));
+			json_text(&s->r, &why);
 		} else if (!load_key(s, &e)) {
 			json_skip(&s->r);
 		}
 	}
 	load_cells(t, &e, "  ", tone_of(sb_view(&e.state)));
 	load_end(&e);
+	if (why.n)
+		reason(t, z(&why));
+	sb_end(&why);
 }
 
-static size_t count_items(struct json r)
+static bool count_items(struct json r, size_t *ret)
 {
 	size_t n = 0;
 
 	json_open(&r, '[');
 	for (; json_item(&r); n++)
 		json_skip(&r);
-	return n;
+	*ret = n;
+	return !r.bad;
 }
 
 static void service(struct status *s, struct cli_table *t)
@@ -268,11 +280,13 @@ static void service(struct status *s, struct cli_table *t)
 			json_skip(&s->r);
 		}
 	}
-	size_t n = endpoints.p && !s->r.bad ? count_items(endpoints) : 0;
+	size_t n = 0;
+	if (endpoints.p && !s->r.bad)
+		s->r.bad = !count_items(endpoints, &n);
 	sb_fmt(&l.state, "%zu endpoint%s", n, n == 1 ? "" : "s");
 	load_cells(t, &l, "", n ? TONE_PLAIN : TONE_BAD);
 	load_end(&l);
-	if (n) {
+	if (n && !s->r.bad) {
 		struct json after = s->r;
 		s->r = endpoints;
 		json_open(&s->r, '[');
