@@ -190,7 +190,11 @@ static void conn_closed(void *owner, int err, uint64_t streams_carried)
 
 	(void)streams_carried;
 	a->conn = NULL;
-	attempt_failed(a, err ? err : ERR_CLOSED, err == ERR_MALFORMED ? "the peer does not speak HTTP/2" : "closed before SETTINGS");
+	/* 0: the peer neither closed nor failed, so we ended it for what it sent. */
+	if (err == 0 || err == ERR_MALFORMED)
+		attempt_failed(a, ERR_MALFORMED, "the peer does not speak HTTP/2");
+	else
+		attempt_failed(a, err, "closed before SETTINGS");
 }
 
 static void sock_connected(void *user, int err)

@@ -25,6 +25,7 @@ struct dns {
 	bool open, stale, is_table;
 	uint32_t asked;            /* questions that c-ares holds */
 	struct list fds;           /* struct dns_fd, owned */
+	char *servers;             /* NULL: resolv.conf's */
 	struct timer tick;
 	struct map rows;           /* table: name to struct dns_row, owned */
 	uint64_t delay_ns;
@@ -253,7 +254,18 @@ static int channel_open(struct dns *d)
 	}
 	d->open = true;
 	d->stale = false;
+	if (d->servers && ares_set_servers_ports_csv(d->channel, d->servers) != ARES_SUCCESS) {
+		channel_close(d);
+		return -EINVAL;
+	}
 	return 0;
+}
+
+void dns_servers(struct dns *d, const char *servers_comma)
+{
+	free(d->servers);
+	d->servers = xstrdup(servers_comma);
+	d->stale = true;
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------------------------- */
@@ -385,5 +397,6 @@ void dns_free(struct dns **at)
 		free(row);
 	}
 	map_end(&d->rows);
+	free(d->servers);
 	free(d);
 }

@@ -10,6 +10,8 @@ struct dns *dns_new(struct loop *l);
 /* A fake for flow tests: answers from a table after delay_ns of loop time. */
 struct dns *dns_new_table(struct loop *l, uint64_t delay_ns);
 void dns_table_set(struct dns *d, const char *name, const char *addrs_comma, uint64_t ttl_ns); /* addrs NULL: does not exist */
+/* Other name servers than resolv.conf's: "10.0.0.10:53,10.0.0.11"; before the first question. */
+void dns_servers(struct dns *d, const char *servers_comma);
 void dns_free(struct dns **d);
 int dns_ask(struct dns *d, const char *name, void (*fn)(void *user, const struct dns_answer *a), void *user, struct dns_query **ret); /* fn comes later, never before return */
 void dns_cancel(struct dns_query **q);
