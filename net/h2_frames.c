@@ -99,7 +99,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 		}
 		nghttp2_session_set_stream_user_data(session, f->hd.stream_id, st);
 		c->carried++;
-		if (++c->nstreams > c->lim->streams_per_connection) {
+		c->nstreams++;
+		if (c->last_told) { /* our last GOAWAY does not count it, whether it is out already or still queued */
+			st->refused_by_us = true;
+		} else if (c->nstreams > c->lim->streams_per_connection) {
 			stat_inc(&c->loop->stats, STAT_STREAMS_REFUSED);
 			st->refused_by_us = true;
 		}
@@ -392,6 +395,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 			}
 			if (c->notice_sent && c->draining) { /* second phase: what was sent before our notice has arrived by now */
 				c->notice_sent = false;
+				c->last_told = true;
 				nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session), H2_NO_ERROR, NULL, 0);
 				stat_inc(&c->loop->stats, STAT_H2_GOAWAY_OUT);
 			}

@@ -86,6 +86,7 @@ struct h2_conn {
 	int err;
 	uint32_t close_code;
 	bool up, goaway_in, draining, notice_sent, closing, finished, in_callback, told_goaway, room_due, got_settings, feeding;
+	bool last_told;              /* server: the second GOAWAY of a drain has named the last stream */
 };
 
 struct h2_stream {
