@@ -150,6 +150,7 @@ static void attempt_send(struct attempt *a, struct stream *up)
 		}
 		chain_share(&body, &x->replay);
 		chain_clear(&x->held); /* the replay holds it too */
+		exchange_replayed(x);
 	} else {
 		chain_move(&body, &x->held);
 	}

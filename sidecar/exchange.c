@@ -345,16 +345,34 @@ static void exchange_pick(struct exchange *x)
 
 /* ---- 7 RELAY: the app's side ---- */
 
+/* An earlier attempt got a part of the body, the next one has not begun: `held` alone is not the whole. */
+static bool exchange_owes_replay(const struct exchange *x)
+{
+	return x->replay_n > x->held.bytes && !(x->attempt && x->attempt->up);
+}
+
+static void exchange_forget_replay(struct exchange *x)
+{
+	stat_inc(&x->sc->loop->stats, STAT_REPLAY_OVERFLOW);
+	chain_clear(&x->replay);
+	x->replayable = false;
+}
+
+void exchange_replayed(struct exchange *x)
+{
+	if (x->replayable && x->replay_n > x->sc->limits.replay_bytes)
+		exchange_forget_replay(x);
+}
+
 /* Keeps what was sent while another attempt may need it: the first bytes in the exchange itself, the rest as shares. */
 static void exchange_keep(struct exchange *x, const struct chain *data)
 {
 	if (!x->replayable)
 		return;
 	struct sidecar *sc = x->sc;
-	if (x->replay_n + data->bytes > sc->limits.replay_bytes) {
-		stat_inc(&sc->loop->stats, STAT_REPLAY_OVERFLOW);
-		chain_clear(&x->replay);
-		x->replayable = false;
+	/* Between two attempts the next one needs all of it, however much: at most the app's window more, for it gets no credit meanwhile. */
+	if (x->replay_n + data->bytes > sc->limits.replay_bytes && !exchange_owes_replay(x)) {
+		exchange_forget_replay(x);
 		return;
 	}
 	size_t in = x->replay_n < REPLAY_INLINE ? REPLAY_INLINE - x->replay_n : 0;
@@ -370,6 +388,10 @@ static void exchange_keep(struct exchange *x, const struct chain *data)
 	chain_drop(&rest, in);
 	if (chain_settle(&rest, &sc->loop->bufs, &sc->loop->memory) != 0) {
 		chain_clear(&rest);
+		if (exchange_owes_replay(x)) {
+			exchange_fail(x, FAULT_MEMORY, NULL);
+			return;
+		}
 		chain_clear(&x->replay);
 		x->replayable = false;
 		return;
@@ -388,6 +410,8 @@ static void down_data(void *user, struct chain *data, bool fin)
 		return; /* dropped and credited by the stream */
 	if (n)
 		exchange_keep(x, data);
+	if (x->done_down || x->over)
+		return;
 	if (x->attempt && x->attempt->up) {
 		stream_send_data(x->attempt->up, data, fin);
 		return;
