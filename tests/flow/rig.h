@@ -143,7 +143,7 @@ struct served {
 	struct act act;
 	struct timer timer;
 	struct sb head, trailers, data;
-	uint64_t bytes, hash, begun_ns, ended_ns, owed, sent;
+	uint64_t bytes, hash, begun_ns, ended_ns, owed, sent, sent_hash;
 	bool fin, begun, answered, ended;
 	struct stream_end end;
 	uint32_t conn_number;

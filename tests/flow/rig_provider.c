@@ -28,6 +28,7 @@ void served_data(struct served *s, const void *bytes, size_t n, bool fin)
 	if (chain_copy_in(&data, &s->p->rig->loop->bufs, &s->p->rig->account, bytes, n) != 0)
 		rig_die("no chunk");
 	s->sent += n;
+	s->sent_hash = rig_hash(s->sent_hash, bytes, n);
 	stream_send_data(s->stream, &data, fin);
 }
 
