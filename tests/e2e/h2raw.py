@@ -104,6 +104,7 @@ class H2:
 		self.goaways = []            # (last id, code, debug)
 		self.frames = []             # (type, flags, id, length) of everything that came
 		self.closed = False
+		self.handling = False
 		self.block = None            # (id, flags, bytes) of an unfinished header block
 		if start:
 			self.start(settings, connection_window)
@@ -128,8 +129,10 @@ class H2:
 		try:
 			self.sock.sendall(data)
 		except OSError as e:
-			self.closed = True
-			raise Gone("sending: %s" % e) from None
+			# The peer is gone, but what it said last is still there to be read.
+			while not self.closed and not self.handling and self.pump(0):
+				pass
+			raise Gone("sending: %s, goaways %r" % (e, self.goaways)) from None
 
 	def try_raw(self, data, timeout_s=0.2):
 		"""Bytes that were taken before the peer stopped reading or closed."""
@@ -261,23 +264,24 @@ class H2:
 		return not self.closed
 
 	def pump(self, timeout_s):
+		"""Reads once; False: nothing came."""
 		ready, _, _ = select.select([self.sock], [], [], max(0, timeout_s))
 		if not ready:
-			return
+			return False
 		try:
 			got = self.sock.recv(1 << 18)
 		except OSError:
 			got = b""
 		if not got:
 			self.closed = True
-			return
+			return True
 		self.buffer += got
 		if self.preface_wanted:
 			if len(self.buffer) < len(PREFACE):
-				return
+				return True
 			assert self.buffer.startswith(PREFACE), "no preface: %r" % self.buffer[:64]
 			self.buffer, self.preface_wanted = self.buffer[len(PREFACE):], False
-		at, size = 0, len(self.buffer)
+		at, size, self.handling = 0, len(self.buffer), True
 		while size - at >= 9:
 			length = int.from_bytes(self.buffer[at:at + 3], "big")
 			if size - at < 9 + length:
@@ -287,7 +291,8 @@ class H2:
 			payload = self.buffer[at + 9:at + 9 + length]
 			at += 9 + length
 			self.handle(kind, flags, sid, payload)
-		self.buffer = self.buffer[at:]
+		self.buffer, self.handling = self.buffer[at:], False
+		return True
 
 	def handle(self, kind, flags, sid, payload):
 		self.frames.append((kind, flags, sid, len(payload)))

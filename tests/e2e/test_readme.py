@@ -40,16 +40,20 @@ def block(t, name, script):
 	for port in ("50051", "50052"):
 		script = script.replace(port, str(t.port()))
 	env = dict(os.environ, PATH=t.path("bin") + ":" + os.environ["PATH"], THINMESH_TEST="1", ROOT=ROOT)
-	child = subprocess.Popen(["sh", "-eu", "-c", script], cwd=t.dir, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-		stderr=subprocess.STDOUT, start_new_session=True)
+	# Into a file: a pipe would be held open by what goes on in the background.
+	with open(t.path("said"), "wb") as said:
+		child = subprocess.Popen(["sh", "-eu", "-c", script], cwd=t.dir, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+			start_new_session=True)
 	try:
-		out, _ = child.communicate(timeout=20)
-		code = child.returncode
+		code = child.wait(20)
 	except subprocess.TimeoutExpired:
-		out, code = b"", "no end within 20 s"
+		code = "no end within 20 s"
 	finally:
 		try:
 			os.killpg(child.pid, signal.SIGKILL)
 		except ProcessLookupError:
 			pass
-	check(code == 0, "the block ended with", code, "\n", script, "\n", out.decode(errors="replace"))
+		child.wait()
+	with open(t.path("said"), errors="replace") as f:
+		out = f.read()
+	check(code == 0, "the block ended with", code, "\n", script, "\n", out)
