@@ -66,7 +66,7 @@ void h2_conn_mark(struct h2_conn *c)
 }
 
 /* rate a second, as much at once. Milli-tokens; the bucket is full at first (at_ns 0). */
-bool h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t rate)
+uint64_t h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t n, uint32_t rate)
 {
 	if (!b->at_ns) {
 		b->at_ns = now_ns ? now_ns : 1;
@@ -81,23 +81,39 @@ bool h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t rate)
 			b->at_ns += ms * 1000000;
 		}
 	}
-	b->milli -= 1000;
-	return b->milli >= 0;
+	b->milli -= 1000 * (int64_t)n;
+	return b->milli >= 0 ? 0 : (uint64_t)-b->milli / (rate ? rate : 1) * 1000000 + 1000000;
+}
+
+void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t rate, enum stat_id stat)
+{
+	uint64_t wait_ns = h2_bucket_take(b, c->loop->now_ns, n, rate);
+	if (!wait_ns)
+		return;
+	if (!c->paused) /* one pause, however many frames of this read are too many */
+		stat_inc(&c->loop->stats, stat);
+	h2_conn_pause(c, wait_ns);
 }
 
 void h2_conn_note_reset(struct h2_conn *c, int32_t id)
 {
-	c->reset_ring[c->reset_n++ % H2_RESET_RING] = id;
+	if (!c->reset_ring)
+		c->reset_ring = xalloc(H2_RESET_RING * sizeof *c->reset_ring); /* a kilobyte that most connections never need */
+	int32_t *at = &c->reset_ring[c->reset_n++ % H2_RESET_RING];
+	if (*at > c->reset_forgotten)
+		c->reset_forgotten = *at;
+	*at = id;
 }
 
 bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id)
 {
+	if (id <= c->reset_forgotten) /* it may have been one of ours: a late frame must not end a connection */
+		return true;
 	uint32_t n = c->reset_n < H2_RESET_RING ? c->reset_n : H2_RESET_RING;
 	for (uint32_t i = 0; i < n; i++)
 		if (c->reset_ring[i] == id)
 			return true;
-	/* Older than the ring remembers: it may have been ours. Only when nothing was forgotten yet, absence proves something. */
-	return c->reset_n > H2_RESET_RING && id < c->reset_ring[c->reset_n % H2_RESET_RING];
+	return false;
 }
 
 void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat)
@@ -188,7 +204,7 @@ static void conn_want(struct h2_conn *c)
 void h2_conn_pause(struct h2_conn *c, uint64_t for_ns)
 {
 	c->paused = true;
-	if (for_ns)
+	if (for_ns && c->loop->now_ns + for_ns > c->paused_until_ns)
 		c->paused_until_ns = c->loop->now_ns + for_ns;
 	conn_want(c);
 	h2_conn_timers(c);
@@ -202,6 +218,9 @@ void h2_conn_resume_check(struct h2_conn *c)
 		return;
 	c->paused = false;
 	c->paused_until_ns = 0;
+	if (c->header_at_ns) /* the rest of its header block waited for us */
+		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
+	h2_conn_timers(c);
 	conn_want(c);
 }
 
@@ -249,9 +268,16 @@ static void conn_feed(struct h2_conn *c, struct chunk *chunk, const char *p, siz
 	c->reading = chunk;
 	c->last_read_ns = c->loop->now_ns;
 	c->feeding = true;
+	if (c->server)
+		h2_walk(c, p, n);
 	ssize_t rv = nghttp2_session_mem_recv(c->session, (const uint8_t *)p, n);
 	c->feeding = false;
 	c->reading = NULL;
+	if (c->walk.late) {
+		if (rv >= 0 && !h2_conn_stream(c, c->walk.late))
+			h2_frames_on_closed(c, NGHTTP2_DATA, c->walk.late);
+		c->walk.late = 0;
+	}
 	if (rv < 0) {
 		c->partial = NULL;
 		if (c->told_goaway) { /* h2_conn_fatal stopped it: the GOAWAY goes out first */
@@ -578,6 +604,7 @@ static void conn_bury(struct grave *g)
 	fields_unref(&c->block);
 	free(c->first);
 	free(c->left);
+	free(c->reset_ring);
 	account_end(&c->account);
 	free(c);
 	s->conns--;

@@ -9,28 +9,25 @@ static bool conn_is_server(const struct h2_conn *c) { return c->server != NULL; 
 /* A reset that costs us work: by the peer before an answer began, or by us for the peer's fault (MadeYouReset). Paced, never fatal. */
 static void frames_premature(struct h2_conn *c)
 {
-	if (conn_is_server(c) && !h2_bucket_take(&c->resets, c->loop->now_ns, c->lim->premature_resets)) {
-		stat_inc(&c->loop->stats, STAT_RESETS_PACED);
-		h2_conn_pause(c, 100 * 1000000ull);
-	}
+	if (conn_is_server(c))
+		h2_conn_pace(c, &c->resets, 1, c->lim->premature_resets, STAT_RESETS_PACED);
 }
 
-/* A frame of a peer on a stream that is not open any more. */
-static void frames_on_closed(struct h2_conn *c, const nghttp2_frame_hd *hd)
+/* HEADERS (seen by on_begin_frame) or DATA (seen by h2_walk) on a stream that is not open any more. */
+void h2_frames_on_closed(struct h2_conn *c, uint8_t type, int32_t id)
 {
-	uint32_t id = (uint32_t)hd->stream_id;
-	if (h2_conn_knows_reset(c, hd->stream_id))
+	if (h2_conn_knows_reset(c, id))
 		return; /* we ended it while this was on its way: nghttp2 ignores it, HPACK state is kept */
-	/* Ids 1, 3, 5 ... all used so far? Then this one was open once; else it was skipped, and is closed without ever having lived. */
-	bool all_used = c->opened_in == (c->last_id - c->first_id) / 2 + 1 && id >= c->first_id;
-	if (hd->type == NGHTTP2_HEADERS || !all_used) {
+	if (type == NGHTTP2_HEADERS) {
+		/* Ids 1, 3, 5 ... all used so far? Then this one was open once; else it was skipped, and is closed without ever having lived. */
+		bool all_used = c->opened_in == (c->last_id - c->first_id) / 2 + 1 && (uint32_t)id >= c->first_id;
 		h2_conn_fatal(c, all_used ? H2_STREAM_CLOSED : H2_PROTOCOL_ERROR, STAT_H2_PROTOCOL_ERRORS);
 		return;
 	}
 	stat_inc(&c->loop->stats, STAT_H2_STREAM_ERRORS);
 	frames_premature(c);
-	h2_conn_note_reset(c, hd->stream_id);
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, hd->stream_id, H2_STREAM_CLOSED);
+	h2_conn_note_reset(c, id); /* once is enough */
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, H2_STREAM_CLOSED);
 }
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
@@ -63,17 +60,16 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	case NGHTTP2_PING:
 	case NGHTTP2_SETTINGS:
 	case NGHTTP2_PRIORITY:
-		if (!(hd->flags & NGHTTP2_FLAG_ACK) && !h2_bucket_take(&c->control, c->loop->now_ns, c->lim->control_frames)) {
-			stat_inc(&c->loop->stats, STAT_CONTROL_PACED);
-			h2_conn_pause(c, 100 * 1000000ull);
-		}
+		/* SETTINGS may touch the window of every stream, so it costs more where there are many. */
+		if (!(hd->flags & NGHTTP2_FLAG_ACK) || hd->type == NGHTTP2_PRIORITY)
+			h2_conn_pace(c, &c->control, 1 + (hd->type == NGHTTP2_SETTINGS ? c->nstreams / 32 : 0), c->lim->control_frames, STAT_CONTROL_PACED);
 		break;
 	default:
 		break;
 	}
-	if ((hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS) && conn_is_server(c) && (hd->stream_id & 1) &&
-	    (uint32_t)hd->stream_id <= c->last_id && !h2_conn_stream(c, hd->stream_id))
-		frames_on_closed(c, hd);
+	if (hd->type == NGHTTP2_HEADERS && conn_is_server(c) && (hd->stream_id & 1) && (uint32_t)hd->stream_id <= c->last_id &&
+	    !h2_conn_stream(c, hd->stream_id))
+		h2_frames_on_closed(c, hd->type, hd->stream_id);
 	return c->told_goaway ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; /* after a connection error nothing more is read (RFC 9113 5.4.1) */
 }
 

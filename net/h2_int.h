@@ -35,6 +35,8 @@ struct h2_shared {
 };
 
 struct h2_bucket { uint64_t at_ns; int64_t milli; };
+/* Where the next frame head begins in what the peer sends: see h2_walk.c. */
+struct h2_walk { uint32_t left; int32_t late; uint8_t n, head[9]; bool begun; };
 
 struct h2_conn {
 	struct loop *loop;
@@ -66,7 +68,9 @@ struct h2_conn {
 	size_t heads_held;           /* against limits.header_budget */
 	uint32_t last_id, opened_in; /* server: highest id seen, how many; client: unused */
 	uint32_t first_id;
-	int32_t reset_ring[H2_RESET_RING]; uint32_t reset_n; /* streams that we ended while the peer could still send on them */
+	struct h2_walk walk;
+	int32_t reset_forgotten;     /* the highest id that reset_ring does not hold any more */
+	int32_t *reset_ring; uint32_t reset_n; /* streams that we ended while the peer could still send on them; H2_RESET_RING ids, made at the first */
 	struct h2_bucket resets, control;
 	bool paused;                 /* not reading: a bucket is empty, or too many heads are held */
 	uint64_t paused_until_ns;
@@ -129,6 +133,9 @@ void h2_mem_trim(struct h2_shared *s);
 /* h2_frames.c: nghttp2's callbacks */
 void h2_frames_install(nghttp2_session_callbacks *cb);
 void h2_frames_deliver(struct h2_conn *c);     /* what the last recv left undelivered */
+void h2_frames_on_closed(struct h2_conn *c, uint8_t type, int32_t id);
+/* h2_walk.c */
+void h2_walk(struct h2_conn *c, const char *bytes, size_t n);
 /* h2_stream.c */
 extern const struct stream_ops h2_stream_ops;
 struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id); /* NULL: the account refuses */
@@ -145,7 +152,8 @@ void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat); /* GOAW
 void h2_conn_note_reset(struct h2_conn *c, int32_t id);
 bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id);
 void h2_conn_timers(struct h2_conn *c);
-bool h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t rate); /* false: empty now */
+uint64_t h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t n, uint32_t rate); /* 0, or how long until what was taken is there */
+void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t rate, enum stat_id stat); /* takes n; pauses until they are there */
 void h2_conn_pause(struct h2_conn *c, uint64_t for_ns);
 void h2_conn_resume_check(struct h2_conn *c);
 /* the packer, called by nghttp2 within a flush */

@@ -39,6 +39,22 @@ static void on_closed(void *owner, int err)
 
 static const struct stream_server server_events = {on_request, on_closed};
 
+/* A first line of three words whose last is no version of HTTP, "INVALID CONNECTION PREFACE": somebody who meant HTTP/2 or quite another
+ * protocol, whom a text of HTTP/1 would not help (RFC 9113 3.4). Everything else that is wrong is told by HTTP/1 with 400. */
+static bool greets_otherwise(const char *p, size_t n)
+{
+	const char *end = memchr(p, '\n', n), *word = p;
+	int words = 1;
+	if (!end)
+		return false;
+	for (const char *at = p; at < end; at++)
+		if (*at == ' ') {
+			words++;
+			word = at + 1;
+		}
+	return words == 3 && (end - word < 5 || memcmp(word, "HTTP/", 5) != 0);
+}
+
 /* "PRI" begins the HTTP/2 preface and no HTTP/1 request. Fewer bytes that agree so far: wait for more. */
 static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 {
@@ -48,6 +64,11 @@ static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 	if (h2 && n < 3) {
 		memcpy(c->seen, p, n);
 		c->nseen = (uint32_t)n;
+		return;
+	}
+	if (!h2 && greets_otherwise(p, n)) {
+		stat_inc(&l->stats, STAT_H2_PROTOCOL_ERRORS);
+		client_gone(c);
 		return;
 	}
 	timer_cancel(l, &c->timer);
