@@ -76,7 +76,7 @@ class Hop:
         self.stand_in = os.environ.get("THINMESH_INTEROP_HOP") == "haproxy"
         self.socket = os.path.join(folder, "shop.sock")
         self.control = os.path.join(folder, "control.sock")
-        self.tcp = {name: free_port() for name in ports if name.startswith("dubbo")}
+        self.tcp = {name: free_port() for name in ports if name.startswith(("dubbo", "h2spec"))}
         self.process = None
 
     def authority(self, provider):

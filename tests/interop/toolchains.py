@@ -106,6 +106,9 @@ class Toolbox:
     def grpc_go(self):
         self._go("grpc-go", {"grpc-go-client": "./client", "grpc-go-server": GRPC_GO_SERVER})
 
+    def h2spec(self):
+        self._go("h2spec", {"h2spec": "github.com/summerwind/h2spec/cmd/h2spec", "h2spec-provider": "./provider"})
+
     def kitex(self):
         # sonic links to the runtime's insides by name, which newer linkers refuse unless told.
         self._go("kitex", {"kitex-client": "./client"}, "-ldflags=-checklinkname=0")
