@@ -22,7 +22,7 @@ struct chunk {
 	struct charge charge;      /* cap + header; charge.account is NULL where nobody pays */
 	char data[];
 };
-enum { CHUNK_BIG = 65536, CHUNK_SMALL = 2048 };
+enum { CHUNK_BIG = 131072, CHUNK_SMALL = 2048 };
 
 /* Free lists of the two usual sizes. Owner: loop. */
 struct buf_pool { struct chunk *free_big, *free_small; uint32_t n_big, n_small, keep_big, keep_small; uint32_t live; struct pool_mem nodes; };

@@ -128,6 +128,7 @@ static void loop_let_go_of_reading(struct loop *l)
 static void trim_now(struct timer *t)
 {
 	struct loop *l = container_of(t, struct loop, trim);
+	l->trimmed_ns = l->now_ns;
 	h2_loop_trim(l);
 	fields_pool_trim(l->fields);
 	buf_pool_trim(&l->bufs);
@@ -138,8 +139,12 @@ static void trim_now(struct timer *t)
 
 void loop_trim_soon(struct loop *l)
 {
-	if (!timer_armed(&l->trim))
-		timer_in(l, &l->trim, trim_after_ns, trim_now);
+	uint64_t at = l->now_ns + trim_after_ns;
+
+	if (stat_get(&l->stats, STAT_CONNS_DOWN) == 0) /* the last caller went: at once, but not more often than others */
+		at = l->trimmed_ns + trim_after_ns;
+	if (!timer_armed(&l->trim) || l->trim.at_ns > at)
+		timer_set(l, &l->trim, at, trim_now);
 }
 
 int loop_turn(struct loop *l, int64_t max_wait_ns)

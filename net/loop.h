@@ -62,11 +62,12 @@ struct loop {
 	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
 	struct timer trim;
+	uint64_t trimmed_ns;
 	void (*on_trim)(void *ctx); void *trim_ctx; /* the sidecar's own pools */
 	bool stopping;
 	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
 };
-enum { LOOP_SCRATCH = 131072, LOOP_READ_MAX = 65536 };
+enum { LOOP_SCRATCH = 131072, LOOP_READ_MAX = 131072 };
 
 struct loop *loop_new(const struct loop_ops *ops, void *ctx, struct log *log);
 struct loop *loop_new_real(struct log *log);       /* libevent; NULL when the kernel refuses */
@@ -77,7 +78,7 @@ static inline void loop_wake(struct loop *l) { if (!l->awake) loop_wake_slow(l);
 int loop_turn(struct loop *l, int64_t max_wait_ns); /* one turn; waits no longer than max_wait (<0: as long as the timers allow) */
 void loop_run(struct loop *l);                     /* turns until loop_stop */
 void loop_stop(struct loop *l);
-/* Callers went away: half a second later free lists go back to libc, and libc's free pages to the kernel. One timer, armed by this only. */
+/* Callers went away: half a second later (at once when it was the last one) free lists go back to libc, and libc's free pages to the kernel. One timer, armed by this only. */
 void loop_trim_soon(struct loop *l);
 
 void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *)); /* re-arms; at or before now: next turn's timers */

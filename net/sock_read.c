@@ -4,7 +4,7 @@
 #include <errno.h>
 #include "net/sock.h"
 
-enum { ROOM_MIN = 16384 };
+enum { ROOM_MIN = 65536 };
 
 ssize_t sock_read(struct sock *s, struct chunk **ret_chunk, char **ret_p)
 {

@@ -67,7 +67,7 @@ START_TEST(chunk_sizes_are_rounded_up)
 {
 	static const struct { size_t ask, cap; } rows[] = {
 		{0, CHUNK_SMALL}, {2048, CHUNK_SMALL}, {2049, 4096}, {16384, 16384}, {16385, 32768},
-		{32769, CHUNK_BIG}, {65536, CHUNK_BIG}, {65537, 69632}, {1000000, 1003520},
+		{65537, CHUNK_BIG}, {131072, CHUNK_BIG}, {131073, 135168}, {1000000, 1003520},
 	};
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		struct chunk *c = chunk_new(&pool, NULL, rows[i].ask);
