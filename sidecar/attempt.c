@@ -4,6 +4,15 @@
 #include <stdio.h>
 #include "sidecar/access.h"
 
+/* A provider that keeps the deadline too (grpc-go, grpc-java) resets with CANCEL when it is over. Its clock counts from a time that was rounded to
+ * the finest unit of eight digits, ours waits for the next tick of the wheel: the reset may be there up to two milliseconds before our own timer. */
+#define DEADLINE_SLACK_NS UINT64_C(2000000)
+
+static bool attempt_is_late(const struct attempt *a)
+{
+	return a->x->deadline_ns && a->x->sc->loop->now_ns + DEADLINE_SLACK_NS >= a->x->deadline_ns;
+}
+
 static void attempt_bury(struct grave *g)
 {
 	struct attempt *a = container_of(g, struct attempt, grave);
@@ -91,7 +100,10 @@ static void on_end(void *user, const struct stream_end *end)
 		attempt_failed(a, FAULT_LOST, end->detail, end->cause);
 		break;
 	case END_RESET:
-		attempt_failed(a, FAULT_RESET, end->detail, end->cause);
+		if (end->h2_code == H2_CANCEL && attempt_is_late(a))
+			exchange_fail(a->x, FAULT_DEADLINE, NULL);
+		else
+			attempt_failed(a, FAULT_RESET, end->detail, end->cause);
 		break;
 	case END_CONNECT:
 		attempt_failed(a, FAULT_CONNECT, end->detail, end->cause);
