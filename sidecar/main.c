@@ -226,15 +226,17 @@ static int run_daemon(char **paths, size_t npaths)
 	daemon_environment(&d);
 	claim_by_name(&d, conf);
 	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .tell = on_tell, .ctx = &d};
+	/* Before anybody can know that we are there: the first SIGHUP or SIGTERM may come in the moment after READY=1. They are told by the loop, so d.sc
+	 * is set by then. */
+	static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+		loop_signal(d.loop, signals[i], on_signal, &d);
 	int rc = sidecar_new(&spec, &d.sc, &err);
 	if (rc != 0) {
 		fputs(err_str(&err), stderr);
 		notify_errno(&d.notify, EADDRINUSE);
 	} else {
 		activation_close_unclaimed(&d.activation, say_unclaimed, &d);
-		static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
-		for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-			loop_signal(d.loop, signals[i], on_signal, &d);
 		if (d.watchdog_ns)
 			timer_in(d.loop, &d.watchdog, d.watchdog_ns, on_watchdog);
 		loop_run(d.loop);

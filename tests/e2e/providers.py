@@ -38,6 +38,7 @@ class Echo(grpc.GenericRpcHandler):
 	unary, sayHello   the request comes back           upload    the number of bytes and messages of a client stream
 	download          "COUNT SIZE": so many messages   chat      each message of a stream comes back
 	sleep             answers once `release` is set    endless   messages until the caller goes
+	slow              the request comes back after 20 ms: there is always a call in progress
 	early             answers a client stream at once, without reading it
 	Metadata give orders: initial-KEY and trailing-KEY come back as KEY, fail-code and fail-text-bin end the call so.
 	"""
@@ -55,6 +56,7 @@ class Echo(grpc.GenericRpcHandler):
 		shapes = {"upload": (self.upload, grpc.stream_unary_rpc_method_handler), "download": (self.download, grpc.unary_stream_rpc_method_handler),
 			"chat": (self.chat, grpc.stream_stream_rpc_method_handler), "sleep": (self.sleep, grpc.unary_unary_rpc_method_handler),
 			"endless": (self.endless, grpc.unary_stream_rpc_method_handler), "early": (self.early, grpc.stream_unary_rpc_method_handler),
+			"slow": (self.slow, grpc.unary_unary_rpc_method_handler),
 			"hold": (self.hold, grpc.stream_stream_rpc_method_handler)}
 		fn, make = shapes.get(last, (self.unary, grpc.unary_unary_rpc_method_handler))
 		return make(lambda request, context: fn(request, self.begin(details.method, context), context))
@@ -83,6 +85,11 @@ class Echo(grpc.GenericRpcHandler):
 		return seen
 
 	def unary(self, request, seen, context):
+		seen.messages, seen.answered = 1, True
+		return request
+
+	def slow(self, request, seen, context):
+		time.sleep(0.02)
 		seen.messages, seen.answered = 1, True
 		return request
 

@@ -278,3 +278,17 @@ def a_port_in_use_is_told_with_its_address(t):
 	check(d.exit_code(5) != 0)
 	check(where in d.stderr() and "in use" in d.stderr(), d.stderr())
 	s.close()
+
+
+@case
+def a_signal_right_after_the_start_is_not_deadly(t):
+	for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+		d = t.daemon({}, start=False)
+		d.spawn()
+		# The socket's file is made before anybody is told: the earliest moment at which we can be known of.
+		until(lambda: os.path.exists(d.sock), 5, "the socket's file")
+		d.signal(number)
+		if number != signal.SIGTERM:
+			same(http1(d.sock, "GET", "/healthcheck").status, 200)
+			d.signal(signal.SIGTERM)
+		same(d.exit_code(), 0, signal.Signals(number).name)
