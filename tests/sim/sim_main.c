@@ -64,8 +64,8 @@ static void service_draw(struct sim *s, struct sim_service *v)
 	static const char *const lbs[] = {"round_robin", "random", "least_request"};
 	uint32_t was = v->declared ? v->mask : 0;
 
-	v->declared = sim_percent(s, 85);
-	v->mask = (uint32_t)sim_below(s, 1u << PROVIDERS);
+	v->declared = sim_percent(s, 93);
+	v->mask = (uint32_t)(sim_below(s, 1u << PROVIDERS) | (sim_percent(s, 90) ? sim_below(s, 1u << PROVIDERS) : 0));
 	v->lb = lbs[sim_below(s, 3)];
 	v->timeout_ms = sim_percent(s, 20) ? 20 + (uint32_t)sim_below(s, 3000) : 0;
 	for (uint32_t p = 0; p < PROVIDERS; p++)
@@ -77,7 +77,7 @@ static void service_draw(struct sim *s, struct sim_service *v)
 
 static void do_call(struct sim *s)
 {
-	uint32_t to = (uint32_t)sim_below(s, SERVICES + 2);
+	uint32_t to = (uint32_t)(sim_percent(s, 90) ? sim_below(s, SERVICES) : SERVICES + sim_below(s, 2));
 	struct caller *from = s->caller[sim_below(s, CALLERS)];
 	char authority[64], more[256];
 	struct sb extra = {0};
@@ -92,7 +92,7 @@ static void do_call(struct sim *s)
 		snprintf(authority, sizeof(authority), "%s", to == SERVICES ? "nick" : "nobody.knows:9");
 	if (sim_percent(s, 25)) {
 		k->deadline = true;
-		snprintf(more, sizeof(more), "grpc-timeout: %um\n", 1 + (unsigned)sim_below(s, 2000));
+		snprintf(more, sizeof(more), "grpc-timeout: %um\n", 1 + (unsigned)sim_below(s, sim_percent(s, 30) ? 50 : 5000));
 		sb_str(&extra, more);
 	}
 	if (sim_percent(s, 10)) {
@@ -150,6 +150,12 @@ static void act_draw(struct sim *s, struct provider *p)
 	static const uint32_t codes[] = {H2_REFUSED_STREAM, H2_REFUSED_STREAM, H2_CANCEL, H2_INTERNAL_ERROR, H2_NO_ERROR, H2_ENHANCE_YOUR_CALM};
 	static const int grpcs[] = {0, 0, 0, 14, 2, 8};
 
+	/* Most providers are well, or every call would be over before it met any trouble of ours. */
+	if (sim_percent(s, 60)) {
+		p->act = (struct act){.does = usual[sim_below(s, 7)], .bytes = (uint32_t)sim_below(s, 30000), .messages = 1 + (uint32_t)sim_below(s, 10),
+			.delay_ms = sim_percent(s, 50) ? sim_below(s, 100) : 0};
+		return;
+	}
 	p->act = (struct act){.does = usual[sim_below(s, sizeof(usual) / sizeof(*usual))], .code = codes[sim_below(s, 6)], .bytes = (uint32_t)sim_below(s, 3000),
 		.messages = 1 + (uint32_t)sim_below(s, 20), .grpc = grpcs[sim_below(s, 6)], .status = sim_percent(s, 10) ? 503 : 200,
 		.delay_ms = sim_percent(s, 50) ? sim_below(s, 100) : 0, .hold = sim_percent(s, 5)};
@@ -199,8 +205,8 @@ static void knobs_draw(struct sim *s, struct simnet_knobs *k)
 	k->hold_percent = sim_percent(s, 50) ? (uint32_t)sim_below(s, 40) : 0;
 	k->short_percent = sim_percent(s, 50) ? (uint32_t)sim_below(s, 60) : 0;
 	k->again_percent = sim_percent(s, 50) ? (uint32_t)sim_below(s, 30) : 0;
-	k->cut_ppm = sim_percent(s, 30) ? (uint32_t)sim_below(s, 3000) : 0;
-	k->refuse_ppm = sim_percent(s, 30) ? (uint32_t)sim_below(s, 200000) : 0;
+	k->cut_ppm = sim_percent(s, 20) ? (uint32_t)sim_below(s, 2000) : 0;
+	k->refuse_ppm = sim_percent(s, 20) ? (uint32_t)sim_below(s, 200000) : 0;
 	k->latency_ns = sim_percent(s, 50) ? sim_below(s, 10) * MS : 0;
 	k->capacity = sim_percent(s, 30) ? 512 + (uint32_t)sim_below(s, 8000) : 65536;
 }
@@ -259,16 +265,17 @@ static const char *sim_event(struct sim *s)
 		return provider_cut(some_provider(s)), "cut";
 	if (dice < 900) {
 		i = (uint32_t)sim_below(s, PROVIDERS);
-		provider_stall(s->provider[i], s->stalled[i] = !s->stalled[i]);
+		provider_stall(s->provider[i], s->stalled[i] = !s->stalled[i] && sim_percent(s, 40));
 		return "stall";
 	}
 	if (dice < 920) {
 		i = (uint32_t)sim_below(s, PROVIDERS);
-		provider_listen(s->provider[i], !s->provider[i]->listen);
+		provider_listen(s->provider[i], !s->provider[i]->listen || sim_percent(s, 50));
 		return "listen";
 	}
 	if (dice < 925) {
-		s->provider[i = (uint32_t)sim_below(s, PROVIDERS)]->hangs_up ^= true;
+		i = (uint32_t)sim_below(s, PROVIDERS);
+		s->provider[i]->hangs_up = !s->provider[i]->hangs_up && sim_percent(s, 30);
 		return "hangs up";
 	}
 	if (dice < 935)
