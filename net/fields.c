@@ -14,8 +14,8 @@
 #include <stdlib.h>
 
 enum {
-	BLOCK = 1280,
-	FIRST_ENTRIES = 18, /* half of the first block; callers that were looked at send 8 to 14 fields */
+	BLOCK = 1536,
+	FIRST_ENTRIES = 18, /* more than a third of the first block; callers that were looked at send 8 to 14 fields */
 	FIELD_MAX = 1 << 30 /* lengths are 32 bits wide; callers have limits far below */
 };
 

@@ -298,8 +298,8 @@ START_TEST(settling_moves_the_charge_of_a_chunk_that_is_all_ours)
 {
 	struct chain c = CHAIN_INIT;
 	struct chunk *k = chunk_new(&pool, &conn_a, CHUNK_BIG);
-	chain_add(&c, k, k->data, 20000);
-	chain_add(&c, k, k->data + 30000, 20000);
+	chain_add(&c, k, k->data, 40000);
+	chain_add(&c, k, k->data + 60000, 40000);
 	chunk_unref(k);
 	size_t all = conn_a.used;
 	ck_assert_int_eq(chain_settle(&c, &pool, &conn_b), 0);
@@ -314,8 +314,8 @@ START_TEST(chunk_of_two_holders_stays_with_its_first_account_and_outlives_it)
 {
 	struct chain c = CHAIN_INIT, d = CHAIN_INIT;
 	struct chunk *k = chunk_new(&pool, &conn_a, CHUNK_BIG);
-	chain_add(&c, k, k->data, 20000);
-	chain_add(&d, k, k->data + 20000, 20000);
+	chain_add(&c, k, k->data, 40000);
+	chain_add(&d, k, k->data + 40000, 40000);
 	chunk_unref(k);
 	size_t all = conn_a.used;
 	ck_assert_int_eq(chain_settle(&c, &pool, &conn_a), 0);
@@ -338,22 +338,22 @@ START_TEST(settling_that_is_refused_leaves_the_chain_as_it_was)
 	struct chunk *k = chunk_new(&pool, &conn_a, CHUNK_BIG), *l = chunk_new(&pool, &conn_a, CHUNK_BIG);
 	memset(k->data, 'k', k->cap);
 	memset(l->data, 'l', l->cap);
-	chain_add(&c, k, k->data, 30000);
+	chain_add(&c, k, k->data, 60000);
 	chain_add(&c, l, l->data, 10);
 	chunk_unref(k);
 	chunk_unref(l);
 	size_t used = conn_a.used;
-	for (size_t limit = 0; limit < 68000; limit += 1000) { /* no room for the move, then none for the copy */
+	for (size_t limit = 0; limit < 135000; limit += 1000) { /* no room for the move, then none for the copy */
 		conn_b.limit = limit;
 		if (chain_settle(&c, &pool, &conn_b) == 0) {
-			ck_assert_uint_ge(limit, 67000);
+			ck_assert_uint_ge(limit, 132000);
 			break;
 		}
 		ck_assert_uint_eq(conn_a.used, used);
 		ck_assert_uint_eq(conn_b.used, 0);
 		ck_assert_ptr_eq(c.head->chunk, k);
 		ck_assert_ptr_eq(c.tail->chunk, l);
-		ck_assert_uint_eq(c.bytes, 30010);
+		ck_assert_uint_eq(c.bytes, 60010);
 	}
 	chain_clear(&c);
 }
