@@ -493,6 +493,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 		h2_stream_deliver(st, false);
 	if (!st->ended)
 		frames_closed(c, st, code);
+	if (conn_is_server(c) && !st->fin_in && !st->peer_reset && !st->local_reset)
+		h2_conn_note_reset(c, id); /* nghttp2 reset it: what the peer has on its way is no second fault */
 	c->nstreams--;
 	c->room_due = true;
 	h2_stream_gone(st);
