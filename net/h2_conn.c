@@ -360,6 +360,7 @@ int h2_pack_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *hd, 
 	struct h2_stream *st = src->ptr;
 	if (pack_full(s))
 		return NGHTTP2_ERR_WOULDBLOCK;
+	st->promised = 0;
 	memcpy(pack_room(c, 9), hd, 9);
 	if (n < H2_COPY_BELOW) {
 		if (n)

@@ -110,6 +110,7 @@ struct h2_stream {
 	size_t head_held;
 	uint32_t marks;              /* pieces in c->left */
 	uint32_t peer_code;
+	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
 	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess;
 	bool asked_head;             /* client role: the request was a HEAD */
 	const char *why;             /* why we reset it */

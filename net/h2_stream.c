@@ -38,11 +38,16 @@ static void stream_bury(struct grave *g)
 	pool_mem_put(&c->shared->streams, st);
 }
 
+/* What nghttp2 was promised for a DATA frame that the packer had no room for stays: the frame is begun, it goes out before the reset. */
 static void stream_drop_queue(struct h2_stream *st)
 {
+	struct chain promised = CHAIN_INIT;
+	if (!st->gone)
+		chain_move_n(&promised, &st->out, st->promised);
 	st->c->queued -= st->out.bytes;
 	chain_clear(&st->out);
-	if (st->is_unsettled) {
+	chain_move(&st->out, &promised);
+	if (st->is_unsettled && chain_empty(&st->out)) {
 		st->is_unsettled = false;
 		list_del(&st->unsettled);
 	}
@@ -287,6 +292,7 @@ ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_
 				return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		}
 	}
+	st->promised = (uint32_t)n;
 	return (ssize_t)n;
 }
 
