@@ -44,7 +44,8 @@ class Stream:
 		self.informational = []
 		self.data = bytearray()
 		self.ended = False           # END_STREAM has come
-		self.reset = None            # code of RST_STREAM
+		self.reset = None            # code of the first RST_STREAM
+		self.resets = []             # all of them: one is enough
 		self.window = window         # what we may still send
 
 	@property
@@ -326,7 +327,9 @@ class H2:
 			last, code = struct.unpack(">II", payload[:8])
 			self.goaways.append((last & 0x7fffffff, code, payload[8:]))
 		elif kind == RST_STREAM:
-			self.stream(sid).reset = struct.unpack(">I", payload)[0]
+			st = self.stream(sid)
+			st.resets.append(struct.unpack(">I", payload)[0])
+			st.reset = st.resets[0]
 		elif kind == HEADERS:
 			if flags & PADDED:
 				payload = payload[1:len(payload) - payload[0]]
