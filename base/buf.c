@@ -242,38 +242,40 @@ int chain_iov(const struct chain *c, struct iovec *iov, int max, size_t limit)
 
 /* ---- settling ---- */
 
-/* Is the slice a burden on its chunk? A small chunk that it has for itself is the least there is to be had, copying would
- * change nothing. */
-static bool slice_is_small(const struct slice *s)
+/* Slices of one chunk that follow each other: those that were cut from one read lie side by side. What they hold of it counts together: a message
+ * that came in one read as four frames is no burden, though each of its slices is small. */
+struct run { const struct slice *after; size_t bytes; uint32_t slices; };
+
+static struct run run_of(const struct slice *s)
 {
-	return s->n < s->chunk->cap / 4 && (s->chunk->cap > CHUNK_SMALL || s->chunk->refs > 1);
+	struct run r = {s, 0, 0};
+	for (; r.after && r.after->chunk == s->chunk; r.after = r.after->next) {
+		r.bytes += r.after->n;
+		r.slices++;
+	}
+	return r;
 }
 
-/* Are all refs of the chunk of `s` those of the slices that follow each other here? Slices that were cut from one read lie
- * side by side; where they do not, the chunk counts as held from outside, which costs nobody anything but precision. */
-static bool run_owns_chunk(const struct slice *s, const struct slice **ret_after)
+/* Are all refs of the chunk those of this run? Where slices of one chunk do not follow each other it counts as held from outside, which
+ * costs nobody anything but precision. */
+static bool run_owns_chunk(const struct slice *s, const struct run *r) { return r->slices == s->chunk->refs; }
+
+/* Is the run a burden on its chunk? A small chunk that it has for itself is the least there is to be had, copying would change nothing. */
+static bool run_is_small(const struct slice *s, const struct run *r)
 {
-	const struct slice *at = s;
-	uint32_t held = 0;
-	for (; at && at->chunk == s->chunk; at = at->next)
-		held++;
-	*ret_after = at;
-	return held == s->chunk->refs;
+	return r->bytes < s->chunk->cap / 4 && (s->chunk->cap > CHUNK_SMALL || s->chunk->refs > 1);
 }
 
 int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 {
 	bool copies = false;
 	size_t moves = 0;
-	for (const struct slice *s = c->head, *after; s; s = after) {
-		bool ours = run_owns_chunk(s, &after), stays = false;
-		for (const struct slice *t = s; t != after; t = t->next) {
-			if (slice_is_small(t))
-				copies = true;
-			else
-				stays = true;
-		}
-		if (a && stays && ours && s->chunk->charge.account != a)
+	struct run r;
+	for (const struct slice *s = c->head; s; s = r.after) {
+		r = run_of(s);
+		if (run_is_small(s, &r))
+			copies = true;
+		else if (a && run_owns_chunk(s, &r) && s->chunk->charge.account != a)
 			moves += chunk_size(s->chunk);
 	}
 	if (!copies && !moves)
@@ -286,15 +288,19 @@ int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 	 * old and the new, and if that is all, the bytes behind them are nobody's. */
 	struct chain out = CHAIN_INIT;
 	const struct chunk *kept = NULL;
-	for (const struct slice *s = copies ? c->head : NULL; s; s = s->next) {
-		if (!slice_is_small(s)) {
-			chain_add(&out, s->chunk, s->p, s->n);
-			kept = s->chunk;
-		} else if (copy_in(&out, p, a, s->p, s->n, tail_room(&out, a, kept && out.tail->chunk == kept ? 2 : 1)) < 0) {
-			chain_clear(&out);
-			if (moves)
-				mem_give(a, moves);
-			return -ENOMEM;
+	for (const struct slice *s = copies ? c->head : NULL; s; s = r.after) {
+		r = run_of(s);
+		bool small = run_is_small(s, &r);
+		for (const struct slice *t = s; t != r.after; t = t->next) {
+			if (!small) {
+				chain_add(&out, t->chunk, t->p, t->n);
+				kept = t->chunk;
+			} else if (copy_in(&out, p, a, t->p, t->n, tail_room(&out, a, kept && out.tail->chunk == kept ? 2 : 1)) < 0) {
+				chain_clear(&out);
+				if (moves)
+					mem_give(a, moves);
+				return -ENOMEM;
+			}
 		}
 	}
 	if (copies) {
@@ -304,8 +310,9 @@ int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 	if (moves)
 		mem_give(a, moves);
 	/* No more than was granted: copying may have freed a chunk of its last other slice, which makes it ours only now. */
-	for (const struct slice *s = moves ? c->head : NULL, *after; s; s = after) {
-		if (!run_owns_chunk(s, &after) || s->chunk->charge.account == a || chunk_size(s->chunk) > moves)
+	for (const struct slice *s = moves ? c->head : NULL; s; s = r.after) {
+		r = run_of(s);
+		if (!run_owns_chunk(s, &r) || s->chunk->charge.account == a || chunk_size(s->chunk) > moves)
 			continue;
 		moves -= chunk_size(s->chunk);
 		charge_move(&s->chunk->charge, a);

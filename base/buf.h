@@ -3,7 +3,7 @@
  *   chain  = list of slices;  slice = (chunk, offset, length);  chunk = refcounted block of bytes
  *
  * A reader fills a chunk from the kernel; slices of it travel from stream to stream without being copied; the last slice
- * that dies returns the chunk to its pool. A slice that outlives its turn and is smaller than a quarter of its chunk is
+ * that dies returns the chunk to its pool. What outlives its turn and is (with the slices of the same chunk that follow it) smaller than a quarter of its chunk is
  * copied (chain_settle), so that one stalled byte never holds a big chunk. Accounts count chunks, by their whole size.
  * A chain is owned by exactly one holder; moving leaves the source empty. */
 #pragma once
@@ -102,7 +102,7 @@ static inline void chain_drop(struct chain *c, size_t n)               /* the fi
 static inline void chain_clear(struct chain *c) { chain_drop(c, c->bytes); }
 size_t chain_peek(const struct chain *c, size_t off, void *out, size_t n); /* copies out, returns how many */
 int chain_iov(const struct chain *c, struct iovec *iov, int max, size_t limit); /* fills at most max entries / limit bytes */
-/* Before a chain is kept beyond this turn: copies slices smaller than a quarter of their chunk into chunks of their own
+/* Before a chain is kept beyond this turn: copies slices that together hold less than a quarter of their chunk into chunks of their own
  * (charged to a), and moves the charge of the others; a chunk that someone outside of this chain also holds stays with the
  * account that paid first. -ENOMEM: refused, chain as it was. */
 int chain_settle(struct chain *c, struct buf_pool *p, struct account *a);

@@ -211,15 +211,16 @@ void exchange_fail(struct exchange *x, enum fault f, const char *why)
 		return;
 	}
 	x->done_down = true;
-	if (x->head_down)
-		exchange_break_off(x, f, why);
-	else
-		exchange_reply(x, f, why);
-	x->head_down = true;
 	if (log_on(sc->log, LOG_DEBUG)) {
 		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);
 		log_debug(sc->log, "call '%.*s%.*s': %s %s%s%s", (int)a.n, a.p, (int)p.n, p.p, fault_row(f)->flag, fault_row(f)->text, why ? ": " : "", why ? why : "");
 	}
+	bool begun = x->head_down;
+	x->head_down = true;
+	if (begun)
+		exchange_break_off(x, f, why);
+	else
+		exchange_reply(x, f, why);
 }
 
 void exchange_shut(struct exchange *x, enum fault f)
@@ -285,19 +286,33 @@ static void park_over(struct timer *t)
 	exchange_fail(x, FAULT_PARK_TIME, NULL);
 }
 
+/* Counts n bytes more against park.bytes. False: they are too many. */
+static bool exchange_park_bytes(struct exchange *x, size_t n)
+{
+	struct sidecar *sc = x->sc;
+	if (sc->parked_bytes + n > sc->conf->park.bytes) {
+		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
+		return false;
+	}
+	sc->parked_bytes += n;
+	x->parked_bytes += (uint32_t)n;
+	return true;
+}
+
 static void exchange_park(struct exchange *x)
 {
 	struct sidecar *sc = x->sc;
-	uint32_t bytes = x->head->size + (uint32_t)x->held.bytes;
-	if (sc->parked >= sc->conf->park.calls || sc->parked_bytes + bytes > sc->conf->park.bytes) {
+	if (sc->parked >= sc->conf->park.calls) {
 		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
 		exchange_fail(x, FAULT_PARK_FULL, NULL);
 		return;
 	}
+	if (!exchange_park_bytes(x, x->head->size + x->held.bytes)) {
+		exchange_fail(x, FAULT_PARK_FULL, NULL);
+		return;
+	}
 	x->parked = true;
-	x->parked_bytes = bytes;
 	sc->parked++;
-	sc->parked_bytes += bytes;
 	stat_inc(&sc->loop->stats, STAT_PARKED);
 	cluster_wait(x->cluster, &x->wait, wait_over);
 	timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
@@ -421,6 +436,8 @@ static void down_data(void *user, struct chain *data, bool fin)
 		return;
 	}
 	chain_move(&x->held, data);
+	if (x->parked && !exchange_park_bytes(x, n))
+		exchange_fail(x, FAULT_PARK_FULL, NULL);
 }
 
 static void down_trailers(void *user, struct fields *trailers)
