@@ -72,7 +72,7 @@ class Worker:
 		return [False, why, float(limit_s)]
 
 	def kill(self):
-		"""The worker's own session: with it go the daemons and providers that the case has started."""
+		"""The worker's whole process group: with it go the daemons and providers that the case has started."""
 		if self.child is not None:
 			try:
 				os.killpg(self.child.pid, signal.SIGKILL)
