@@ -299,6 +299,18 @@ static void drain_tick(struct timer *t)
 	timer_in(sc->loop, &sc->drain_timer, 20 * 1000000ull, drain_tick);
 }
 
+static void drain_begin(struct timer *t)
+{
+	struct sidecar *sc = container_of(t, struct sidecar, drain_timer);
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		for (uint32_t i = 0; i < a->ndoors; i++)
+			uds_listener_drain(a->doors[i]->listener, true);
+	}
+	control_drain(sc->control);
+	drain_tick(t);
+}
+
 void sidecar_stop(struct sidecar *sc)
 {
 	if (sc->draining) {
@@ -310,14 +322,9 @@ void sidecar_stop(struct sidecar *sc)
 	sc->draining = true;
 	log_info(sc->log, "drain: %u calls in progress, deadline %llu s", sc->nexchanges, (unsigned long long)(sc->conf->drain.deadline_ns / 1000000000));
 	tell(sc, "STOPPING", "draining");
-	sc->drain_until_ns = sc->loop->now_ns + sc->conf->drain.deadline_ns;
-	list_each(n, tmp, &sc->apps) {
-		struct app *a = list_entry(n, struct app, node);
-		for (uint32_t i = 0; i < a->ndoors; i++)
-			uds_listener_drain(a->doors[i]->listener, true);
-	}
-	control_drain(sc->control);
-	timer_in(sc->loop, &sc->drain_timer, 1, drain_tick);
+	/* drain.announce: probes read 503 on /ready for so long, while everything is still served. */
+	sc->drain_until_ns = sc->loop->now_ns + sc->conf->drain.announce_ns + sc->conf->drain.deadline_ns;
+	timer_in(sc->loop, &sc->drain_timer, sc->conf->drain.announce_ns + 1, drain_begin);
 }
 
 void sidecar_close(struct sidecar *sc)
