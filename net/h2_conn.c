@@ -135,7 +135,7 @@ void h2_conn_timers(struct h2_conn *c)
 	uint64_t at = UINT64_MAX;
 	if (c->preface_at_ns && c->preface_at_ns < at)
 		at = c->preface_at_ns;
-	if (c->header_at_ns && c->header_at_ns < at)
+	if (c->header_at_ns && c->header_at_ns < at && !c->paused) /* it is us who do not read */
 		at = c->header_at_ns;
 	if (c->stall_at_ns && c->stall_at_ns < at)
 		at = c->stall_at_ns;
@@ -182,7 +182,7 @@ static void conn_timer(struct timer *t)
 		stat_inc(&c->loop->stats, STAT_PREFACE_TIME);
 		h2_conn_close(c, 0);
 	}
-	if (c->header_at_ns && now >= c->header_at_ns) {
+	if (c->header_at_ns && now >= c->header_at_ns && !c->paused) {
 		c->header_at_ns = 0;
 		stat_inc(&c->loop->stats, STAT_HEADER_TIME);
 		h2_conn_close(c, 0);
@@ -218,6 +218,10 @@ void h2_conn_resume_check(struct h2_conn *c)
 		return;
 	c->paused = false;
 	c->paused_until_ns = 0;
+	if (c->header_at_ns) {
+		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
+		h2_conn_timers(c);
+	}
 	if (c->header_at_ns) /* the rest of its header block waited for us */
 		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
 	h2_conn_timers(c);
