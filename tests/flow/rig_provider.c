@@ -205,15 +205,16 @@ static void served_whole(struct served *s)
 static void saw_data(void *user, struct chain *data, bool fin)
 {
 	struct served *s = user;
-	size_t n = data->bytes, before = s->data.n;
+	size_t n = data->bytes;
 
+	if (s->begun && s->act.does == ECHOES)
+		for (struct slice *at = data->head; at; at = at->next)
+			served_data(s, at->p, at->n, false);
 	rig_take(data, &s->data, &s->bytes, &s->hash);
 	if (s->act.hold)
 		s->owed += n;
-	else if (n)
+	else if (n && s->stream)
 		stream_credit(s->stream, n);
-	if (s->begun && s->act.does == ECHOES && s->data.n > before)
-		served_data(s, s->data.p + before, s->data.n - before, false);
 	if (fin)
 		served_whole(s);
 }
