@@ -1,6 +1,7 @@
 /* sidecar/attempt: see attempt.h. The stream's events become the exchange's: refusals are told apart from failures here. */
 #include "sidecar/attempt.h"
 #include <errno.h>
+#include "sidecar/deadline.h"
 #include <stdio.h>
 #include "sidecar/access.h"
 
@@ -139,6 +140,8 @@ static void attempt_send(struct attempt *a, struct stream *up)
 	struct exchange *x = a->x;
 	a->up = up;
 	bool body_over = x->fin_in && x->received == 0 && !x->request_trailers;
+	if (x->deadline_ns)
+		deadline_forward(x, x->sc->loop->now_ns); /* what is left now: names and connections took their time */
 	if (stream_send_head(up, x->head, body_over) != 0) {
 		stream_reset(up, H2_INTERNAL_ERROR);
 		a->up = NULL;

@@ -22,6 +22,7 @@
  * moves), head_down (a head went to the app), done_down (an end went to the app), over (finished, in the morgue). */
 #include "sidecar/exchange.h"
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "sidecar/access.h"
@@ -325,8 +326,6 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 	timer_cancel(x->sc->loop, &x->backoff);
 	switch (cluster_pick(x->cluster, 0, &x->tried, &host)) {
 	case PICK_OK:
-		if (x->deadline_ns && x->attempts)
-			deadline_forward(x, x->sc->loop->now_ns);
 		attempt_start(x, host);
 		return;
 	case PICK_WAIT:
@@ -580,16 +579,36 @@ static void deadline_over(struct timer *t)
 	exchange_fail(x, FAULT_DEADLINE, NULL);
 }
 
+/* A head without :authority gets one: pseudo-headers come before all others (RFC 9113 8.3), so the list is made anew. False: no memory for it. */
+static bool exchange_give_authority(struct exchange *x, const char *authority)
+{
+	struct fields *made = fields_new(x->sc->loop->fields, x->down->account);
+	int rc = made ? fields_add_token(made, FIELD_AUTHORITY, str_of(authority)) : -ENOMEM;
+	if (rc == 0)
+		fields_each(f, x->head)
+			rc |= fields_add(made, str_n(f->name, f->name_len), str_n(f->value, f->value_len));
+	if (rc != 0) {
+		fields_unref(&made);
+		return false;
+	}
+	fields_unref(&x->head);
+	x->head = made;
+	return true;
+}
+
 /* What the provider sees of the caller's head: our own headers are consumed, the authority is the normalised one. */
-static void exchange_dress(struct exchange *x, const struct name_hit *hit)
+static bool exchange_dress(struct exchange *x, const struct name_hit *hit)
 {
 	struct fields *h = x->head;
 	if ((h->flags_seen & FF_STRIP_UP) || fields_get(h, FIELD_EXPECT) || fields_get(h, FIELD_HOST))
 		fields_each(f, h)
 			if ((f->flags & FF_STRIP_UP) || f->token == FIELD_EXPECT || f->token == FIELD_HOST)
 				fields_del_field(h, f);
-	if (hit->rewrite || !fields_get(h, FIELD_AUTHORITY))
+	if (!fields_get(h, FIELD_AUTHORITY))
+		return exchange_give_authority(x, hit->authority);
+	if (hit->rewrite)
 		fields_set(h, FIELD_AUTHORITY, str_of(hit->authority));
+	return true;
 }
 
 static void exchange_forward(struct exchange *x, const struct exchange_door *door)
@@ -629,11 +648,12 @@ static void exchange_forward(struct exchange *x, const struct exchange_door *doo
 		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
 		return;
 	}
-	exchange_dress(x, hit);
-	if (x->deadline_ns) {
-		timer_set(sc->loop, &x->deadline, x->deadline_ns, deadline_over);
-		deadline_forward(x, sc->loop->now_ns);
+	if (!exchange_dress(x, hit)) {
+		exchange_fail(x, FAULT_MEMORY, NULL);
+		return;
 	}
+	if (x->deadline_ns)
+		timer_set(sc->loop, &x->deadline, x->deadline_ns, deadline_over);
 	if (x->sampled)
 		x->up_open_ns = sc->loop->ops->now_ns(sc->loop->ops_ctx);
 	exchange_pick(x);
