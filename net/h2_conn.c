@@ -353,7 +353,7 @@ static char *pack_room(struct h2_conn *c, size_t n)
 
 static bool pack_full(const struct h2_shared *s)
 {
-	return s->used + H2_FRAME_ROOM > LOOP_SCRATCH || s->niov + 40 > H2_IOV_MAX || s->nmarks == H2_MARKS;
+	return s->used + H2_FRAME_ROOM > LOOP_SCRATCH || s->niov + 40 > H2_IOV_MAX || s->nmarks + 4 > H2_MARKS;
 }
 
 int h2_pack_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *hd, size_t n, nghttp2_data_source *src, void *user)
@@ -396,6 +396,10 @@ static void mark_sent(struct h2_stream *st, uint32_t n)
 {
 	if (!st)
 		return;
+	if (!n) {
+		h2_stream_flushed(st);
+		return;
+	}
 	st->sent += n;
 	if (!st->ended && !st->silent && !st->gone)
 		st->s.ev->on_sent(st->s.user, n);
@@ -488,6 +492,7 @@ static bool conn_pack_and_write(struct h2_conn *c)
 	s->packed = s->used = 0;
 	s->nmarks = 0;
 	bool more = false;
+	s->head_packed = s->last_packed = NULL;
 	c->in_callback = true;
 	for (;;) {
 		if (pack_full(s)) {
@@ -507,6 +512,14 @@ static bool conn_pack_and_write(struct h2_conn *c)
 		}
 		char *at = pack_room(c, (size_t)n);
 		memcpy(at, p, (size_t)n);
+		if (s->head_packed) {
+			s->head_packed->head_end = c->out_packed;
+			s->head_packed = NULL;
+		}
+		if (s->last_packed) {
+			s->marks[s->nmarks++] = (struct h2_mark){s->last_packed, 0, c->out_packed};
+			s->last_packed = NULL;
+		}
 		/* We announce our limit and enforce it ourselves with REFUSED_STREAM; nghttp2, which would end the connection, is told a higher one. */
 		if (c->server && n >= 9 && (uint8_t)at[3] == NGHTTP2_SETTINGS && !(at[4] & NGHTTP2_FLAG_ACK))
 			for (ssize_t i = 9; i + 6 <= n; i += 6)
@@ -559,6 +572,10 @@ static void conn_flush(struct dirty *d)
 	struct h2_conn *c = container_of(d, struct h2_conn, dirty);
 	if (c->finished)
 		return;
+	if (c->closing && c->client && c->err) { /* broken: what has not left by now shall not, so it can go to another provider (END_UNPROCESSED) */
+		conn_finish(c, c->err);
+		return;
+	}
 	if (conn_write_left(c))
 		for (int rounds = 0; conn_pack_and_write(c); rounds++)
 			if (rounds == 3) { /* others want their turn too */

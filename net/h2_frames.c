@@ -418,7 +418,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 		if (!st)
 			break;
 		if (!st->head_end) {
-			st->head_end = c->out_packed;
+			st->head_end = UINT64_MAX; /* known when its bytes are packed: nghttp2 tells before it hands them out */
+			c->shared->head_packed = st;
 			fields_unref(&st->out_head);
 		} else {
 			fields_unref(&st->out_trailers);
@@ -431,11 +432,17 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 		if (!st)
 			break;
 		st->fin_out = true;
+		if (conn_is_server(c) && !st->silent && !st->ended) { /* it ends when the kernel has taken this */
+			st->flush_due = true;
+			if (f->hd.type == NGHTTP2_HEADERS)
+				c->shared->last_packed = st; /* as head_packed */
+			else
+				c->shared->marks[c->shared->nmarks++] = (struct h2_mark){st, 0, c->out_packed};
+		}
 		if (conn_is_server(c) && !st->fin_in && !st->local_reset) { /* the whole answer is out, the rest of the request is not wanted (RFC 9113 8.1) */
 			st->local_reset = true;
 			h2_conn_note_reset(c, st->id);
 			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, st->id, H2_NO_ERROR);
-			h2_stream_end(st, END_DONE, 0, NULL);
 		}
 		break;
 	case NGHTTP2_RST_STREAM:
@@ -491,12 +498,17 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 		return 0;
 	if (!chain_empty(&st->in))
 		h2_stream_deliver(st, false);
+	c->nstreams--;
+	c->room_due = true;
+	if (st->flush_due && !st->ended && !st->silent && code == H2_NO_ERROR) { /* h2_stream_flushed comes, or conn_finish */
+		st->detached = true;
+		c->hot = NULL;
+		return 0;
+	}
 	if (!st->ended)
 		frames_closed(c, st, code);
 	if (conn_is_server(c) && !st->fin_in && !st->peer_reset && !st->local_reset)
 		h2_conn_note_reset(c, id); /* nghttp2 reset it: what the peer has on its way is no second fault */
-	c->nstreams--;
-	c->room_due = true;
 	h2_stream_gone(st);
 	return 0;
 }

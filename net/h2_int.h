@@ -13,7 +13,7 @@
 
 enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256 };
 
-/* n body bytes of a stream end at position `end` of the connection's output. */
+/* n body bytes of a stream end at position `end` of the connection's output; n 0: all of a server's stream ends there. */
 struct h2_mark { struct h2_stream *st; uint32_t n; uint64_t end; };
 
 /* Shared by all connections of a loop. Owner: loop->h2. */
@@ -31,6 +31,7 @@ struct h2_shared {
 	size_t packed, used;         /* bytes packed; bytes of the scratch used */
 	struct h2_mark marks[H2_MARKS];
 	uint32_t nmarks;
+	struct h2_stream *head_packed, *last_packed; /* whose HEADERS nghttp2 hands out next: the head; the end of all it sends */
 	struct chain held;           /* big slices on their way to the kernel, in order */
 };
 
@@ -111,7 +112,8 @@ struct h2_stream {
 	uint32_t marks;              /* pieces in c->left */
 	uint32_t peer_code;
 	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
-	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess;
+	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess,
+		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
 	bool asked_head;             /* client role: the request was a HEAD */
 	const char *why;             /* why we reset it */
 	enum stream_cause cause;     /* with why */
@@ -143,6 +145,7 @@ struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id); /* NULL: the acc
 void h2_stream_end(struct h2_stream *st, enum stream_cause cause, uint32_t code, const char *detail);
 void h2_stream_gone(struct h2_stream *st);     /* nghttp2 knows it no more: unlink and bury */
 void h2_stream_fail(struct h2_stream *st, uint32_t code, enum stream_cause cause, const char *why); /* resets it and tells its user */
+void h2_stream_flushed(struct h2_stream *st);  /* the kernel has all of it */
 void h2_stream_deliver(struct h2_stream *st, bool fin);
 ssize_t h2_stream_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user);
 void h2_stream_settle(struct h2_stream *st);

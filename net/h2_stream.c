@@ -96,6 +96,13 @@ void h2_stream_end(struct h2_stream *st, enum stream_cause cause, uint32_t code,
 	st->s.ev->on_end(st->s.user, &end);
 }
 
+void h2_stream_flushed(struct h2_stream *st)
+{
+	h2_stream_end(st, END_DONE, 0, NULL);
+	if (st->detached)
+		h2_stream_gone(st);
+}
+
 /* Tells nghttp2; the stream itself goes when nghttp2 says closed. */
 static void stream_submit_reset(struct h2_stream *st, uint32_t code)
 {
@@ -104,6 +111,10 @@ static void stream_submit_reset(struct h2_stream *st, uint32_t code)
 		return;
 	st->local_reset = true;
 	stream_drop_queue(st);
+	if (st->detached) {
+		h2_stream_gone(st);
+		return;
+	}
 	if (st->id == 0) { /* never submitted: nghttp2 does not know it */
 		c->nstreams--;
 		c->room_due = true;
