@@ -29,6 +29,7 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define BACKOFF_FIRST_NS (SECOND_NS / 10)
 #define BACKOFF_MAX_NS (10 * SECOND_NS)
+#define HURRY_NS (SECOND_NS / 100) /* doubles to 160 ms */
 #define EARLY_NS (SECOND_NS / 10)
 #define VERIFY_ACK_NS SECOND_NS
 
@@ -434,6 +435,19 @@ static void pool_pump(struct pool *p)
 	pool_grow(p);
 }
 
+/* The policy chooses a pool in back-off only where no other host is left: then calls wait for a dial that begins soon after the last failure, so
+ * that a provider that is back is found by the first call and not by the end of the back-off, and a call fails only by a dial made for it. */
+static void pool_hurry(struct pool *p)
+{
+	struct loop *l = p->pools->loop;
+	uint64_t gap_ns = HURRY_NS << (p->failures < 5 ? p->failures : 5) >> 1, at_ns = p->failed_ns + gap_ns;
+
+	if (at_ns >= p->backoff_until_ns)
+		return;
+	p->backoff_until_ns = at_ns > l->now_ns ? at_ns : l->now_ns + 1;
+	timer_set(l, &p->backoff, p->backoff_until_ns, backoff_over);
+}
+
 struct stream *pool_open(
 	struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why)
 {
@@ -443,16 +457,13 @@ struct stream *pool_open(
 	if (s)
 		return s;
 	if (!p->up && !p->opening) {
-		if (pool_must_not_dial(p)) {
-			*ret_err = ERR_REFUSED;
-			*ret_why = p->last_why ? p->last_why : "connect failed";
-			return NULL;
-		}
 		if (w->no_connect) {
 			*ret_err = ERR_LIMIT;
 			*ret_why = "the cluster's max_connections";
 			return NULL;
 		}
+		if (pool_must_not_dial(p))
+			pool_hurry(p);
 	}
 	if (w->counter && *w->counter >= w->counter_max) {
 		*ret_err = ERR_LIMIT;

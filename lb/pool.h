@@ -30,7 +30,7 @@ struct pool_wait {
 	bool no_connect;               /* set by host_open: the cluster may open no more connections, wait for those that are there */
 };
 /* A stream at once (returned; w is not used), or NULL with *ret_err 0: w waits, ready or failed follow later (never before return), or NULL with
- * *ret_err: ERR_LIMIT (cluster's max_pending / max_connections and nothing to wait for), ERR_REFUSED (in back-off; *ret_why).
+ * *ret_err: ERR_LIMIT (cluster's max_pending / max_connections and nothing to wait for), and in back-off the call waits for a dial that is hurried (see pool.c).
  * Exchanges call host_open (lb/cluster.h), which knows the cluster's limits; this is what lies below it. */
 struct stream *pool_open(struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why);
 void pool_unwait(struct pool_wait *w);
