@@ -78,14 +78,14 @@ int control_apply(struct control *c, struct err *err)
 	if (unix_path && !u->text) {
 		if (strcmp(unix_path, CONTROL_DEFAULT) == 0 && loop_is_real(c->sc->loop))
 			mkdir("/run/thinmesh", 0755); /* systemd makes it (RuntimeDirectory=); elsewhere it may not be there yet */
-		struct uds_door door = {.is_unix = true, .path = unix_path, .mode = conf->control.mode, .group = control_group(conf->control.group, err)};
+		struct uds_door door = {.is_unix = true, .vital = true, .path = unix_path, .mode = conf->control.mode, .group = control_group(conf->control.group, err)};
 		if (addr_unix(str_of(unix_path), &door.addr) != 0)
 			err_add(err, NULL, 0, 0, "control.unix: the path is too long (at most 107 bytes): '%s'", unix_path);
 		else if (door.group != -2)
 			control_listen(c, u, &door, unix_path, err);
 	}
 	if (tcp && !t->text) {
-		struct uds_door door = {.addr = conf->control.tcp, .group = -1};
+		struct uds_door door = {.addr = conf->control.tcp, .vital = true, .group = -1};
 		t->read_only = true;
 		control_listen(c, t, &door, tcp, err);
 	}

@@ -83,7 +83,8 @@ static void exchange_finish(struct exchange *x)
 	}
 	if (access_on(sc->access))
 		access_line(sc->access, x);
-	stat_dec(&l->stats, STAT_CALLS_ACTIVE);
+	if (x->app)
+		stat_dec(&l->stats, STAT_CALLS_ACTIVE);
 	fields_unref(&x->head);
 	fields_unref(&x->request_trailers);
 	route_action_unref(&x->action);
@@ -681,8 +682,10 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	down->ev = &down_events;
 	down->user = x;
 	sc->nexchanges++;
-	stat_inc(&l->stats, STAT_CALLS);
-	stat_inc(&l->stats, STAT_CALLS_ACTIVE);
+	if (x->app) { /* a scrape of the control socket does not see itself */
+		stat_inc(&l->stats, STAT_CALLS);
+		stat_inc(&l->stats, STAT_CALLS_ACTIVE);
+	}
 	x->sampled = access_on(sc->access) || (l->stats.v[STAT_CALLS] & 15) == 0;
 	if (x->app) {
 		list_push(&x->app->exchanges, &x->node);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "net/versions.h"
 #include "sidecar/cli.h"
 #include "sidecar/sidecar.h"
 #include "systemd/activation.h"
@@ -306,7 +307,8 @@ int main(int argc, char **argv)
 		return usage(NULL);
 	const char *command = argv[1];
 	if (strcmp(command, "-V") == 0 || strcmp(command, "--version") == 0) {
-		printf("thinmesh %s %s\n", TM_VERSION, TM_BUILD);
+		char libraries[NET_VERSIONS];
+		printf("thinmesh %s %s\n%s\n", TM_VERSION, TM_BUILD, net_versions(libraries));
 		return EXIT_OK;
 	}
 	if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {

@@ -354,7 +354,7 @@ void sidecar_free(struct sidecar **sidecar)
 	timer_cancel(l, &sc->memory_timer);
 	l->on_trim = NULL;
 	sidecar_close(sc);
-	for (int i = 0; i < 1000 && !sidecar_idle(sc); i++) /* connections end in the flush, and are buried at the end of the turn */
+	for (int i = 0; i < 1000 && (i < 4 || !sidecar_idle(sc)); i++) /* connections end in the flush, and are buried at the end of the turn */
 		loop_turn(l, 0);
 	clusters_free(&sc->clusters);
 	for (int i = 0; i < 4; i++)

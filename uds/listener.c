@@ -30,7 +30,7 @@ struct uds_listener {
 	void *user;
 	struct list clients;
 	uint32_t nclients;
-	bool draining, closed;
+	bool vital, draining, closed;
 	struct grave grave;
 };
 
@@ -100,6 +100,8 @@ static struct uid_count *doors_uid(struct uds_doors *d, uint32_t uid)
 static bool listener_has_room(struct uds_listener *l)
 {
 	struct uds_doors *d = l->doors;
+	if (l->vital)
+		return l->nclients < UDS_VITAL_MAX;
 	if (d->clients >= d->lim->connections) {
 		stat_inc(&d->loop->stats, STAT_CONNS_REFUSED_LIMIT);
 		return false;
@@ -121,7 +123,7 @@ static bool listener_accepted(void *user, struct sock *taken)
 		sock_close(&taken);
 		return true;
 	}
-	if (taken->cred.known) {
+	if (taken->cred.known && !l->vital) {
 		struct uid_count *u = doors_uid(d, taken->cred.uid);
 		if (u->n >= d->lim->connections_per_uid) {
 			stat_inc(stats, STAT_CONNS_REFUSED_UID);
@@ -131,7 +133,7 @@ static bool listener_accepted(void *user, struct sock *taken)
 		u->n++;
 	}
 	stat_inc(stats, STAT_CONNS_DOWN_TOTAL);
-	d->clients++;
+	d->clients += !l->vital;
 	l->nclients++;
 	struct uds_client *c = uds_client_new(l, taken);
 	list_push(&l->clients, &c->node);
@@ -158,9 +160,9 @@ static void listener_check_end(struct uds_listener *l)
 void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 {
 	struct uds_doors *d = l->doors;
-	d->clients--;
+	d->clients -= !l->vital;
 	l->nclients--;
-	if (c->cred.known) {
+	if (c->cred.known && !l->vital) {
 		uint32_t uid = c->cred.uid;
 		struct uid_count *u = doors_uid(d, uid);
 		if (--u->n == 0)
@@ -168,7 +170,7 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 	}
 	list_each(n, tmp, &d->listeners) {
 		struct uds_listener *w = list_entry(n, struct uds_listener, node);
-		if (w->listen && w->listen->paused && d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener)
+		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener))
 			sock_listen_resume(w->listen);
 	}
 	listener_check_end(l);
@@ -181,6 +183,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	l->doors = d;
 	l->addr = door->addr;
 	l->is_unix = door->is_unix;
+	l->vital = door->vital;
 	l->uids = door->uids;
 	l->nuids = door->nuids;
 	l->gids = door->gids;
@@ -207,6 +210,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 		free(l);
 		return rc;
 	}
+	l->listen->vital = door->vital;
 	list_push(&d->listeners, &l->node);
 	*ret = l;
 	return 0;

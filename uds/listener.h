@@ -22,8 +22,10 @@ struct uds_door {
 	int fd;
 	uint32_t mode;
 	int64_t group;                 /* gid, -1: leave */
+	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
 	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Borrowed: outlive the listener */
 };
+enum { UDS_VITAL_MAX = 64 };
 struct uds_events {
 	/* As stream_server.on_request; user is the listener's. */
 	void (*on_request)(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse);
