@@ -60,7 +60,8 @@ bool retry_wants_end(const struct retry *r, enum stream_cause cause)
 	case END_LOST:
 	case END_MALFORMED:
 	case END_DEADLINE: /* per-try timeout */
-		return r->on & (RETRY_5XX | RETRY_GATEWAY | RETRY_RESET | RETRY_UNAVAILABLE);
+		/* Not `unavailable`: it looks at a grpc-status only (as in Envoy), and the provider may have done its work: nothing runs twice by default. */
+		return r->on & (RETRY_5XX | RETRY_GATEWAY | RETRY_RESET);
 	default:
 		return false;
 	}
