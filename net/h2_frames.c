@@ -521,8 +521,12 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *f, i
 
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, int err, void *user)
 {
-	(void)session, (void)f, (void)err;
-	frames_premature(user);
+	struct h2_conn *c = user;
+	(void)session, (void)err;
+	/* grpc-go says goodbye with the last of its own streams where RFC 9113 6.8 wants the last of ours. It goes anyway: no answer, no error counted. */
+	if (f->hd.type == NGHTTP2_GOAWAY && conn_is_server(c) && (f->goaway.last_stream_id & 1))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	frames_premature(c);
 	return 0;
 }
 
