@@ -128,7 +128,8 @@ static void end_request(void *owner, struct stream *s, struct fields *head, bool
 	talk_head(t, head, fin);
 	if (fin && t->s)
 		word(t, "fin");
-	stream_forwarded(s);
+	if (!e->rig->hold_heads)
+		stream_forwarded(s);
 	if (t->s && e->rig->on_request)
 		e->rig->on_request(t);
 }

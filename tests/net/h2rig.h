@@ -25,6 +25,7 @@ struct h2_rig {
 	struct h2_end *server;         /* the last accepted */
 	struct h2_raw *raw_server;
 	bool accept_raw;               /* what is accepted speaks bytes */
+	bool hold_heads;               /* a server's stream says not that its head was forwarded */
 	void (*on_request)(void *talk);/* what a server's stream does at its head; NULL: nothing */
 };
 struct h2_end {
