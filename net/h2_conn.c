@@ -230,13 +230,24 @@ void h2_conn_resume_check(struct h2_conn *c)
 
 /* ---- in ---- */
 
+/* What streams of this connection have brought in and nobody has passed on yet. One stalled reader holds its stream's window at most and so never keeps
+ * the connection's from the others; a connection's window full of them does, which bounds what one peer can make us hold. */
 static void conn_give_window(struct h2_conn *c)
 {
-	/* While more than twice the connection's window is queued to be sent out on this very connection, its peer is not invited to send more. */
-	if (c->owed && c->queued <= 2 * (size_t)(c->client ? c->lim->window_up_conn : c->lim->window_down_conn)) {
+	if (c->owed && c->held <= (c->client ? c->lim->window_up_conn : c->lim->window_down_conn)) {
 		nghttp2_session_consume_connection(c->session, c->owed);
 		c->owed = 0;
 	}
+}
+
+void h2_conn_let_go(struct h2_conn *c, struct h2_stream *st, uint64_t n)
+{
+	if (n > st->held)
+		n = st->held;
+	st->held -= n;
+	c->held -= n;
+	if (c->owed)
+		h2_conn_mark(c);
 }
 
 static void conn_after_read(struct h2_conn *c)

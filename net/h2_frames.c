@@ -293,8 +293,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	(void)flags;
 	struct h2_conn *c = user;
 	struct h2_stream *st = h2_conn_stream(c, id);
-	/* The connection's window goes back at receipt, so that one stalled reader never blocks the others and a dead stream leaks nothing; only
-	 * while far too much is queued on this connection it waits. */
+	/* The connection's window goes back at receipt (conn_give_window), so that a dead stream leaks nothing. */
 	c->owed += n;
 	if (!st || st->silent || st->local_reset || st->ended)
 		return 0;
@@ -310,6 +309,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		h2_stream_deliver(other, false);
 	}
 	c->partial = st;
+	st->held += n;
+	c->held += n;
 	chain_add(&st->in, c->reading, (const char *)data, n);
 	return 0;
 }

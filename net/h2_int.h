@@ -76,7 +76,8 @@ struct h2_conn {
 	bool paused;                 /* not reading: a bucket is empty, or too many heads are held */
 	uint64_t paused_until_ns;
 	uint64_t last_read_ns;
-	uint64_t owed;               /* connection window not given back yet, while too much is queued */
+	uint64_t owed;               /* connection window not given back yet: at the end of each read, unless `held` is above its mark */
+	uint64_t held;               /* received body bytes that streams have not been credited for: somebody still holds them */
 	/* out */
 	struct chain out;            /* packed, not yet taken by the kernel; charged to parent */
 	struct h2_mark *left; uint32_t nleft, left_at; /* marks of c->out */
@@ -105,6 +106,7 @@ struct h2_stream {
 	struct chain in;             /* received in this turn, not delivered yet */
 	struct chain out;
 	int64_t content_length; uint64_t received;
+	uint64_t held;               /* of received: not credited yet */
 	uint64_t sent;               /* body bytes the kernel took */
 	uint64_t head_end;           /* position in the output where our HEADERS end; 0: not packed */
 	uint64_t begun_ns, stall_since_ns, stall_sent;
@@ -151,6 +153,7 @@ ssize_t h2_stream_read(nghttp2_session *s, int32_t id, uint8_t *buf, size_t len,
 void h2_stream_settle(struct h2_stream *st);
 int h2_nv(const struct fields *f, nghttp2_nv *nv, int max);
 /* h2_conn.c */
+void h2_conn_let_go(struct h2_conn *c, struct h2_stream *st, uint64_t n); /* n received bytes of the stream are gone */
 void h2_conn_mark(struct h2_conn *c);
 void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat); /* GOAWAY with code, then the end */
 void h2_conn_note_reset(struct h2_conn *c, int32_t id);

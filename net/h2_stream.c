@@ -73,6 +73,7 @@ void h2_stream_gone(struct h2_stream *st)
 	st->gone = true;
 	stream_forwarded_(&st->s);
 	stream_drop_queue(st);
+	h2_conn_let_go(c, st, st->held);
 	if (st->marks)
 		for (uint32_t i = c->left_at; i < c->nleft; i++)
 			if (c->left[i].st == st)
@@ -111,6 +112,7 @@ static void stream_submit_reset(struct h2_stream *st, uint32_t code)
 		return;
 	st->local_reset = true;
 	stream_drop_queue(st);
+	h2_conn_let_go(c, st, st->held);
 	if (st->detached) {
 		h2_stream_gone(st);
 		return;
@@ -147,6 +149,7 @@ void h2_stream_fail(struct h2_stream *st, uint32_t code, enum stream_cause cause
 void h2_stream_deliver(struct h2_stream *st, bool fin)
 {
 	if (st->silent || st->ended || st->local_reset || !st->s.ev) {
+		h2_conn_let_go(st->c, st, st->in.bytes);
 		chain_clear(&st->in);
 		return;
 	}
@@ -272,7 +275,10 @@ static int stream_send_trailers_(struct stream *s, struct fields *trailers)
 static void stream_credit_(struct stream *s, size_t n)
 {
 	struct h2_stream *st = stream_of(s);
-	if (n == 0 || st->fin_in || st->gone || st->local_reset)
+	if (n == 0 || st->gone)
+		return;
+	h2_conn_let_go(st->c, st, n);
+	if (st->fin_in || st->local_reset)
 		return;
 	nghttp2_session_consume_stream(st->c->session, st->id, n);
 	if (nghttp2_session_want_write(st->c->session))

@@ -485,7 +485,7 @@ void exchange_sent_up(struct exchange *x, size_t n, uint64_t attempt_sent)
 	size_t more = (size_t)(attempt_sent - x->credited);
 	x->credited = attempt_sent;
 	x->sent_up = attempt_sent;
-	if (x->down && !x->fin_in)
+	if (x->down)
 		stream_credit(x->down, more);
 }
 
