@@ -277,8 +277,10 @@ format:  ## lay the sources out by .clang-format
 UNIT_FOLDER = $(or $(SYSTEMD_UNITS),$(shell $(PKG_CONFIG) --variable=systemdsystemunitdir systemd 2>/dev/null),/lib/systemd/system)
 SYSUSERS_FOLDER = $(PREFIX)/lib/sysusers.d
 DOC_FOLDER   = $(PREFIX)/share/doc/thinmesh
-MAN_FOLDER   = $(PREFIX)/share/man/man8
-EXAMPLES     = $(wildcard examples/*.yaml)
+MAN_FOLDER   = $(PREFIX)/share/man
+MANUAL       = $(wildcard docs/thinmesh.8 docs/thinmesh.yaml.5)
+TEXTS        = $(wildcard docs/*.md)
+EXAMPLES     = $(wildcard examples/* examples/*/*)
 UNITS        = systemd/thinmesh.service systemd/thinmesh@.service systemd/thinmesh.socket
 
 install: $(DAEMON)  ## install binary, units, user, manual and examples (DESTDIR=, PREFIX=/usr; then systemd-sysusers once)
@@ -289,11 +291,13 @@ install: $(DAEMON)  ## install binary, units, user, manual and examples (DESTDIR
 	install -D -m 644 systemd/thinmesh.sysusers $(DESTDIR)$(SYSUSERS_FOLDER)/thinmesh.conf
 	install -D -m 644 LICENSE $(DESTDIR)$(DOC_FOLDER)/LICENSE
 	$(if $(wildcard README.md),install -m 644 README.md $(DESTDIR)$(DOC_FOLDER)/README.md)
-	$(if $(EXAMPLES),install -d $(DESTDIR)$(DOC_FOLDER)/examples && install -m 644 $(EXAMPLES) $(DESTDIR)$(DOC_FOLDER)/examples)
-	$(if $(wildcard docs/thinmesh.8),install -D -m 644 docs/thinmesh.8 $(DESTDIR)$(MAN_FOLDER)/thinmesh.8)
+	$(if $(TEXTS),install -d $(DESTDIR)$(DOC_FOLDER)/docs && install -m 644 $(TEXTS) $(DESTDIR)$(DOC_FOLDER)/docs)
+	for e in $(EXAMPLES); do [ -d $$e ] || install -D -m 644 $$e $(DESTDIR)$(DOC_FOLDER)/$$e; done
+	for m in $(MANUAL); do install -D -m 644 $$m $(DESTDIR)$(MAN_FOLDER)/man$${m##*.}/$${m##*/}; done
 
 uninstall:  ## take away what install has laid down; configuration and state stay
-	rm -f $(DESTDIR)$(PREFIX)/bin/thinmesh $(DESTDIR)$(MAN_FOLDER)/thinmesh.8
+	rm -f $(DESTDIR)$(PREFIX)/bin/thinmesh
+	rm -f $(DESTDIR)$(MAN_FOLDER)/man8/thinmesh.8 $(DESTDIR)$(MAN_FOLDER)/man5/thinmesh.yaml.5
 	rm -f $(DESTDIR)$(SYSUSERS_FOLDER)/thinmesh.conf
 	rm -f $(UNITS:systemd/%=$(DESTDIR)$(UNIT_FOLDER)/%)
 	rm -rf $(DESTDIR)$(DOC_FOLDER)
