@@ -204,6 +204,8 @@ static void frames_response(struct h2_conn *c, struct h2_stream *st, bool fin)
 		} else {
 			stat_inc(&c->loop->stats, STAT_H2_INFORMATIONAL);
 			fields_unref(&head);
+			if (++st->informational > H2_INFORMATIONAL_MAX)
+				h2_stream_fail(st, H2_ENHANCE_YOUR_CALM, END_LIMIT, "informational answers without end");
 			return;
 		}
 	}

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "net/h2_conn.h"
 
-enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256 };
+enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256, H2_INFORMATIONAL_MAX = 100 };
 
 /* n body bytes of a stream end at position `end` of the connection's output; n 0: all of a server's stream ends there. */
 struct h2_mark { struct h2_stream *st; uint32_t n; uint64_t end; };
@@ -113,6 +113,7 @@ struct h2_stream {
 	size_t head_held;
 	uint32_t marks;              /* pieces in c->left */
 	uint32_t peer_code;
+	uint32_t informational;      /* 1xx heads so far */
 	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
 	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess,
 		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
