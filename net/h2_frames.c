@@ -47,11 +47,16 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 		if (hd->type == NGHTTP2_DATA)
 			break;
 		if (hd->type == NGHTTP2_HEADERS) {
-			c->in_block = true;
+			/* nghttp2 tells nothing more of a block that it ignores (the stream is reset, or beyond our GOAWAY): such a block is over with its flag. */
+			c->in_block = !(hd->flags & NGHTTP2_FLAG_END_HEADERS);
+			c->block_taken = false;
+			c->block_id = hd->stream_id;
 			c->block_wire = 0;
 			c->block_frames = 0;
 		} else if (++c->block_frames > c->lim->continuations) {
 			h2_conn_fatal(c, H2_ENHANCE_YOUR_CALM, STAT_CONTINUATIONS);
+		} else if ((hd->flags & NGHTTP2_FLAG_END_HEADERS) && !c->block_taken) {
+			c->in_block = false;
 		}
 		c->block_wire += (uint32_t)hd->length;
 		if (c->block_wire > c->lim->header_wire_bytes)
@@ -77,6 +82,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 {
 	(void)session;
 	struct h2_conn *c = user;
+	c->in_block = c->block_taken = true;
 	fields_unref(&c->block);
 	c->block = NULL;
 	c->block_wrong = NULL;
@@ -497,6 +503,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	(void)session;
 	struct h2_conn *c = user;
 	struct h2_stream *st = h2_conn_stream(c, id);
+	if (c->in_block && c->block_id == id) /* its end will not be told */
+		c->block_taken = c->in_block = false;
 	if (!st)
 		return 0;
 	if (!chain_empty(&st->in))

@@ -61,6 +61,8 @@ struct h2_conn {
 	/* in */
 	struct h2_stream *partial;   /* its DATA frame is not whole yet, or its data not delivered */
 	bool in_block;               /* between HEADERS and END_HEADERS */
+	bool block_taken;            /* nghttp2 reads that block for us; else it skips it */
+	int32_t block_id;
 	uint32_t block_wire, block_frames;
 	uint32_t empty_run;
 	struct fields *block;        /* header list being received */

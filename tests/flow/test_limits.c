@@ -440,6 +440,49 @@ START_TEST(who_begins_a_head_and_does_not_end_it_is_gone_after_header_time)
 }
 END_TEST
 
+/* Trailers on their way to a stream that we have reset are skipped: they are no head that never ends. */
+START_TEST(late_trailers_do_not_end_a_connection_after_header_time)
+{
+	struct world w = world(ANSWERS_EARLY, "header_time: 3s");
+
+	raw_preface(w.w);
+	raw_headers(w.w, 1, raw_request, false);
+	rig_settle(w.r);
+	ck_assert_uint_eq(raw_code(w.w, 1), H2_NO_ERROR);
+	raw_headers(w.w, 1, "x-late: 1\n", true);
+	rig_advance(w.r, 10000);
+	ck_assert(!w.w->eof);
+	counted(w, HEADER_TIME, 0);
+	raw_headers(w.w, 3, raw_request, true);
+	rig_settle(w.r);
+	ck_assert_uint_eq(w.p->requests, 2);
+	world_end(&w);
+}
+END_TEST
+
+START_TEST(a_providers_late_trailers_do_not_end_its_connection)
+{
+	struct rig *r = rig_demo(ONE, NULL, "limits: {header_time: 3s}\n");
+	struct raw *p = raw_provider(r, ONE);
+	struct caller *a = caller_new(r, DOOR);
+	struct call *c = call_unary(a, DEMO, NULL), *other = call_unary(a, DEMO, NULL);
+
+	rig_settle(r);
+	raw_frame(p->accepted[0], F_SETTINGS, 0, 0, NULL, 0);
+	rig_settle(r);
+	call_cancel(c);
+	rig_settle(r);
+	raw_headers(p->accepted[0], 1, ":status: 200\ncontent-type: application/grpc\n", false);
+	raw_headers(p->accepted[0], 1, "grpc-status: 0\n", true);
+	rig_advance(r, 10000);
+	ck_assert(!p->accepted[0]->eof);
+	raw_headers(p->accepted[0], 3, ":status: 200\ncontent-type: application/grpc\ngrpc-status: 0\n", true);
+	rig_settle(r);
+	ck_assert(call_ok(other));
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(accepting_pauses_at_the_number_of_connections_and_goes_on)
 {
 	static const struct { const char *limit; enum stat_id stat; } rows[] = {
@@ -557,6 +600,7 @@ UNIT_SUITE("limits", streams_beyond_the_limit_of_a_connection_are_refused, a_hea
 	grpcs_bandwidth_probing_is_not_paced, empty_frames_in_a_row_end_the_connection, answers_that_a_peer_provokes_and_does_not_read_end_its_connection,
 	a_stalled_app_stops_its_provider_within_the_window, a_stalled_provider_stops_its_app_within_the_window, a_stream_whose_bytes_do_not_move_is_reset,
 	an_app_that_hangs_altogether_loses_its_streams_too, who_says_nothing_is_gone_after_preface_time,
-	who_begins_a_head_and_does_not_end_it_is_gone_after_header_time, accepting_pauses_at_the_number_of_connections_and_goes_on,
+	who_begins_a_head_and_does_not_end_it_is_gone_after_header_time, late_trailers_do_not_end_a_connection_after_header_time,
+	a_providers_late_trailers_do_not_end_its_connection, accepting_pauses_at_the_number_of_connections_and_goes_on,
 	a_uid_beyond_its_share_is_closed_and_others_are_not, only_those_who_are_allowed_come_in, above_the_soft_mark_new_calls_are_refused_and_old_ones_go_on,
 	above_the_hard_mark_the_largest_streams_end)
