@@ -32,6 +32,7 @@ Suite *suite(void);
 		const TTest *const tests[] = {__VA_ARGS__};                                                                                \
 		Suite *made = suite_create(title);                                                                                         \
 		TCase *tcase = tcase_create(title);                                                                                        \
+		tcase_set_timeout(tcase, 60); /* a loaded machine is no failure: who hangs is told all the same */ \
 		for (size_t i = 0; i < UNIT_COUNT(tests); i++)                                                                             \
 			tcase_add_test(tcase, tests[i]);                                                                                   \
 		suite_add_tcase(made, tcase);                                                                                              \

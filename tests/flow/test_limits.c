@@ -226,12 +226,14 @@ START_TEST(a_thousand_cancellations_a_second_for_a_minute_are_nothing)
 {
 	struct world w = world(HOLDS, "streams_per_connection: 1000");
 
-	for (int ms = 0; ms < 60000; ms++) {
-		struct call *c = call_unary(w.a, DEMO, NULL);
-		rig_advance(w.r, 1);
-		call_cancel(c);
-		if (ms % 1000 == 999)
-			ck_assert_ptr_nonnull(w.a->h2);
+	for (int ms = 0; ms < 60000; ms += 20) {
+		struct call *c[20];
+		for (int i = 0; i < 20; i++)
+			c[i] = call_unary(w.a, DEMO, NULL);
+		rig_advance(w.r, 20);
+		for (int i = 0; i < 20; i++)
+			call_cancel(c[i]);
+		ck_assert_ptr_nonnull(w.a->h2);
 	}
 	rig_advance(w.r, 10);
 	counted(w, RESETS_PACED, 0);
