@@ -170,7 +170,7 @@ $(BUILD)/tests/sim: $(call obj,$(SIM_SRC) $(wildcard tests/flow/rig*.c)) $(LIB) 
 	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
 $(FUZZ): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
-		$(call obj,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))) $(LIB) $(BUILD)/flags
+		$(call obj,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)) $(FLOW_HELP) $(SIM_HELP)) $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D); echo "  ld   $@"
 	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
@@ -226,7 +226,7 @@ build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@$(CLANG) $(TM_CPPFLAGS) -std=gnu11 -O1 -g $(PKG_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
 $(FUZZ_CLANG): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJ) \
-		$(patsubst %.c,build/fuzz/obj/%.o,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+		$(patsubst %.c,build/fuzz/obj/%.o,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)) $(FLOW_HELP) $(SIM_HELP))
 	@$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PKG_LIBS)
 -include $(FUZZ_OBJ:%.o=%.d)
 
