@@ -72,8 +72,11 @@ async function attachments() {
 	want(back.get("x-told"), "Asked And Told");
 }
 
+/** Over the HTTP half an answer of 504, where the sidecar's clock is first, is Unavailable to dubbo-js. */
 async function deadline() {
-	await wantCode(client.greet(text("sleep 3000"), { timeoutMs: 300 }), Code.DeadlineExceeded);
+	const call = client.greet(text("sleep 3000"), { timeoutMs: 300 });
+	const e = await call.then(() => new Error("an answer"), (e) => e);
+	if (!(e.code === Code.DeadlineExceeded || (!overGrpc && e.code === Code.Unavailable && /deadline|504/i.test(e.message)))) throw e;
 	await unary();
 }
 
