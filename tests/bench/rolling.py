@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """No call lost: 8 connections x 32 calls are open at all times while three grpcio providers are stopped and started again, one after the
 other; unary calls and bidirectional streams in turn; how each ended is read from its grpc-status.
 
