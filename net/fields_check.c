@@ -68,6 +68,8 @@ static bool is_pseudo(const struct field *e)
 
 static bool method_valid(struct str m)
 {
+	if (str_eq(m, STR("POST"))) /* what gRPC says */
+		return true;
 	for (size_t i = 0; i < m.n; i++) {
 		unsigned char c = (unsigned char)m.p[i];
 
@@ -77,20 +79,28 @@ static bool method_valid(struct str m)
 	return m.n > 0;
 }
 
+/* What a byte says about the text that it is in; a text is judged by all of its bytes at once. */
+enum { URI_CONTROL = 1, URI_FRAGMENT = 2, URI_NO_HOST = 4, URI_SLASH = 8 };
+static const unsigned char uri_bytes[256] = {
+	[0 ... ' '] = URI_CONTROL, [0x7f] = URI_CONTROL, ['#'] = URI_FRAGMENT | URI_NO_HOST, ['/'] = URI_SLASH,
+	['@'] = URI_NO_HOST, ['?'] = URI_NO_HOST, ['\\'] = URI_NO_HOST, [0x80 ... 0xff] = URI_NO_HOST,
+};
+
+static unsigned uri_says(struct str s)
+{
+	unsigned all = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		all |= uri_bytes[(unsigned char)s.p[i]];
+	return all;
+}
+
 /* origin-form or '*'. What is no URI character at all is refused; obs-text is not, some SDKs do not encode their method names. */
 static bool path_valid(struct str path, struct str method)
 {
 	if (path.n == 1 && path.p[0] == '*')
 		return str_eq(method, STR("OPTIONS"));
-	if (path.n == 0 || path.p[0] != '/')
-		return false;
-	for (size_t i = 0; i < path.n; i++) {
-		unsigned char c = (unsigned char)path.p[i];
-
-		if (c <= ' ' || c == 0x7f || c == '#')
-			return false;
-	}
-	return true;
+	return path.n > 0 && path.p[0] == '/' && !(uri_says(path) & (URI_CONTROL | URI_FRAGMENT));
 }
 
 /* gRPC clients over Unix sockets send the socket's path, raw ("/run/s.sock", "@name") or with %2F, or nothing: such an authority names
@@ -98,23 +108,16 @@ static bool path_valid(struct str path, struct str method)
  * find out. Userinfo is refused (RFC 9113 8.3.1): "good.app@evil.app" reads differently to different readers. */
 static bool authority_valid(struct str a)
 {
-	bool path = a.n > 0 && (a.p[0] == '/' || a.p[0] == '@' || str_find(a, '/') >= 0);
+	unsigned says = uri_says(a);
+	bool path = a.n > 0 && ((says & URI_SLASH) || a.p[0] == '@');
 
-	for (size_t i = 0; i < a.n; i++) {
-		unsigned char c = (unsigned char)a.p[i];
-
-		if (c <= ' ' || c == 0x7f)
-			return false;
-		if (!path && (c >= 0x80 || c == '@' || c == '#' || c == '?' || c == '\\'))
-			return false;
-	}
-	return true;
+	return !(says & URI_CONTROL) && (path || !(says & URI_NO_HOST));
 }
 
 /* RFC 9113 8.2.2: TE may say "trailers" and nothing else. */
 static bool te_valid(struct str te)
 {
-	return str_eq_nocase(te, STR("trailers"));
+	return str_eq(te, STR("trailers")) || str_eq_nocase(te, STR("trailers"));
 }
 
 static const char *check_request_pseudo(const struct fields *f, unsigned seen)
@@ -129,7 +132,7 @@ static const char *check_request_pseudo(const struct fields *f, unsigned seen)
 	if (str_eq(method, STR("CONNECT")))
 		return "CONNECT is not offered";
 	scheme = fields_value(f, FIELD_SCHEME);
-	if (!str_eq_nocase(scheme, STR("http")) && !str_eq_nocase(scheme, STR("https")))
+	if (!str_eq(scheme, STR("http")) && !str_eq_nocase(scheme, STR("http")) && !str_eq_nocase(scheme, STR("https")))
 		return ":scheme is neither http nor https";
 	path = fields_value(f, FIELD_PATH);
 	if (path.n == 0)
@@ -282,6 +285,8 @@ int64_t fields_content_length(const struct fields *f)
 {
 	const struct field *first = NULL;
 
+	if (!fields_get(f, FIELD_CONTENT_LENGTH))
+		return -1;
 	fields_each(e, f) {
 		if (e->token != FIELD_CONTENT_LENGTH)
 			continue;
