@@ -1,6 +1,6 @@
 /* net/loop: the turn.
  *
- *   one turn:  read the ready sockets (64 KiB each at most) -> timers -> deferred work -> flush the dirty (at most two
+ *   one turn:  read the ready sockets (128 KiB each at most) -> timers -> deferred work -> flush the dirty (at most two
  *              passes: a flush makes new work, the rest goes to the next turn, which does not block) -> bury the dead
  *
  * Everything that is time, randomness or I/O comes through `struct loop_ops` (the seam): loop_new_real() is libevent and the

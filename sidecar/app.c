@@ -44,11 +44,22 @@ static int door_group(const struct conf_listen *c, int64_t *ret, struct err *err
 	return 0;
 }
 
-/* A draining door has no client left: a removed app may be over. */
+static void door_close(struct app_door **d);
+
+static void door_left(struct task *t)
+{
+	struct app_door *d = container_of(t, struct app_door, end_task);
+	if (uds_listener_clients(d->listener) == 0)
+		door_close(&d);
+}
+
+/* A draining door has no client left: it is gone, or the removed app may be over. */
 static void door_idle(void *user)
 {
 	struct app_door *d = user;
-	if (d->app->removed && !d->app->calls)
+	if (list_linked(&d->node))
+		loop_defer(d->app->sc->loop, &d->end_task, door_left);
+	else if (d->app->removed && !d->app->calls)
 		loop_defer(d->app->sc->loop, &d->app->end_task, d->app->end_task.fn);
 }
 
@@ -71,6 +82,7 @@ static struct app_door *door_open(struct app *a, const struct conf_listen *c, st
 	}
 	door->app = a;
 	door->conf = c;
+	door->whole = conf_ref(a->whole);
 	door->key = door_key(c);
 	log_info(sc->log, "app '%s': listens on '%s'%s", a->conf->name, c->text, d.fd >= 0 ? " (inherited)" : "");
 	return door;
@@ -78,9 +90,38 @@ static struct app_door *door_open(struct app *a, const struct conf_listen *c, st
 
 static void door_close(struct app_door **d)
 {
+	loop_undefer(&(*d)->end_task);
+	list_del(&(*d)->node);
 	uds_listener_close(&(*d)->listener);
+	conf_unref(&(*d)->whole);
 	free(*d);
 	*d = NULL;
+}
+
+static void door_keep(struct app_door *d, struct conf *whole, const struct conf_listen *c)
+{
+	conf_unref(&d->whole);
+	d->whole = conf_ref(whole);
+	d->conf = c;
+}
+
+/* Its address is free at once; its connections go on until they end. Those of a door that is not listed any more are told (GOAWAY), those of one
+ * whose lines were changed are not: nothing of theirs has gone. */
+static void door_leave(struct app *a, struct app_door *d, bool listed)
+{
+	log_info(a->sc->log, "app '%s': leaves '%s'; %u connections are left to it", a->conf->name, d->conf->text, uds_listener_clients(d->listener));
+	list_push(&a->leaving, &d->node);
+	uds_listener_drain(d->listener, !listed);
+	if (uds_listener_clients(d->listener) == 0)
+		loop_defer(a->sc->loop, &d->end_task, door_left);
+}
+
+static bool conf_lists(const struct conf_app *c, const char *text)
+{
+	for (uint32_t i = 0; i < c->listens; i++)
+		if (strcmp(c->listen[i].text, text) == 0)
+			return true;
+	return false;
 }
 
 int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, struct err *err)
@@ -103,7 +144,7 @@ int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, st
 				if (old[k] && old[k]->key == door_key(&conf->listen[i])) {
 					d = old[k];
 					old[k] = NULL;
-					d->conf = &conf->listen[i];
+					door_keep(d, whole, &conf->listen[i]);
 					break;
 				}
 			if (pass == 1)
@@ -112,8 +153,8 @@ int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, st
 		}
 		for (uint32_t k = 0; k < nold && pass == 0; k++)
 			if (old[k]) {
-				log_info(a->sc->log, "app '%s': closes '%s'", conf->name, old[k]->conf->text);
-				door_close(&old[k]);
+				door_leave(a, old[k], conf_lists(conf, old[k]->conf->text));
+				old[k] = NULL;
 			}
 	}
 	for (uint32_t i = 0; i < conf->listens; i++)
@@ -156,6 +197,10 @@ static void app_over(struct task *t)
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		if (a->doors[i]->listener && uds_listener_clients(a->doors[i]->listener))
 			return; /* on_idle comes again */
+	if (!list_empty(&a->leaving)) {
+		list_each(n, tmp, &a->leaving)
+			door_close(&(struct app_door *){list_entry(n, struct app_door, node)});
+	}
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		door_close(&a->doors[i]);
 	a->ndoors = 0;
@@ -171,6 +216,7 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	account_init(&a->account, &sc->loop->memory, "app", SIZE_MAX);
 	names_init(&a->names, sc->mesh, loop_random(sc->loop));
 	list_init(&a->exchanges);
+	list_init(&a->leaving);
 	a->since_ns = sc->loop->now_ns;
 	a->since_wall_ns = sc->loop->ops->wall_ns(sc->loop->ops_ctx);
 	a->end_task.fn = app_over;
@@ -198,6 +244,8 @@ void app_close(struct app *a)
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		door_close(&a->doors[i]);
 	a->ndoors = 0;
+	list_each(m, tmp2, &a->leaving)
+		door_close(&(struct app_door *){list_entry(m, struct app_door, node)});
 	loop_undefer(&a->end_task);
 }
 

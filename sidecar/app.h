@@ -7,7 +7,8 @@
 #include "uds/listener.h"
 
 enum app_state { APP_UNKNOWN, APP_OK, APP_FAILING };
-struct app_door { struct uds_listener *listener; const struct conf_listen *conf; uint64_t key; struct app *app; };
+/* A door that leaves (its lines were changed or removed by a reload) serves the connections it has until they end. */
+struct app_door { struct uds_listener *listener; const struct conf_listen *conf; struct conf *whole; /* counted: conf lies in it */ uint64_t key; struct app *app; struct list node; struct task end_task; };
 struct app {
 	struct sidecar *sc;            /* borrowed: the owner */
 	struct list node;
@@ -15,6 +16,7 @@ struct app {
 	const struct conf_app *conf;
 	struct account account;        /* child of the process's */
 	struct app_door **doors; uint32_t ndoors;
+	struct list leaving;           /* doors */
 	struct names names;
 	enum app_state state;
 	uint64_t since_ns;             /* loop time of the last transition */

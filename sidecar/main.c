@@ -94,7 +94,13 @@ static void log_open(struct daemon *d, const char *file)
 static struct conf *on_reload(void *ctx, struct err *err)
 {
 	struct daemon *d = ctx;
-	return conf_load(d->paths, d->npaths, env_of, NULL, err);
+	struct conf *c = conf_load(d->paths, d->npaths, env_of, NULL, err);
+	if (!c || (!c->log.file && !d->log_file) || (c->log.file && d->log_file && strcmp(c->log.file, d->log_file) == 0))
+		return c;
+	free(d->log_file);
+	d->log_file = c->log.file ? xstrdup(c->log.file) : NULL;
+	log_open(d, d->log_file);
+	return c;
 }
 
 static int on_inherit(void *ctx, const struct addr *at, const char *app)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "sidecar/access.h"
 #include "sidecar/attempt.h"
+#include "sidecar/cgroup.h"
 #include "sidecar/control.h"
 #include "sidecar/exchange.h"
 
@@ -38,30 +39,21 @@ void sidecar_memory_check(struct sidecar *sc)
 		timer_in(sc->loop, &sc->memory_timer, 100 * 1000000ull, memory_over);
 }
 
-/* limits.memory, or the cgroup's (v2, then v1), or 256 MiB. */
-static uint64_t memory_given(uint64_t configured)
+enum { MEMORY_DEFAULT = 256 << 20 };
+
+/* limits.memory, or the cgroup's, or 256 MiB. */
+static uint64_t memory_given(const struct sidecar *sc)
 {
-	static const char *const files[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
-	if (configured)
-		return configured;
-	for (int i = 0; i < 2; i++) {
-		char text[32] = "";
-		FILE *f = fopen(files[i], "re");
-		if (!f)
-			continue;
-		size_t n = fread(text, 1, sizeof text - 1, f);
-		fclose(f);
-		uint64_t v;
-		if (str_u64(str_n(text, n && text[n - 1] == '\n' ? n - 1 : n), &v) && v < 1ull << 42)
-			return v;
-	}
-	return 256ull << 20;
+	uint64_t all = sc->limits.memory;
+	if (!all && loop_is_real(sc->loop))
+		all = cgroup_memory("");
+	return all ? all : MEMORY_DEFAULT;
 }
 
 static void sidecar_limits(struct sidecar *sc)
 {
 	sc->limits = sc->conf->limits;
-	uint64_t all = loop_is_real(sc->loop) ? memory_given(sc->limits.memory) : sc->limits.memory ? sc->limits.memory : 256ull << 20;
+	uint64_t all = memory_given(sc);
 	sc->memory_soft = all / 100 * sc->limits.memory_soft_percent;
 	sc->memory_hard = all / 100 * sc->limits.memory_hard_percent;
 	sc->loop->memory.limit = all;
