@@ -3,7 +3,7 @@
  *
  *	backend FIRST_PORT [COUNT]
  */
-#include "wire.h"
+#include "tests/bench/wire.h"
 
 #include <errno.h>
 #include <netinet/in.h>

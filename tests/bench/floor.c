@@ -7,7 +7,7 @@
  *   app ---- side[DOWN] of a relay ---- side[UP] ---- the one connection to the provider
  *
  * A struct relay is one call; a struct flow is the bytes of one direction; the fields of a head wait in the relay as rcbuf refs. */
-#include "wire.h"
+#include "tests/bench/wire.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -15,7 +15,7 @@
  *
  * Success is grpc-status 0 and every byte back. A connection that ends is counted (`closed`), its calls have failed, and another is opened.
  * Objects: struct load (all of it), struct conn (-c of them), struct call (-c x -m at most, recycled). */
-#include "wire.h"
+#include "tests/bench/wire.h"
 
 #include <errno.h>
 #include <getopt.h>

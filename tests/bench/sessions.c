@@ -3,7 +3,7 @@
  *
  *	sessions COUNT      prints {"sessions": COUNT, "pss_bytes_each": ..., "malloc_bytes_each": ...}
  */
-#include "wire.h"
+#include "tests/bench/wire.h"
 
 #include <malloc.h>
 #include <stdio.h>

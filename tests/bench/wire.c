@@ -1,5 +1,5 @@
 /* tests/bench/wire: see wire.h. */
-#include "wire.h"
+#include "tests/bench/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
