@@ -46,11 +46,21 @@ static int door_group(const struct conf_listen *c, int64_t *ret, struct err *err
 
 static void door_close(struct app_door **d);
 
+/* A removed app is over with its last call and its last connection. */
+static void app_maybe_over(struct app *a)
+{
+	if (a->removed && !a->calls)
+		loop_defer(a->sc->loop, &a->end_task, a->end_task.fn);
+}
+
 static void door_left(struct task *t)
 {
 	struct app_door *d = container_of(t, struct app_door, end_task);
-	if (uds_listener_clients(d->listener) == 0)
-		door_close(&d);
+	struct app *a = d->app;
+	if (uds_listener_clients(d->listener))
+		return;
+	door_close(&d);
+	app_maybe_over(a);
 }
 
 /* A draining door has no client left: it is gone, or the removed app may be over. */
@@ -59,8 +69,8 @@ static void door_idle(void *user)
 	struct app_door *d = user;
 	if (list_linked(&d->node))
 		loop_defer(d->app->sc->loop, &d->end_task, door_left);
-	else if (d->app->removed && !d->app->calls)
-		loop_defer(d->app->sc->loop, &d->app->end_task, d->app->end_task.fn);
+	else
+		app_maybe_over(d->app);
 }
 
 static const struct uds_events door_events = {.on_request = sidecar_request, .on_idle = door_idle};
@@ -124,49 +134,49 @@ static bool conf_lists(const struct conf_app *c, const char *text)
 	return false;
 }
 
-int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, struct err *err)
+/* A door of these very lines that no other line has taken yet. */
+static struct app_door *door_taken(struct app_door **old, uint32_t nold, uint64_t key)
 {
-	int before = err->count;
+	for (uint32_t k = 0; k < nold; k++)
+		if (old[k] && old[k]->key == key) {
+			struct app_door *d = old[k];
+			old[k] = NULL;
+			return d;
+		}
+	return NULL;
+}
+
+void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
+{
 	struct app_door **old = a->doors;
 	uint32_t nold = a->ndoors;
-	struct app_door **doors = xalloc((conf->listens + 1) * sizeof *doors);
-	uint32_t n = 0;
-	const struct conf_app *was = a->conf;
-	struct conf *was_whole = a->whole;
+	struct conf *was = a->whole;
 	a->conf = conf;
 	a->whole = conf_ref(whole);
-	for (uint32_t pass = 0; pass < 2; pass++) { /* first those that stay; a closed door's path may be wanted by a new one */
-		for (uint32_t i = 0; i < conf->listens; i++) {
-			struct app_door *d = NULL;
-			if (doors[i])
-				continue;
-			for (uint32_t k = 0; k < nold && pass == 0; k++)
-				if (old[k] && old[k]->key == door_key(&conf->listen[i])) {
-					d = old[k];
-					old[k] = NULL;
-					door_keep(d, whole, &conf->listen[i]);
-					break;
-				}
-			if (pass == 1)
-				d = door_open(a, &conf->listen[i], err);
-			doors[i] = d;
-		}
-		for (uint32_t k = 0; k < nold && pass == 0; k++)
-			if (old[k]) {
-				door_leave(a, old[k], conf_lists(conf, old[k]->conf->text));
-				old[k] = NULL;
-			}
+	a->doors = xalloc((conf->listens + 1) * sizeof *a->doors);
+	a->ndoors = conf->listens;
+	for (uint32_t i = 0; i < conf->listens; i++) {
+		a->doors[i] = door_taken(old, nold, door_key(&conf->listen[i]));
+		if (a->doors[i])
+			door_keep(a->doors[i], whole, &conf->listen[i]);
 	}
-	for (uint32_t i = 0; i < conf->listens; i++)
-		if (doors[i])
-			doors[n++] = doors[i];
+	for (uint32_t k = 0; k < nold; k++)
+		if (old[k])
+			door_leave(a, old[k], conf_lists(conf, old[k]->conf->text));
 	free(old);
-	a->doors = doors;
-	a->ndoors = n;
 	names_clear(&a->names);
-	(void)was;
-	conf_unref(&was_whole);
-	return err->count == before ? 0 : -EINVAL;
+	conf_unref(&was);
+}
+
+void app_open(struct app *a, struct err *err)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->ndoors; i++) {
+		struct app_door *d = a->doors[i] ? a->doors[i] : door_open(a, &a->conf->listen[i], err);
+		if (d)
+			a->doors[n++] = d;
+	}
+	a->ndoors = n;
 }
 
 void app_free(struct app **app)
@@ -197,10 +207,8 @@ static void app_over(struct task *t)
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		if (a->doors[i]->listener && uds_listener_clients(a->doors[i]->listener))
 			return; /* on_idle comes again */
-	if (!list_empty(&a->leaving)) {
-		list_each(n, tmp, &a->leaving)
-			door_close(&(struct app_door *){list_entry(n, struct app_door, node)});
-	}
+	if (!list_empty(&a->leaving))
+		return; /* door_left comes again */
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		door_close(&a->doors[i]);
 	a->ndoors = 0;
@@ -224,6 +232,14 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	return a;
 }
 
+void app_drain(struct app *a)
+{
+	for (uint32_t i = 0; i < a->ndoors; i++)
+		uds_listener_drain(a->doors[i]->listener, true);
+	list_each(n, tmp, &a->leaving)
+		uds_listener_drain(list_entry(n, struct app_door, node)->listener, true);
+}
+
 void app_remove(struct app *a)
 {
 	struct sidecar *sc = a->sc;
@@ -231,10 +247,8 @@ void app_remove(struct app *a)
 	a->removed = true;
 	list_del(&a->node);
 	list_push(&sc->walking, &a->node);
-	for (uint32_t i = 0; i < a->ndoors; i++)
-		uds_listener_drain(a->doors[i]->listener, true);
-	if (!a->calls)
-		loop_defer(sc->loop, &a->end_task, app_over);
+	app_drain(a);
+	app_maybe_over(a);
 }
 
 void app_close(struct app *a)

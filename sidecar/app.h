@@ -29,8 +29,11 @@ struct app {
 	struct grave grave;
 };
 struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf);
-/* Opens what conf lists and is not open yet, closes what it does not list any more; takes the new conf over. Problems are told in err, and counted. */
-int app_apply(struct app *a, struct conf *whole, const struct conf_app *conf, struct err *err);
+/* A new conf, in two steps: first all apps leave the doors that they have no more, then they open those they have not yet: a path may go from one to another.
+ * Between the two an app's table of doors has holes. Problems are told in err, and counted. */
+void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf);
+void app_open(struct app *a, struct err *err);
+void app_drain(struct app *a);         /* all its doors, those that leave too */
 void app_remove(struct app *a);        /* drains; freed when idle */
 void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
 void app_free(struct app **a);

@@ -115,8 +115,10 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 		struct app *a = sidecar_app(sc, now->apps[i].name);
 		if (!a)
 			a = app_new(sc, now, &now->apps[i]);
-		app_apply(a, now, &now->apps[i], err);
+		app_apply(a, now, &now->apps[i]);
 	}
+	list_each(n, tmp, &sc->apps)
+		app_open(list_entry(n, struct app, node), err);
 }
 
 /* ---- watching folders ---- */
@@ -240,6 +242,7 @@ int sidecar_reload(struct sidecar *sc)
 	struct conf *was = sc->conf;
 	sc->conf = now;
 	sidecar_limits(sc);
+	uds_doors_limits(sc->doors, &sc->limits);
 	log_set_level(sc->log, now->log.level);
 	access_apply(sc->access, now);
 	publish_services(sc, was);
@@ -294,11 +297,8 @@ static void drain_tick(struct timer *t)
 static void drain_begin(struct timer *t)
 {
 	struct sidecar *sc = container_of(t, struct sidecar, drain_timer);
-	list_each(n, tmp, &sc->apps) {
-		struct app *a = list_entry(n, struct app, node);
-		for (uint32_t i = 0; i < a->ndoors; i++)
-			uds_listener_drain(a->doors[i]->listener, true);
-	}
+	list_each(n, tmp, &sc->apps)
+		app_drain(list_entry(n, struct app, node));
 	control_drain(sc->control);
 	drain_tick(t);
 }

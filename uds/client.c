@@ -131,6 +131,8 @@ struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken)
 
 void uds_client_drain(struct uds_client *c, bool goaway)
 {
+	if (c->sock && !goaway)
+		return;
 	c->draining = true;
 	if (c->h1)
 		h1_conn_drain(c->h1);

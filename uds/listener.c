@@ -24,7 +24,7 @@ struct uds_listener {
 	bool has_path;
 	struct addr addr;
 	bool is_unix;
-	const uint32_t *uids, *gids; uint32_t nuids, ngids;
+	uint32_t *uids, *gids; uint32_t nuids, ngids; /* owned */
 	struct account *account;       /* borrowed */
 	const struct uds_events *ev;
 	void *user;
@@ -56,7 +56,6 @@ void uds_doors_free(struct uds_doors **d)
 	*d = NULL;
 }
 
-void uds_doors_limits(struct uds_doors *d, const struct limits *lim) { d->lim = lim; }
 uint32_t uds_doors_clients(const struct uds_doors *d) { return d->clients; }
 const struct addr *uds_listener_addr(const struct uds_listener *l) { return &l->addr; }
 uint32_t uds_listener_clients(const struct uds_listener *l) { return l->nclients; }
@@ -142,9 +141,16 @@ static bool listener_accepted(void *user, struct sock *taken)
 
 static const struct sock_listen_events listener_events = {listener_accepted};
 
+static void listener_free(struct uds_listener *l)
+{
+	free(l->uids);
+	free(l->gids);
+	free(l);
+}
+
 static void listener_bury(struct grave *g)
 {
-	free(container_of(g, struct uds_listener, grave));
+	listener_free(container_of(g, struct uds_listener, grave));
 }
 
 static void listener_check_end(struct uds_listener *l)
@@ -155,6 +161,22 @@ static void listener_check_end(struct uds_listener *l)
 		loop_bury(l->doors->loop, &l->grave, listener_bury);
 	else if (l->draining && l->ev->on_idle)
 		l->ev->on_idle(l->user);
+}
+
+/* Listeners that waited for room go on where there is some. */
+static void doors_resume(struct uds_doors *d)
+{
+	list_each(n, tmp, &d->listeners) {
+		struct uds_listener *w = list_entry(n, struct uds_listener, node);
+		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener))
+			sock_listen_resume(w->listen);
+	}
+}
+
+void uds_doors_limits(struct uds_doors *d, const struct limits *lim)
+{
+	d->lim = lim;
+	doors_resume(d);
 }
 
 void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
@@ -168,12 +190,17 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 		if (--u->n == 0)
 			free(map_del(&d->uids, str_n((char *)&uid, sizeof uid)));
 	}
-	list_each(n, tmp, &d->listeners) {
-		struct uds_listener *w = list_entry(n, struct uds_listener, node);
-		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener))
-			sock_listen_resume(w->listen);
-	}
+	doors_resume(d);
 	listener_check_end(l);
+}
+
+/* A configuration's arrays go with it; a door outlives many of them. */
+static uint32_t *ids_copy(const uint32_t *ids, uint32_t n)
+{
+	uint32_t *copy = xalloc((n ? n : 1) * sizeof *ids);
+	if (n)
+		memcpy(copy, ids, n * sizeof *ids);
+	return copy;
 }
 
 int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account *account, const struct uds_events *ev, void *user,
@@ -184,9 +211,9 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	l->addr = door->addr;
 	l->is_unix = door->is_unix;
 	l->vital = door->vital;
-	l->uids = door->uids;
+	l->uids = ids_copy(door->uids, door->nuids);
 	l->nuids = door->nuids;
-	l->gids = door->gids;
+	l->gids = ids_copy(door->gids, door->ngids);
 	l->ngids = door->ngids;
 	l->account = account;
 	l->ev = ev;
@@ -207,7 +234,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	if (rc < 0) {
 		if (l->has_path)
 			sock_path_unbind(&l->path);
-		free(l);
+		listener_free(l);
 		return rc;
 	}
 	l->listen->vital = door->vital;

@@ -23,7 +23,7 @@ struct uds_door {
 	uint32_t mode;
 	int64_t group;                 /* gid, -1: leave */
 	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
-	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Borrowed: outlive the listener */
+	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Copied */
 };
 enum { UDS_VITAL_MAX = 64 };
 struct uds_events {
@@ -34,7 +34,7 @@ struct uds_events {
 
 struct uds_doors *uds_doors_new(struct loop *l, const struct limits *lim);
 void uds_doors_free(struct uds_doors **d);                 /* all listeners are closed before */
-void uds_doors_limits(struct uds_doors *d, const struct limits *lim); /* after a reload; lim outlives the doors */
+void uds_doors_limits(struct uds_doors *d, const struct limits *lim); /* after a reload: who waited for room goes on; lim outlives the doors */
 uint32_t uds_doors_clients(const struct uds_doors *d);
 
 /* account: what its connections are charged to (the app's). 0, or a negative code with why (a sentence without the address). */
@@ -44,7 +44,7 @@ const struct addr *uds_listener_addr(const struct uds_listener *l);
 uint32_t uds_listener_clients(const struct uds_listener *l);
 void uds_listener_user(struct uds_listener *l, void *user); /* a reload hands the listener to the app's new struct */
 /* Stops accepting (the file goes if it is still ours) and lets the clients finish: HTTP/1 closes after its request, HTTP/2 is told by a two-phase
- * GOAWAY only with goaway (process end, or the app was removed). */
+ * GOAWAY only with goaway (process end, or the app was removed); who has not spoken yet is closed only then. */
 void uds_listener_drain(struct uds_listener *l, bool goaway);
 void uds_listener_stop(struct uds_listener *l);            /* stops accepting, nothing else */
 void uds_listener_close(struct uds_listener **l);          /* and ends the clients now */
