@@ -8,6 +8,8 @@
 
 static void conn_flush(struct dirty *d);
 static void conn_finish(struct h2_conn *c, int err);
+static bool conn_write_left(struct h2_conn *c);
+static bool conn_pack_and_write(struct h2_conn *c);
 
 /* ---- what the loop keeps for all connections ---- */
 
@@ -170,6 +172,17 @@ static void conn_reap_stalled(struct h2_conn *c)
 		if (!next || now + c->lim->stall_ns < next)
 			next = now + c->lim->stall_ns;
 	}
+	/* No stream to blame: heads, acknowledgements and resets that the kernel does not take at all. Not even a reset would leave. */
+	if (!next && !chain_empty(&c->out)) {
+		if (c->out_written - c->stall_written < c->lim->stall_bytes) {
+			stat_inc(&c->loop->stats, STAT_STALLED);
+			c->err = -ETIMEDOUT;
+			h2_conn_close(c, 0);
+		} else {
+			next = now + c->lim->stall_ns;
+		}
+	}
+	c->stall_written = c->out_written;
 	c->stall_at_ns = next;
 }
 
@@ -250,6 +263,18 @@ void h2_conn_let_go(struct h2_conn *c, struct h2_stream *st, uint64_t n)
 		h2_conn_mark(c);
 }
 
+/* What the peer makes us answer and does not read. */
+static bool conn_queue_too_long(struct h2_conn *c)
+{
+	return nghttp2_session_get_outbound_queue_size(c->session) > c->lim->outbound_queue;
+}
+
+static void conn_end_unread(struct h2_conn *c)
+{
+	stat_inc(&c->loop->stats, STAT_OUTBOUND_QUEUE);
+	h2_conn_close(c, 0);
+}
+
 static void conn_after_read(struct h2_conn *c)
 {
 	if (c->partial)
@@ -270,15 +295,13 @@ static void conn_after_read(struct h2_conn *c)
 		c->draining = true;
 		c->client->on_goaway(c->owner);
 	}
-	/* What the peer makes us answer and does not read. */
-	if (!chain_empty(&c->out) && nghttp2_session_get_outbound_queue_size(c->session) > c->lim->outbound_queue) {
-		stat_inc(&c->loop->stats, STAT_OUTBOUND_QUEUE);
-		h2_conn_close(c, 0);
-	}
+	if (!chain_empty(&c->out) && conn_queue_too_long(c))
+		conn_end_unread(c);
 	h2_conn_mark(c);
 }
 
-static void conn_feed(struct h2_conn *c, struct chunk *chunk, const char *p, size_t n)
+/* False: the connection is over. */
+static bool conn_feed_piece(struct h2_conn *c, struct chunk *chunk, const char *p, size_t n)
 {
 	c->reading = chunk;
 	c->last_read_ns = c->loop->now_ns;
@@ -299,13 +322,36 @@ static void conn_feed(struct h2_conn *c, struct chunk *chunk, const char *p, siz
 			c->err = ERR_MALFORMED;
 			c->closing = true;
 			h2_conn_mark(c);
-			return;
+			return false;
 		}
 		if (rv == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
 			stat_inc(&c->loop->stats, STAT_H2_PROTOCOL_ERRORS);
 		c->err = rv == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_MALFORMED;
 		h2_conn_close(c, 0);
-		return;
+		return false;
+	}
+	return true;
+}
+
+/* In pieces, because nine bytes of SETTINGS make nghttp2 keep an answer of 250: what a piece brought is sent off before the next one is looked at. */
+static void conn_feed(struct h2_conn *c, struct chunk *chunk, const char *p, size_t n)
+{
+	for (;;) {
+		size_t piece = n < H2_FEED_MAX ? n : H2_FEED_MAX;
+		if (!conn_feed_piece(c, chunk, p, piece))
+			return;
+		p += piece;
+		n -= piece;
+		if (!n)
+			break;
+		if (conn_queue_too_long(c)) {
+			for (int rounds = 0; rounds < 3 && conn_write_left(c) && conn_pack_and_write(c); rounds++)
+				;
+			if (!c->finished && !c->closing && conn_queue_too_long(c))
+				conn_end_unread(c);
+		}
+		if (c->finished || c->closing)
+			return;
 	}
 	conn_after_read(c);
 }
@@ -600,6 +646,7 @@ static void conn_flush(struct dirty *d)
 		h2_stream_settle(list_entry(c->unsettled.next, struct h2_stream, unsettled));
 	if (!c->stall_at_ns && (c->queued || !chain_empty(&c->out))) {
 		c->stall_at_ns = c->loop->now_ns + c->lim->stall_ns;
+		c->stall_written = c->out_written;
 		h2_conn_timers(c);
 	} else if (c->stall_at_ns && !c->queued && chain_empty(&c->out)) {
 		c->stall_at_ns = 0;

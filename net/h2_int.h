@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "net/h2_conn.h"
 
-enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256, H2_INFORMATIONAL_MAX = 100 };
+enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256, H2_INFORMATIONAL_MAX = 100, H2_FEED_MAX = 16384 };
 
 /* n body bytes of a stream end at position `end` of the connection's output; n 0: all of a server's stream ends there. */
 struct h2_mark { struct h2_stream *st; uint32_t n; uint64_t end; };
@@ -84,6 +84,7 @@ struct h2_conn {
 	struct chain out;            /* packed, not yet taken by the kernel; charged to parent */
 	struct h2_mark *left; uint32_t nleft, left_at; /* marks of c->out */
 	uint64_t out_packed, out_written;
+	uint64_t stall_written;      /* out_written when stall_at_ns was set */
 	size_t queued;               /* body bytes in the streams' queues */
 	struct list unsettled;       /* streams whose queue must be settled at the end of the flush */
 	struct timer timer;          /* preface, header, stall, pause: the earliest of them */

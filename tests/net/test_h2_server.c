@@ -533,6 +533,33 @@ START_TEST(a_preface_or_a_head_that_does_not_come_in_time_ends_the_connection)
 }
 END_TEST
 
+START_TEST(a_reader_that_takes_not_even_heads_loses_its_connection)
+{
+	struct h2_rig *r = h2_rig_new();
+	struct h2_raw *w;
+	simnet_knobs(r->net)->capacity = 300;
+	struct h2_end *e = h2_rig_server_for_raw(r, &w);
+	struct sb b = {0};
+
+	h2_put_preface(&b);
+	for (int i = 0; i < 100; i++)
+		h2_put(&b, F_PING, 0, 0, "12345678", 8);
+	for (size_t at = 0; at < b.n;) { /* writes and reads nothing */
+		struct iovec iov = {b.p + at, b.n - at};
+		ssize_t n = sock_writev(w->s, &iov, 1);
+		at += n > 0 ? (size_t)n : 0;
+		simnet_advance(r->net, 0);
+	}
+	simnet_advance(r->net, 29 * SEC);
+	ck_assert_uint_eq(e->closed, 0);
+	simnet_advance(r->net, 40 * SEC);
+	ck_assert_uint_eq(e->closed, 1);
+	ck_assert_uint_eq(r->loop->stats.v[STAT_STALLED], 1);
+	sb_end(&b);
+	h2_rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_script_read_byte_by_byte_is_understood_alike)
 {
 	struct h2_raw *w;
@@ -603,4 +630,4 @@ UNIT_SUITE("h2_server", each_bad_frame_is_answered_where_it_belongs, a_malformed
 	resets_that_the_app_makes_us_send_are_paced_too, answers_that_nobody_reads_end_the_connection_at_the_queues_limit,
 	heads_that_are_held_pause_reading_until_they_are_forwarded, held_heads_of_streams_that_end_give_the_budget_back,
 	a_drain_says_goaway_twice_and_serves_what_was_on_its_way, a_preface_or_a_head_that_does_not_come_in_time_ends_the_connection,
-	a_script_read_byte_by_byte_is_understood_alike, late_frames_on_a_thousand_streams_that_we_ended_are_no_fault)
+	a_reader_that_takes_not_even_heads_loses_its_connection, a_script_read_byte_by_byte_is_understood_alike, late_frames_on_a_thousand_streams_that_we_ended_are_no_fault)
