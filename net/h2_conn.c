@@ -118,13 +118,22 @@ bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id)
 	return false;
 }
 
+void h2_conn_rst(struct h2_conn *c, int32_t id, uint32_t code)
+{
+	c->force_memory = true; /* one small frame a stream: without it the peer would wait for ever for a stream that we have no memory for */
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, code);
+	c->force_memory = false;
+}
+
 void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat)
 {
 	if (c->told_goaway)
 		return;
 	c->told_goaway = true;
 	stat_inc(&c->loop->stats, stat);
+	c->force_memory = true;
 	nghttp2_session_terminate_session(c->session, code);
+	c->force_memory = false;
 	h2_conn_mark(c);
 }
 
@@ -227,10 +236,12 @@ void h2_conn_resume_check(struct h2_conn *c)
 {
 	if (!c->paused || c->finished)
 		return;
-	if (c->paused_until_ns > c->loop->now_ns || c->heads_held > c->lim->header_budget)
+	if (c->paused_until_ns > c->loop->now_ns)
+		return;
+	c->paused_until_ns = 0; /* of the two reasons this one is over: no timer for it any more */
+	if (c->heads_held > c->lim->header_budget)
 		return;
 	c->paused = false;
-	c->paused_until_ns = 0;
 	if (c->header_at_ns) {
 		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
 		h2_conn_timers(c);
@@ -248,7 +259,9 @@ void h2_conn_resume_check(struct h2_conn *c)
 static void conn_give_window(struct h2_conn *c)
 {
 	if (c->owed && c->held <= (c->client ? c->lim->window_up_conn : c->lim->window_down_conn)) {
+		c->force_memory = true;
 		nghttp2_session_consume_connection(c->session, c->owed);
+		c->force_memory = false;
 		c->owed = 0;
 	}
 }
@@ -885,9 +898,10 @@ int h2_conn_ping(struct h2_conn *c, void (*fn)(void *user, bool acked), void *us
 		return -EBUSY;
 	if (c->finished || c->closing)
 		return ERR_CLOSED;
+	if (nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL) != 0)
+		return -ENOMEM;
 	c->ping_fn = fn;
 	c->ping_user = user;
-	nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, NULL);
 	h2_conn_mark(c);
 	return 0;
 }

@@ -27,7 +27,7 @@ void h2_frames_on_closed(struct h2_conn *c, uint8_t type, int32_t id)
 	stat_inc(&c->loop->stats, STAT_H2_STREAM_ERRORS);
 	frames_premature(c);
 	h2_conn_note_reset(c, id); /* once is enough */
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, H2_STREAM_CLOSED);
+	h2_conn_rst(c, id, H2_STREAM_CLOSED);
 }
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
@@ -96,7 +96,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 		if (!st) { /* the account refuses: nothing was processed */
 			stat_inc(&c->loop->stats, STAT_MEMORY_SOFT);
 			h2_conn_note_reset(c, f->hd.stream_id);
-			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, f->hd.stream_id, H2_REFUSED_STREAM);
+			h2_conn_rst(c, f->hd.stream_id, H2_REFUSED_STREAM);
 			return 0;
 		}
 		nghttp2_session_set_stream_user_data(session, f->hd.stream_id, st);
@@ -167,7 +167,7 @@ static void frames_request(struct h2_conn *c, struct h2_stream *st, bool fin)
 		st->ended = true;
 		st->local_reset = true;
 		h2_conn_note_reset(c, st->id);
-		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, H2_REFUSED_STREAM);
+		h2_conn_rst(c, st->id, H2_REFUSED_STREAM);
 		return;
 	}
 	const char *wrong = c->block_wrong ? c->block_wrong : st->excess ? NULL : fields_check(head, FIELDS_REQUEST);
@@ -270,7 +270,7 @@ static void frames_response_done(struct h2_conn *c, struct h2_stream *st)
 	h2_stream_end(st, END_DONE, 0, NULL);
 	if (!st->local_reset) {
 		st->local_reset = true;
-		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, H2_NO_ERROR);
+		h2_conn_rst(c, st->id, H2_NO_ERROR);
 		h2_conn_mark(c);
 	}
 }
@@ -451,7 +451,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 		if (conn_is_server(c) && !st->fin_in && !st->local_reset) { /* the whole answer is out, the rest of the request is not wanted (RFC 9113 8.1) */
 			st->local_reset = true;
 			h2_conn_note_reset(c, st->id);
-			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, st->id, H2_NO_ERROR);
+			h2_conn_rst(c, st->id, H2_NO_ERROR);
 		}
 		break;
 	case NGHTTP2_RST_STREAM:

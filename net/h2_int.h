@@ -94,7 +94,8 @@ struct h2_conn {
 	uint32_t next_id_limit;
 	int err;
 	uint32_t close_code;
-	bool up, goaway_in, draining, notice_sent, closing, finished, in_callback, told_goaway, room_due, got_settings, feeding;
+	bool up, goaway_in, draining, notice_sent, closing, finished, in_callback, told_goaway, room_due, got_settings, feeding,
+		force_memory; /* what nghttp2 asks for now is charged without asking: it is small, and what ends or unblocks a stream */
 	bool last_told;              /* server: the second GOAWAY of a drain has named the last stream */
 };
 
@@ -160,6 +161,7 @@ int h2_nv(const struct fields *f, nghttp2_nv *nv, int max);
 void h2_conn_let_go(struct h2_conn *c, struct h2_stream *st, uint64_t n); /* n received bytes of the stream are gone */
 void h2_conn_mark(struct h2_conn *c);
 void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat); /* GOAWAY with code, then the end */
+void h2_conn_rst(struct h2_conn *c, int32_t id, uint32_t code);
 void h2_conn_note_reset(struct h2_conn *c, int32_t id);
 bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id);
 void h2_conn_timers(struct h2_conn *c);

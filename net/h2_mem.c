@@ -44,7 +44,7 @@ static void *mem_get(struct h2_conn *c, size_t n, bool force)
 
 static void *mem_malloc(size_t n, void *user)
 {
-	return mem_get(user, n, false);
+	return mem_get(user, n, ((struct h2_conn *)user)->force_memory);
 }
 
 static void mem_free(void *ptr, void *user)

@@ -126,7 +126,7 @@ static void stream_submit_reset(struct h2_stream *st, uint32_t code)
 	}
 	if (!st->fin_in)
 		h2_conn_note_reset(c, st->id);
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, st->id, code);
+	h2_conn_rst(c, st->id, code);
 	h2_conn_mark(c);
 }
 
@@ -280,7 +280,9 @@ static void stream_credit_(struct stream *s, size_t n)
 	h2_conn_let_go(st->c, st, n);
 	if (st->fin_in || st->local_reset)
 		return;
+	st->c->force_memory = true; /* what gives a window back must not fail: the stream would stand still */
 	nghttp2_session_consume_stream(st->c->session, st->id, n);
+	st->c->force_memory = false;
 	if (nghttp2_session_want_write(st->c->session))
 		h2_conn_mark(st->c);
 }
