@@ -271,7 +271,7 @@ enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tri
 
 	k.hash = hash;
 	k.tried_count = 0;
-	if (tried && tried->count) {
+	if (tried) {
 		pick_tried(c, tried, &k);
 	} else {
 		c->calls++;

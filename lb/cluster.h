@@ -50,7 +50,7 @@ enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNH
 enum { TRIED_MAX = PICK_TRIED_MAX };
 struct tried { const struct host *host[TRIED_MAX]; uint32_t count; };
 /* Picks by policy, avoiding those tried (best effort: when all were tried, PICK_NONE). On PICK_OK: *ret is held (ref) and counted active until host_done.
- * tried NULL or empty: this is a new call (it feeds the retry bucket). The hosts in tried need not be held any more. */
+ * tried NULL: this is a new call (it feeds the retry bucket); a call that comes again says what it tried, be it nothing. The hosts in tried need not be held any more. */
 enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tried *tried, struct host **ret);
 /* PICK_WAIT: fn once when DNS answered (or failed), or the cluster is gone. */
 struct cluster_wait { struct list node; void (*fn)(struct cluster_wait *w); };

@@ -45,6 +45,7 @@ struct pools {
 	struct map by_key; /* pool_key -> pool */
 	struct list pools; /* all, those without references included */
 	bool draining;
+	uint32_t first_id, last_id; /* 0: as h2_conn has them */
 };
 
 struct pool {
@@ -558,6 +559,8 @@ static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, co
 		return;
 	}
 	c->h2 = h2;
+	if (p->pools->first_id)
+		h2_conn_set_ids(h2, p->pools->first_id, p->pools->last_id);
 	c->up_ns = c->used_ns = l->now_ns;
 	c->thaws = stat_get(&l->stats, STAT_THAWS);
 	conn_set(c, CONN_UP);
@@ -600,9 +603,14 @@ static void on_room(void *owner)
 }
 
 /* Calls wait, but there is no connection to wait for and none may be made before the back-off is over. */
+static bool pool_is_lost(const struct pool *p)
+{
+	return !p->up && !p->opening && pool_must_not_dial(p);
+}
+
 static void pool_give_up(struct pool *p)
 {
-	if (!p->up && !p->opening && pool_must_not_dial(p))
+	if (pool_is_lost(p))
 		pool_fail_waits(p, p->last_err, p->last_why);
 }
 
@@ -624,7 +632,8 @@ static void on_goaway(void *owner)
 		conn_retire(c);
 		pool_tell(p);
 		pool_grow(p);
-		pool_give_up(p);
+		if (pool_is_lost(p)) /* told later: ids that run out say so while a stream is being given, perhaps to the first who waits */
+			loop_defer(c->loop, &p->dial_failed, dial_failed);
 	} else {
 		c->early_told = true;
 		conn_retire(c);
@@ -763,6 +772,12 @@ void pool_unref(struct pool **pp)
 		}
 	}
 	pool_maybe_end(p);
+}
+
+void pools_ids(struct pools *ps, uint32_t next, uint32_t last)
+{
+	ps->first_id = next;
+	ps->last_id = last;
 }
 
 void pools_drain(struct pools *ps)

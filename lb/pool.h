@@ -13,6 +13,8 @@ struct pool;
 struct pools *pools_new(struct loop *l, const struct limits *lim);
 void pools_free(struct pools **p);
 void pools_drain(struct pools *p);
+/* Connections to come number their streams from `next`, and are replaced towards `last` (tests reach the roll-over with it). */
+void pools_ids(struct pools *p, uint32_t next, uint32_t last);
 
 /* The pool for these addresses and options, counted. */
 struct pool *pool_get(struct pools *p, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec);

@@ -11,7 +11,7 @@
 
 static bool attempt_is_late(const struct attempt *a)
 {
-	return a->x->deadline_ns && a->x->sc->loop->now_ns + DEADLINE_SLACK_NS >= a->x->deadline_ns;
+	return a->x->deadline_ns && a->x->sc->loop->now_ns + DEADLINE_SLACK_NS >= a->x->deadline.at_ns;
 }
 
 static void attempt_bury(struct grave *g)

@@ -3,6 +3,9 @@
 #include "sidecar/deadline.h"
 #include <stdio.h>
 
+/* 146 years: no timer is needed, and no sum with it may run over. */
+#define FOR_EVER_NS (UINT64_C(1) << 62)
+
 static bool ms_header(const struct fields *head, enum field_token t, uint64_t *ret_ns)
 {
 	const struct field *f = fields_get(head, t);
@@ -36,10 +39,8 @@ bool deadline_read(struct exchange *x, const struct fields *head, uint64_t timeo
 	if (zero)
 		return false;
 	x->deadline_from_header = !own;
-	if (least == UINT64_MAX)
-		return true;
-	uint64_t at = x->begun_ns + least;
-	x->deadline_ns = at < x->begun_ns ? UINT64_MAX : at;
+	if (least < FOR_EVER_NS)
+		x->deadline_ns = x->begun_ns + least;
 	return true;
 }
 
@@ -50,7 +51,8 @@ void deadline_forward(struct exchange *x, uint64_t now_ns)
 	bool has_grpc = fields_get(h, FIELD_GRPC_TIMEOUT), has_tri = fields_get(h, FIELD_TRI_SERVICE_TIMEOUT), has_triple = fields_get(h, FIELD_TRIPLE_TIMEOUT_MS);
 	if (x->deadline_from_header && now_ns == x->begun_ns && has_grpc + has_tri + has_triple == 1)
 		return;
-	uint64_t left = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 1;
+	/* The timer's time: a freeze moves it (net/loop). */
+	uint64_t left = x->deadline.at_ns > now_ns ? x->deadline.at_ns - now_ns : 1;
 	uint64_t ms = left / 1000000 ? left / 1000000 : 1;
 	char text[24];
 	if (has_grpc || (x->is_grpc && !has_tri && !has_triple)) {

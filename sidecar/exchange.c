@@ -98,6 +98,15 @@ static void exchange_finish(struct exchange *x)
 	loop_bury(l, &x->grave, exchange_bury);
 }
 
+/* No memory even for the answer: a reset is all that the app can be told. */
+static void exchange_drop_down(struct exchange *x)
+{
+	struct stream *down = x->down;
+	x->down = NULL;
+	stream_reset(down, H2_INTERNAL_ERROR);
+	exchange_finish(x);
+}
+
 /* ---- answers of our own ---- */
 
 static void exchange_flag(struct exchange *x, const char *flag)
@@ -137,6 +146,7 @@ static void exchange_reply(struct exchange *x, enum fault f, const char *why)
 	struct fields *h = fields_new(l->fields, NULL); /* small and ours: not charged */
 	struct sb text = {0}, body = {0};
 	char num[16];
+	int rc;
 	fault_text(x, f, why, &text);
 	x->http_status = x->is_grpc ? 200 : row->http;
 	if (x->is_grpc) {
@@ -147,7 +157,7 @@ static void exchange_reply(struct exchange *x, enum fault f, const char *why)
 		fields_add_token(h, FIELD_GRPC_STATUS, str_of(num));
 		grpc_message_encode(sb_view(&text), &body);
 		fields_add_token(h, FIELD_GRPC_MESSAGE, sb_view(&body));
-		stream_send_head(x->down, h, true);
+		rc = stream_send_head(x->down, h, true);
 	} else {
 		sb_fmt(&body, "{\"status\":%d,\"message\":", row->http);
 		sb_json(&body, sb_view(&text));
@@ -157,14 +167,16 @@ static void exchange_reply(struct exchange *x, enum fault f, const char *why)
 		fields_add_token(h, FIELD_CONTENT_TYPE, STR("application/json"));
 		snprintf(num, sizeof num, "%zu", body.n);
 		fields_add_token(h, FIELD_CONTENT_LENGTH, str_of(num));
-		stream_send_head(x->down, h, x->is_head);
+		rc = stream_send_head(x->down, h, x->is_head);
 		struct chain data = CHAIN_INIT;
-		if (!x->is_head && chain_copy_in(&data, &l->bufs, NULL, body.p, body.n) == 0)
+		if (rc == 0 && !x->is_head && chain_copy_in(&data, &l->bufs, NULL, body.p, body.n) == 0)
 			stream_send_data(x->down, &data, true);
 	}
 	fields_unref(&h);
 	sb_end(&text);
 	sb_end(&body);
+	if (rc != 0)
+		exchange_drop_down(x);
 }
 
 /* The provider's head is with the app already: gRPC callers are told by trailers, others by a reset (envoy.md 1c does only the latter). */
@@ -172,10 +184,7 @@ static void exchange_break_off(struct exchange *x, enum fault f, const char *why
 {
 	struct loop *l = x->sc->loop;
 	if (!x->is_grpc) {
-		struct stream *down = x->down;
-		x->down = NULL;
-		stream_reset(down, H2_INTERNAL_ERROR);
-		exchange_finish(x);
+		exchange_drop_down(x);
 		return;
 	}
 	struct sb text = {0}, enc = {0};
@@ -187,10 +196,12 @@ static void exchange_break_off(struct exchange *x, enum fault f, const char *why
 	snprintf(num, sizeof num, "%d", x->grpc_status);
 	fields_add_token(t, FIELD_GRPC_STATUS, str_of(num));
 	fields_add_token(t, FIELD_GRPC_MESSAGE, sb_view(&enc));
-	stream_send_trailers(x->down, t);
+	int rc = stream_send_trailers(x->down, t);
 	fields_unref(&t);
 	sb_end(&text);
 	sb_end(&enc);
+	if (rc != 0)
+		exchange_drop_down(x);
 }
 
 void exchange_fail(struct exchange *x, enum fault f, const char *why)
@@ -324,8 +335,10 @@ static void exchange_park(struct exchange *x)
 static void exchange_pick_for(struct exchange *x, bool retry)
 {
 	struct host *host;
+	const struct tried *tried = x->picked ? &x->tried : NULL; /* NULL: a call that is new to the cluster */
+	x->picked = true;
 	timer_cancel(x->sc->loop, &x->backoff);
-	switch (cluster_pick(x->cluster, 0, &x->tried, &host)) {
+	switch (cluster_pick(x->cluster, 0, tried, &host)) {
 	case PICK_OK:
 		attempt_start(x, host);
 		return;
@@ -532,12 +545,8 @@ void exchange_answer_head(struct exchange *x, struct fields *head, bool fin)
 	x->head_down = true;
 	if (fin)
 		x->done_down = true;
-	if (stream_send_head(x->down, head, fin) != 0) {
-		struct stream *down = x->down;
-		x->down = NULL;
-		stream_reset(down, H2_INTERNAL_ERROR);
-		exchange_finish(x);
-	}
+	if (stream_send_head(x->down, head, fin) != 0)
+		exchange_drop_down(x);
 }
 
 void exchange_answer_data(struct exchange *x, struct chain *data, bool fin)
@@ -564,12 +573,8 @@ void exchange_answer_trailers(struct exchange *x, struct fields *trailers)
 		if (f->flags & FF_STRIP_DOWN)
 			fields_del_field(trailers, f);
 	x->done_down = true;
-	if (stream_send_trailers(x->down, trailers) != 0) {
-		struct stream *down = x->down;
-		x->down = NULL;
-		stream_reset(down, H2_INTERNAL_ERROR);
-		exchange_finish(x);
-	}
+	if (stream_send_trailers(x->down, trailers) != 0)
+		exchange_drop_down(x);
 }
 
 /* ---- 1 .. 4 ---- */

@@ -51,7 +51,7 @@ struct exchange {
 	const char *why;                       /* static text beside the fault */
 	int http_status, grpc_status;          /* -1: none seen */
 	char flag[4];
-	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
+	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
 	uint32_t parked_bytes;
 	/* not zeroed at the start: */
 	char host[ADDR_TEXT];                  /* the last provider that was tried, where somebody will read it (a failure, the access log) */

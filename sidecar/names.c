@@ -73,6 +73,10 @@ const struct name_hit *names_find(struct names *n, const struct conf_app *app, c
 		names_clear(n);
 		n->generation = mesh_generation(n->mesh);
 	}
+	if (authority.n >= AUTHORITY_MAX) { /* no name is so long, and what a caller makes up is not to be kept */
+		n->scratch = (struct name_hit){.fault = FAULT_BAD_AUTHORITY};
+		return &n->scratch;
+	}
 	struct name_hit *h = map_get(&n->cache, authority);
 	if (!h) {
 		struct authority a;

@@ -1,0 +1,344 @@
+/* What is scarce: memory, windows, stream ids, retries, time. Calls end all the same, and each once. */
+#include "lb/cluster.h"
+#include "lb/pool.h"
+#include "tests/flow/rig.h"
+#include "tests/unit.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ONE "10.0.0.1:50051"
+#define TWO "10.0.0.2:50051"
+
+struct world { struct rig *r; struct provider *p; struct caller *a; };
+
+static struct world world(enum does does, const char *more, const char *top)
+{
+	struct world w = {.r = rig_demo(ONE, more, top)};
+
+	w.p = provider_new(w.r, ONE, does);
+	w.a = caller_new(w.r, DOOR);
+	return w;
+}
+
+/* ---- memory ---- */
+
+START_TEST(a_call_ends_even_if_there_is_no_memory_for_its_answer)
+{
+	enum { CALLS = 900 };
+	struct world w = world(HOLDS, NULL, NULL);
+	struct call *c[CALLS];
+
+	for (int i = 0; i < CALLS; i++)
+		c[i] = call_unary(w.a, DEMO, "grpc-timeout: 100m\n");
+	rig_settle(w.r);
+	size_t was = w.r->loop->memory.limit;
+	w.r->loop->memory.limit = w.r->loop->memory.used;
+	rig_advance(w.r, 300);
+	for (int i = 0; i < CALLS; i++)
+		ck_assert_msg(c[i]->ends == 1, "call %d: %u ends", i, c[i]->ends);
+	w.r->loop->memory.limit = was;
+	ck_assert_uint_eq(rig_stat(w.r, STAT_CALLS_ACTIVE), 0);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(the_hard_mark_ends_the_largest_stream_and_no_other)
+{
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {memory: 2MiB, memory_soft: 45%, memory_hard: 50%, window_up: 1MiB, stall: 1h}\n");
+	struct call *c[4];
+
+	for (int i = 0; i < 4; i++) {
+		provider_next(w.p, (struct act){.does = ANSWERS_EARLY, .messages = 1, .bytes = i == 2 ? 900000 : 150000});
+		c[i] = call_begin(w.a, DEMO, PATH, NULL, true);
+		c[i]->hold = true;
+	}
+	rig_settle(w.r);
+	struct call *watch = call_unary(w.a, DEMO, NULL); /* who is refused starts the watch */
+	rig_advance(w.r, 3000);
+	ck_assert_int_eq(watch->grpc, GRPC_RESOURCE_EXHAUSTED);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_MEMORY_HARD), 1);
+	for (int i = 0; i < 4; i++) {
+		ck_assert_uint_eq(c[i]->ends, i == 2);
+		call_credit(c[i]);
+	}
+	ck_assert_uint_eq(c[2]->end.h2_code, H2_ENHANCE_YOUR_CALM);
+	rig_advance(w.r, 1000);
+	for (int i = 0; i < 4; i++)
+		ck_assert(i == 2 || call_ok(c[i]));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(what_callers_invent_as_authorities_is_not_kept)
+{
+	struct world w = world(ECHOES, NULL, NULL);
+	struct app *shop = list_entry(w.r->sc->apps.next, struct app, node);
+	char long_one[8000];
+
+	for (int i = 0; i < 20; i++) {
+		memset(long_one, 'a', sizeof(long_one));
+		snprintf(long_one + sizeof(long_one) - 20, 20, "%d.example", i);
+		struct call *c = call_unary(w.a, long_one, NULL);
+		rig_settle(w.r);
+		ck_assert_int_eq(c->grpc, GRPC_INTERNAL);
+		ck_assert_ptr_nonnull(strstr(call_text(c), "authority"));
+	}
+	ck_assert_uint_eq(map_count(&shop->names.cache), 0);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(long_one, sizeof(long_one), "x%d.example", i);
+		struct call *c = call_unary(w.a, long_one, NULL);
+		rig_settle(w.r);
+		ck_assert_int_eq(c->grpc, GRPC_UNIMPLEMENTED);
+	}
+	ck_assert_uint_le(map_count(&shop->names.cache), 1024);
+	rig_free(&w.r);
+}
+END_TEST
+
+/* ---- pauses and windows ---- */
+
+START_TEST(a_connection_that_is_paused_for_two_reasons_waits_without_turning)
+{
+	struct world w = world(ECHOES, "    connect_timeout: 8s\n", "limits: {control_frames: 100, header_bytes: 4KiB, header_budget: 8KiB}\n");
+	struct addr one = simnet_addr(ONE);
+	struct raw *raw = raw_new(w.r, DOOR);
+	char lines[4000];
+	struct sb b = {0};
+
+	simnet_on_connect(w.r->net, &one, SIMNET_HANG);
+	int n = snprintf(lines, sizeof(lines), "%sx-big: ", raw_request);
+	memset(lines + n, 'x', 3000);
+	strcpy(lines + n + 3000, "\n");
+	raw_preface(raw);
+	for (int i = 0; i < 200; i++)
+		frame_add(&b, F_PING, 0, 0, "12345678", 8);
+	raw_send(raw, b.p, b.n);
+	for (uint32_t i = 0; i < 3; i++)
+		raw_headers(raw, 1 + 2 * i, lines, true);
+	rig_settle(w.r);
+	ck_assert_uint_ge(rig_stat(w.r, STAT_HEADER_BUDGET), 1);
+	ck_assert_uint_ge(rig_stat(w.r, STAT_CONTROL_PACED), 1);
+	uint64_t before = rig_stat(w.r, STAT_TURNS);
+	rig_advance(w.r, 6000);
+	ck_assert_uint_lt(rig_stat(w.r, STAT_TURNS) - before, 100);
+	ck_assert_uint_eq(raw_count(raw, F_HEADERS, -1), 0);
+	rig_advance(w.r, 4000); /* the connect is over, and with it the calls */
+	ck_assert_uint_eq(raw_count(raw, F_HEADERS, -1), 3);
+	ck_assert(!raw->eof);
+	sb_end(&b);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back)
+{
+	enum { STREAMS = 8, BYTES = 300000 };
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {window_up: 64KiB, connection_window_up: 128KiB, stall: 1h}\n");
+	struct call *c[STREAMS];
+
+	w.p->act.bytes = BYTES / 10;
+	w.p->act.messages = 10;
+	for (int i = 0; i < STREAMS; i++) {
+		c[i] = call_begin(w.a, DEMO, PATH, NULL, true);
+		c[i]->hold = true;
+	}
+	rig_advance(w.r, 1000);
+	/* Each has had its own window from the app's side; beyond that the connection's window and once more what had been given back before. */
+	ck_assert_uint_lt(rig_memory(w.r), 2 * 128 * 1024 + 512 * 1024);
+	ck_assert_uint_eq(w.p->accepted, 1);
+	for (int i = 0; i < STREAMS; i++) { /* one reader after the other comes back */
+		ck_assert_uint_eq(c[i]->ends, 0);
+		call_credit(c[i]);
+		rig_advance(w.r, 100);
+	}
+	for (int i = 0; i < STREAMS; i++)
+		ck_assert_msg(call_ok(c[i]) && c[i]->bytes == 10 * (BYTES / 10 + 5), "stream %d: %llu bytes", i, (unsigned long long)c[i]->bytes);
+	for (int i = 0; i < 20; i++) { /* and nothing of the window has got lost */
+		struct call *more = call_begin(w.a, DEMO, PATH, NULL, true);
+		rig_advance(w.r, 100);
+		ck_assert_msg(call_ok(more), "round %d: %llu bytes", i, (unsigned long long)more->bytes);
+	}
+	ck_assert_uint_eq(w.p->accepted, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(stalled_answers_that_are_cancelled_give_their_window_back)
+{
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {window_up: 64KiB, connection_window_up: 64KiB, stall: 1h}\n");
+
+	w.p->act.bytes = 200000;
+	for (int i = 0; i < 30; i++) {
+		struct call *c[4];
+		for (int k = 0; k < 4; k++) {
+			c[k] = call_begin(w.a, DEMO, PATH, NULL, true);
+			c[k]->hold = true;
+		}
+		rig_advance(w.r, 50);
+		for (int k = 0; k < 4; k++)
+			call_cancel(c[k]);
+		rig_advance(w.r, 50);
+	}
+	struct call *last = call_begin(w.a, DEMO, PATH, NULL, true);
+	rig_advance(w.r, 1000);
+	ck_assert_msg(call_ok(last), "%llu bytes", (unsigned long long)last->bytes);
+	ck_assert_uint_eq(w.p->accepted, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
+/* ---- stream ids ---- */
+
+START_TEST(stream_ids_that_run_out_lose_no_call)
+{
+	struct world w = {.r = rig_demo(ONE, NULL, NULL)};
+	uint32_t ok = 0;
+
+	pools_ids(clusters_pools(w.r->sc->clusters), 0x7fffff01, 0x7fffff81);
+	w.p = provider_new(w.r, ONE, ANSWERS);
+	w.a = caller_new(w.r, DOOR);
+	w.p->act.delay_ms = 3;
+	for (int round = 0; round < 100; round++) {
+		struct call *c[10];
+		for (int i = 0; i < 10; i++)
+			c[i] = call_unary(w.a, DEMO, NULL);
+		rig_advance(w.r, 20);
+		for (int i = 0; i < 10; i++)
+			ok += call_ok(c[i]);
+	}
+	ck_assert_uint_eq(ok, 1000);
+	ck_assert_uint_ge(w.p->accepted, 1000 / 64);
+	ck_assert_uint_le(provider_conns(w.p), 2);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_CALLS_FAILED), 0);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_replacement_that_cannot_be_dialled_fails_no_call_that_has_a_stream)
+{
+	struct world w = {.r = rig_demo(ONE, NULL, NULL)};
+	struct addr one = simnet_addr(ONE);
+
+	pools_ids(clusters_pools(w.r->sc->clusters), 0x7fffff01, 0x7fffff03);
+	w.p = provider_new(w.r, ONE, HOLDS);
+	w.p->lim.streams_per_connection = 1;
+	w.a = caller_new(w.r, DOOR);
+	struct call *first = call_unary(w.a, DEMO, NULL);
+	rig_advance(w.r, 200);
+	ck_assert_uint_eq(w.p->requests, 1);
+	simnet_on_connect(w.r->net, &one, -EMFILE);
+	struct call *second = call_unary(w.a, DEMO, NULL), *third = call_unary(w.a, DEMO, NULL);
+	rig_settle(w.r);
+	served_answer(provider_call(w.p, 0));
+	rig_advance(w.r, 2000);
+	ck_assert(call_ok(first));
+	for (uint32_t i = 1; i < w.p->requests; i++)
+		served_answer(provider_call(w.p, i));
+	rig_advance(w.r, 1000);
+	ck_assert_uint_eq(second->ends, 1);
+	ck_assert_uint_eq(third->ends, 1);
+	ck_assert_int_eq(third->grpc, GRPC_UNAVAILABLE);
+	rig_free(&w.r);
+}
+END_TEST
+
+/* ---- retries ---- */
+
+START_TEST(retries_do_not_bring_retries)
+{
+	enum { CALLS = 300 };
+	struct world w = world(TRAILERS_ONLY, "    retries: {max: 5, on: [unavailable], backoff: {base: 1ms, max: 1ms}}\n", NULL);
+
+	w.p->act.grpc = GRPC_UNAVAILABLE;
+	for (int i = 0; i < CALLS; i++)
+		call_unary(w.a, DEMO, NULL);
+	rig_advance(w.r, 500);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_CALLS_ACTIVE), 0);
+	/* 100 in the beginning, a fifth for each call, ten a second. */
+	ck_assert_uint_le(rig_stat(w.r, STAT_RETRIES), 100 + CALLS / 5 + 5);
+	ck_assert_uint_ge(rig_stat(w.r, STAT_RETRIES), 100 + CALLS / 5);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(more_refusing_providers_than_are_remembered_end_the_call_once)
+{
+	char endpoints[400] = "";
+	struct provider *p[12];
+	struct rig *r;
+
+	for (int i = 0; i < 12; i++)
+		snprintf(endpoints + strlen(endpoints), 32, "%s10.0.1.%d:1", i ? " " : "", i + 1);
+	r = rig_demo(endpoints, "    retries: {max: 3, on: [refused-stream, connect-failure]}\n", NULL);
+	struct caller *a = caller_new(r, DOOR);
+	for (int i = 0; i < 12; i++) {
+		char at[32];
+		snprintf(at, sizeof(at), "10.0.1.%d:1", i + 1);
+		p[i] = provider_new(r, at, RESETS);
+		p[i]->act.code = H2_REFUSED_STREAM;
+		if (i % 3 == 0)
+			provider_listen(p[i], false);
+	}
+	for (int round = 0; round < 10; round++) {
+		struct call *c = call_begin(a, DEMO, PATH, NULL, false);
+		call_fill(c, 2000, round & 1);
+		rig_advance(r, 3000);
+		ck_assert_uint_eq(c->ends, 1);
+		ck_assert_int_eq(c->grpc, GRPC_UNAVAILABLE);
+	}
+	ck_assert_uint_eq(rig_stat(r, STAT_CALLS_ACTIVE), 0);
+	rig_free(&r);
+}
+END_TEST
+
+/* ---- time ---- */
+
+START_TEST(a_freeze_is_not_taken_from_the_time_that_goes_upstream)
+{
+	struct rig *r = rig_demo("late.example:50051", NULL, NULL);
+	struct provider *p = provider_new(r, ONE, ECHOES);
+	struct caller *a = caller_new(r, DOOR);
+	uint64_t left = 0;
+
+	dns_table_set(r->dns, "late.example", "10.0.0.1", 60 * SEC);
+	struct call *c = call_unary(a, DEMO, "grpc-timeout: 10S\n");
+	rig_settle(r);
+	ck_assert_uint_eq(rig_stat(r, STAT_PARKED), 1);
+	simnet_freeze(r->net, 600 * SEC);
+	rig_advance(r, 100);
+	ck_assert_uint_ge(rig_stat(r, STAT_THAWS), 1);
+	ck_assert_uint_eq(p->requests, 1);
+	ck_assert(grpc_timeout_parse(str_of(served_field(provider_last(p), "grpc-timeout")), &left));
+	ck_assert_msg(left > 9 * SEC && left <= 10 * SEC, "%llu ns", (unsigned long long)left);
+	ck_assert(call_ok(c));
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_providers_cancel_at_the_deadline_is_the_deadline_and_before_it_is_not)
+{
+	static const struct { uint64_t at_ms; int grpc; } rows[] = {{20, GRPC_UNAVAILABLE}, {97, GRPC_UNAVAILABLE}, {99, GRPC_DEADLINE_EXCEEDED}};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct world w = world(HOLDS, NULL, NULL);
+		call_cancel(call_unary(w.a, DEMO, NULL));
+		rig_settle(w.r);
+		struct call *c = call_unary(w.a, DEMO, "grpc-timeout: 100m\n");
+		rig_advance(w.r, rows[i].at_ms);
+		ck_assert_uint_eq(c->ends, 0);
+		served_reset(provider_last(w.p), H2_CANCEL);
+		rig_settle(w.r);
+		ck_assert_uint_eq(c->ends, 1);
+		ck_assert_msg(c->grpc == rows[i].grpc, "after %llu ms: %d", (unsigned long long)rows[i].at_ms, c->grpc);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
+UNIT_SUITE("pressure", a_call_ends_even_if_there_is_no_memory_for_its_answer, the_hard_mark_ends_the_largest_stream_and_no_other,
+	what_callers_invent_as_authorities_is_not_kept, a_connection_that_is_paused_for_two_reasons_waits_without_turning,
+	a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back, stalled_answers_that_are_cancelled_give_their_window_back,
+	stream_ids_that_run_out_lose_no_call, a_replacement_that_cannot_be_dialled_fails_no_call_that_has_a_stream, retries_do_not_bring_retries,
+	more_refusing_providers_than_are_remembered_end_the_call_once, a_freeze_is_not_taken_from_the_time_that_goes_upstream,
+	a_providers_cancel_at_the_deadline_is_the_deadline_and_before_it_is_not)
