@@ -513,7 +513,7 @@ def retries_are_made_where_the_service_asks_for_them(t):
 @case
 def without_retries_the_answer_is_the_providers(t):
 	count, serve = flaky(2)
-	bad, d = only(t, serve)
+	bad, d = only(t, serve, {"retries": {"max": 0}})
 	with t.h2(d) as c:
 		st = c.call(DEMO, GREETER)
 		same((st.grpc_status, st.grpc_message, count[0]), (14, "try again", 1))
@@ -522,7 +522,7 @@ def without_retries_the_answer_is_the_providers(t):
 @case
 def a_trusted_caller_may_ask_for_retries(t):
 	count, serve = flaky(1)
-	bad, d = only(t, serve)
+	bad, d = only(t, serve, {"retries": {"max": 0}})
 	with t.h2(d) as c:
 		ask = [("x-envoy-retry-grpc-on", "unavailable"), ("x-envoy-max-retries", "1")]
 		same((c.call(DEMO, GREETER, extra=ask).grpc_status, count[0]), (0, 2))

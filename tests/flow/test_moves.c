@@ -278,7 +278,10 @@ END_TEST
 START_TEST(a_status_is_retried_only_where_policy_says_so)
 {
 	static const struct { const char *policy; const char *head; int status, grpc; bool plain, retried; } rows[] = {
-		{"", "", 200, 14, false, false},
+		{"", "", 200, 14, false, true},
+		{"", "", 200, 1, false, true},
+		{"", "", 200, 13, false, false},
+		{"    retries: {max: 0}\n", "", 200, 14, false, false},
 		{"    retries: {max: 1}\n", "", 200, 14, false, true},
 		{"    retries: {max: 1, on: [connect-failure]}\n", "", 200, 14, false, false},
 		{"    retries: {max: 1}\n", "tri-exception-code: 1\n", 200, 14, false, false},
@@ -315,8 +318,8 @@ END_TEST
 START_TEST(envoys_headers_ask_for_retries_where_the_caller_is_trusted)
 {
 	for (int trusted = 0; trusted < 2; trusted++) {
-		struct rig *r = rig_new(trusted ? "apps: [{name: shop, listen: [{unix: /run/shop.sock}]}]\nservices: [{name: \"" DEMO "\", lb: round_robin, endpoints: [\"" ONE "\", \"" TWO "\"]}]\n"
-			: "apps: [{name: shop, listen: [{unix: /run/shop.sock, trusted: false}]}]\nservices: [{name: \"" DEMO "\", lb: round_robin, endpoints: [\"" ONE "\", \"" TWO "\"]}]\n");
+		struct rig *r = rig_new(trusted ? "apps: [{name: shop, listen: [{unix: /run/shop.sock}]}]\nservices: [{name: \"" DEMO "\", lb: round_robin, retries: {max: 0}, endpoints: [\"" ONE "\", \"" TWO "\"]}]\n"
+			: "apps: [{name: shop, listen: [{unix: /run/shop.sock, trusted: false}]}]\nservices: [{name: \"" DEMO "\", lb: round_robin, retries: {max: 0}, endpoints: [\"" ONE "\", \"" TWO "\"]}]\n");
 		struct provider *p[2] = {provider_new(r, ONE, TRAILERS_ONLY), provider_new(r, TWO, ECHOES)};
 		struct caller *a = caller_new(r, DOOR);
 		p[0]->act.grpc = 14;

@@ -51,8 +51,7 @@ static void sim_yaml(struct sim *s)
 				first = false;
 			}
 		sb_str(b, "]\n");
-		if (v->retries)
-			sb_str(b, "    retries: {max: 2, on: [5xx, reset, unavailable]}\n");
+		sb_str(b, v->retries ? "    retries: {max: 2, on: [5xx, reset, unavailable]}\n" : "    retries: {max: 0}\n");
 		if (v->timeout_ms)
 			sb_fmt(b, "    timeout: %ums\n", v->timeout_ms);
 	}
