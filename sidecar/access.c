@@ -9,13 +9,14 @@
 #include <unistd.h>
 #include "sidecar/app.h"
 #include "sidecar/sidecar.h"
+#include "sidecar/stderr.h"
 
 enum { ACCESS_BUFFER = 65536 };
 
 struct access {
 	int kind;                    /* first: access_on reads it */
 	struct sidecar *sc;
-	int fd;                      /* -1: stderr */
+	int fd;                      /* the file, or stderr's; -1: not open */
 	char *file;
 	struct sb pending;           /* what was not written yet, at most ACCESS_BUFFER */
 	struct task task;
@@ -29,11 +30,18 @@ struct access *access_new(struct sidecar *sc)
 	return a;
 }
 
+static void access_close(struct access *a)
+{
+	if (a->fd > STDERR_FILENO)
+		close(a->fd);
+	a->fd = -1;
+}
+
 static void access_flush(struct access *a)
 {
 	size_t done = 0;
-	while (done < a->pending.n) {
-		ssize_t w = write(a->fd >= 0 ? a->fd : STDERR_FILENO, a->pending.p + done, a->pending.n - done);
+	while (done < a->pending.n && a->fd >= 0) {
+		ssize_t w = write(a->fd, a->pending.p + done, a->pending.n - done);
 		if (w <= 0)
 			break;
 		done += (size_t)w;
@@ -48,14 +56,16 @@ static void access_task(struct task *t) { access_flush(container_of(t, struct ac
 void access_reopen(struct access *a)
 {
 	access_flush(a);
-	if (a->fd >= 0)
-		close(a->fd);
-	a->fd = -1;
-	if (!a->file)
+	access_close(a);
+	if (a->kind == ACCESS_OFF)
 		return;
-	a->fd = open(a->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640);
+	if (a->file) {
+		a->fd = open(a->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640);
+		if (a->fd < 0)
+			log_error(a->sc->log, "access log '%s': %s; lines go to stderr", a->file, strerror(errno));
+	}
 	if (a->fd < 0)
-		log_error(a->sc->log, "access log '%s': %s; lines go to stderr", a->file, strerror(errno));
+		a->fd = stderr_open();
 }
 
 void access_apply(struct access *a, const struct conf *c)
@@ -74,8 +84,7 @@ void access_free(struct access **access)
 	*access = NULL;
 	access_flush(a);
 	loop_undefer(&a->task);
-	if (a->fd >= 0)
-		close(a->fd);
+	access_close(a);
 	free(a->file);
 	sb_end(&a->pending);
 	free(a);

@@ -13,6 +13,7 @@
 #include "net/versions.h"
 #include "sidecar/cli.h"
 #include "sidecar/sidecar.h"
+#include "sidecar/stderr.h"
 #include "systemd/activation.h"
 #include "systemd/notify.h"
 
@@ -60,21 +61,6 @@ static uint64_t log_clock(void *ctx)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-/* A pipe or socket on stderr whose reader has stopped must not stop us. O_NONBLOCK is a property of the open file, which a terminal shares with the
- * shell: so a new description is opened where that is possible, and terminals are left alone. */
-static int log_stderr(void)
-{
-	struct stat st;
-	if (fstat(STDERR_FILENO, &st) != 0 || isatty(STDERR_FILENO))
-		return STDERR_FILENO;
-	int fd = -1;
-	if (S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode))
-		fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 && S_ISSOCK(st.st_mode))
-		fcntl(STDERR_FILENO, F_SETFL, fcntl(STDERR_FILENO, F_GETFL) | O_NONBLOCK);
-	return fd < 0 ? STDERR_FILENO : fd;
-}
-
 static void log_open(struct daemon *d, const char *file)
 {
 	if (d->log_fd > STDERR_FILENO)
@@ -86,7 +72,7 @@ static void log_open(struct daemon *d, const char *file)
 			fprintf(stderr, "thinmesh: log file '%s': %s; the log goes to stderr\n", file, strerror(errno));
 	}
 	if (d->log_fd < 0)
-		d->log_fd = log_stderr();
+		d->log_fd = stderr_open();
 }
 
 /* ---- what sidecar asks of its outside ---- */

@@ -166,3 +166,18 @@ def a_log_pipe_that_nobody_reads_blocks_no_call(t):
 			same(c.call(DEMO, GREETER + "x" * 300).grpc_status, 0)
 	check(d.stat("access_log_dropped") >= 1)
 	os.close(reader)
+
+
+@case
+def an_access_log_on_a_stderr_that_nobody_reads_blocks_no_call(t):
+	p = Provider(t, "a")
+	os.mkfifo(t.path("pipe"))
+	reader = os.open(t.path("pipe"), os.O_RDONLY | os.O_NONBLOCK)
+	d = t.daemon({DEMO: [p.address]}, log={"level": "info", "access": "text"}, wrapper=["/bin/sh", "-c", 'exec "$@" 2>"$0"', t.path("pipe")])
+	with t.h2(d) as c:
+		for _ in range(400):
+			same(c.call(DEMO, GREETER + "x" * 300).grpc_status, 0)
+	check(d.stat("access_log_dropped") >= 1)
+	said = os.read(reader, 1 << 20)
+	check(GREETER.encode() in said, said[:300])
+	os.close(reader)
