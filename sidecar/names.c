@@ -1,6 +1,7 @@
 /* sidecar/names: see names.h. Order (product.md, promise 4): alias and normalising (conf/authority), the full authority, then without its port; where
  * no app is named: an exact entry all the same, the path map, the listener's default. */
 #include "sidecar/names.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { NAMES_CACHE = 1024 }; /* authorities are the caller's to invent */
@@ -31,8 +32,6 @@ void names_end(struct names *n)
 {
 	names_clear(n);
 	map_end(&n->cache);
-	free(n->scratch_authority);
-	n->scratch_authority = NULL;
 }
 
 /* The first of the candidates that is declared. */
@@ -46,30 +45,55 @@ static struct mesh_name *names_declared(struct names *n, const struct authority 
 	return NULL;
 }
 
-static const struct name_hit *names_fallback(struct names *n, const struct conf_app *app, const char *domain, const char *default_authority, struct str path,
-	const struct name_hit *none)
+static struct name_hit *hit_new(struct mesh_name *name, const struct authority *a, enum fault none)
+{
+	struct name_hit *h = xnew(struct name_hit);
+	h->name = name;
+	h->authority = xstrndup(a->best.p, a->best.n);
+	h->fault = name ? FAULT_NONE : none;
+	return h;
+}
+
+/* What the path map or the listener says. */
+static struct name_hit *names_mapped(struct names *n, const struct conf_app *app, const char *domain, const char *default_authority, struct str service)
 {
 	struct authority a;
-	const char *to = NULL;
-	struct str service = authority_path_service(path);
+	const char *to = default_authority;
 	for (uint32_t i = 0; i < app->npaths && service.n; i++)
 		if (str_is(service, app->paths[i].from))
 			to = app->paths[i].to;
+	a.best = STR("");
 	if (!to)
-		to = default_authority;
-	if (!to)
-		return none;
+		return hit_new(NULL, &a, FAULT_NO_APP);
 	authority_candidates(app, domain, str_of(to), &a);
-	struct mesh_name *m = names_declared(n, &a);
-	free(n->scratch_authority);
-	n->scratch_authority = xstrndup(a.best.p, a.best.n);
-	n->scratch = (struct name_hit){.name = m, .fault = m ? FAULT_NONE : FAULT_NO_NAME, .rewrite = true, .authority = n->scratch_authority};
-	return &n->scratch;
+	struct name_hit *h = hit_new(names_declared(n, &a), &a, FAULT_NO_NAME);
+	h->rewrite = true;
+	return h;
+}
+
+/* Such calls come as often as others (Kitex, dubbo-go), so their answers are kept too, by service and default. No authority has a NUL in it, these keys begin
+ * with one. */
+static const struct name_hit *names_fallback(struct names *n, const struct conf_app *app, const char *domain, const char *default_authority, struct str path,
+	const struct name_hit *none)
+{
+	struct str service = authority_path_service(path);
+	if (service.n >= AUTHORITY_MAX) /* no key of the map is so long */
+		service = STR("");
+	char text[2 * AUTHORITY_MAX];
+	int len = snprintf(text, sizeof text, "%c%.*s%c%s", 0, (int)service.n, service.n ? service.p : "", 0, default_authority ? default_authority : "");
+	struct str key = str_n(text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
+	struct name_hit *h = map_get(&n->cache, key);
+	if (!h) {
+		h = names_mapped(n, app, domain, default_authority, service);
+		map_put(&n->cache, key, h);
+	}
+	return h->fault == FAULT_NO_APP ? none : h;
 }
 
 const struct name_hit *names_find(struct names *n, const struct conf_app *app, const char *domain, const char *default_authority, struct str authority, struct str path)
 {
-	if (n->generation != mesh_generation(n->mesh)) {
+	/* Room for two: what is found first must stay while the second is made. */
+	if (n->generation != mesh_generation(n->mesh) || map_count(&n->cache) + 2 > NAMES_CACHE) {
 		names_clear(n);
 		n->generation = mesh_generation(n->mesh);
 	}
@@ -81,13 +105,10 @@ const struct name_hit *names_find(struct names *n, const struct conf_app *app, c
 	if (!h) {
 		struct authority a;
 		authority_candidates(app, domain, authority, &a);
-		h = xnew(struct name_hit);
-		h->name = names_declared(n, &a);
-		h->authority = xstrndup(a.best.p, a.best.n);
+		h = hit_new(names_declared(n, &a), &a, a.kind == AUTHORITY_NAME ? FAULT_NO_NAME : FAULT_NO_APP);
 		h->rewrite = !str_eq(authority, a.best);
-		h->fault = a.kind == AUTHORITY_BAD ? FAULT_BAD_AUTHORITY : h->name ? FAULT_NONE : a.kind == AUTHORITY_NAME ? FAULT_NO_NAME : FAULT_NO_APP;
-		if (map_count(&n->cache) >= NAMES_CACHE)
-			names_clear(n);
+		if (a.kind == AUTHORITY_BAD)
+			h->fault = FAULT_BAD_AUTHORITY;
 		map_put(&n->cache, authority, h);
 	}
 	if (h->fault == FAULT_NO_APP)

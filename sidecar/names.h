@@ -1,4 +1,5 @@
-/* sidecar/names: from what a call says (authority, path) to a declared name, with a small cache by the bytes of the authority.
+/* sidecar/names: from what a call says (authority, path) to a declared name, with a small cache by the bytes of the authority, and of service
+ * and default where the authority names no app.
  * Cached answers are dropped when the mesh's generation moves. Owner: an app. */
 #pragma once
 #include "base/map.h"
@@ -12,7 +13,7 @@ struct name_hit {
 	bool rewrite;                   /* :authority must be set to `authority` */
 	char *authority;                /* normalised; what was asked, for texts */
 };
-struct names { struct map cache; struct mesh *mesh; uint64_t generation; struct name_hit scratch; char *scratch_authority; };
+struct names { struct map cache; struct mesh *mesh; uint64_t generation; struct name_hit scratch; /* of an authority that is not kept */ };
 
 void names_init(struct names *n, struct mesh *mesh, uint64_t seed);
 void names_end(struct names *n);

@@ -96,6 +96,52 @@ START_TEST(what_callers_invent_as_authorities_is_not_kept)
 }
 END_TEST
 
+START_TEST(a_map_of_paths_is_asked_once_a_service_and_follows_reloads)
+{
+	struct sb yaml[2] = {{0}, {0}};
+
+	for (int k = 0; k < 2; k++) {
+		sb_str(&yaml[k], "apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}, {tcp: 127.0.0.1:15051, default: \"b:1\"}]\n    paths:\n");
+		for (int i = 0; i < 500; i++)
+			sb_fmt(&yaml[k], "      pkg.Service%d: \"%s\"\n", i, (i & 1) == k ? "a:1" : "b:1");
+		sb_str(&yaml[k], "services:\n  - {name: \"a:1\", endpoints: [\"" ONE "\"]}\n  - {name: \"b:1\", endpoints: [\"" TWO "\"]}\n");
+	}
+	struct rig *r = rig_new(yaml[0].p);
+	struct provider *p[2] = {provider_new(r, ONE, ECHOES), provider_new(r, TWO, ECHOES)};
+	struct caller *door[2] = {caller_new(r, DOOR), caller_new(r, "127.0.0.1:15051")};
+	struct app *shop = list_entry(r->sc->apps.next, struct app, node);
+	char path[400];
+
+	for (int round = 0; round < 4; round++) {
+		for (int i = 0; i < 40; i++) {
+			uint32_t was[2] = {p[0]->requests, p[1]->requests};
+			snprintf(path, sizeof(path), "/pkg.Service%d/Do", i);
+			struct call *c = call_begin(door[i % 3 == 0], "localhost", path, NULL, true);
+			rig_settle(r);
+			ck_assert(call_ok(c));
+			int to = (i & 1) == (round >= 2) ? 0 : 1;
+			ck_assert_msg(p[to]->requests == was[to] + 1, "round %d: service %d", round, i);
+		}
+		if (!(round & 1))
+			ck_assert_uint_eq(map_count(&shop->names.cache), 1 + 40);
+		for (int i = 0; i < 2500 * (round & 1); i++) { /* invented ones, of all lengths */
+			int n = snprintf(path, sizeof(path), "/x.%d", i);
+			memset(path + n, 'y', (size_t)(i % 330));
+			strcpy(path + n + i % 330, "/Do");
+			struct call *c = call_begin(door[i & 1], "localhost", path, NULL, true);
+			rig_settle(r);
+			ck_assert_int_eq(c->grpc, i & 1 ? GRPC_OK : GRPC_UNIMPLEMENTED);
+		}
+		ck_assert_uint_le(map_count(&shop->names.cache), 1024);
+		if (round == 1)
+			ck_assert_int_eq(rig_reload(r, yaml[1].p), 0);
+	}
+	sb_end(&yaml[0]);
+	sb_end(&yaml[1]);
+	rig_free(&r);
+}
+END_TEST
+
 /* ---- pauses and windows ---- */
 
 START_TEST(a_connection_that_is_paused_for_two_reasons_waits_without_turning)
@@ -337,7 +383,8 @@ START_TEST(a_providers_cancel_at_the_deadline_is_the_deadline_and_before_it_is_n
 END_TEST
 
 UNIT_SUITE("pressure", a_call_ends_even_if_there_is_no_memory_for_its_answer, the_hard_mark_ends_the_largest_stream_and_no_other,
-	what_callers_invent_as_authorities_is_not_kept, a_connection_that_is_paused_for_two_reasons_waits_without_turning,
+	what_callers_invent_as_authorities_is_not_kept, a_map_of_paths_is_asked_once_a_service_and_follows_reloads,
+	a_connection_that_is_paused_for_two_reasons_waits_without_turning,
 	a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back, stalled_answers_that_are_cancelled_give_their_window_back,
 	stream_ids_that_run_out_lose_no_call, a_replacement_that_cannot_be_dialled_fails_no_call_that_has_a_stream, retries_do_not_bring_retries,
 	more_refusing_providers_than_are_remembered_end_the_call_once, a_freeze_is_not_taken_from_the_time_that_goes_upstream,
