@@ -62,13 +62,13 @@ def call(sid, path=PATH, end=True):
 class Peer:
     """A client that counts what comes back and, unless told, reads all of it."""
 
-    def __init__(self, path, settings=b"", start=True, windows=True):
+    def __init__(self, path, settings=b"", start=True):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(path)
         self.sock.setblocking(False)
         self.buffer, self.counts, self.goaway, self.closed, self.heads, self.ends = b"", {}, None, False, set(), set()
-        self.windows = windows
         self.resets = {}
+        self.initial, self.window, self.stream_windows = 65535, 65535, {}  # what we may still send
         if start:
             self.send(PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW, 0, 0, struct.pack(">I", 1 << 30)))
 
@@ -107,6 +107,17 @@ class Peer:
                     self.ends.add(sid)
                 elif kind == HEADERS:
                     self.heads.add(sid)
+                elif kind == WINDOW:
+                    more = int.from_bytes(payload, "big")
+                    if sid:
+                        self.stream_windows[sid] = self.stream_windows.get(sid, self.initial) + more
+                    else:
+                        self.window += more
+                elif kind == SETTINGS and not flags & 1:
+                    self.send(frame(SETTINGS, 1, 0), 1, read=False)
+                    for i in range(0, n, 6):
+                        if payload[i:i + 2] == b"\0\4":
+                            self.initial = int.from_bytes(payload[i + 2:i + 6], "big")
                 if kind in (HEADERS, DATA) and flags & 1:
                     self.ends.add(sid)
             self.buffer = self.buffer[at:]
@@ -126,6 +137,19 @@ class Peer:
                 except OSError:
                     self.closed = True
         return len(data) - len(view)
+
+    def upload(self, sid, n):
+        """A body of n bytes within the windows, without its end."""
+        while n and not self.closed:
+            room = min(n, 16384, self.window, self.stream_windows.get(sid, self.initial))
+            if room <= 0:
+                if not self.wait(lambda: min(self.window, self.stream_windows.get(sid, self.initial)) > 0, 5):
+                    raise SystemExit("attacks: no window for the upload: stream %d, %d to go, %d on it, %d on the connection, %s" % (sid, n, self.stream_windows.get(sid, self.initial), self.window, self.answer()))
+                continue
+            self.send(frame(DATA, 0, sid, bytes(room)))
+            self.window -= room
+            self.stream_windows[sid] = self.stream_windows.get(sid, self.initial) - room
+            n -= room
 
     def wait(self, fn, for_s):
         end = time.monotonic() + for_s
@@ -231,7 +255,6 @@ def idle_connections(w, a):
     before = w.rss()
     for _ in range(2000):
         p = Peer(w.sock)
-        p.send(frame(SETTINGS, 1, 0))
         peers.append(p)
     for p in peers:
         p.wait(lambda: p.counts.get(SETTINGS, 0) >= 2, 5)
@@ -320,30 +343,30 @@ def settings_windows(w, a):
     return {"answer": p.answer()}, [p]
 
 
+def big_answers(w, settings, size):
+    """100 calls whose answers are as large as what was uploaded; none has ended yet."""
+    p = Peer(w.sock, settings=settings)
+    p.wait(lambda: p.counts.get(SETTINGS, 0) >= 2, 2)
+    for sid in range(1, 201, 2):
+        p.send(frame(HEADERS, 4, sid, head()))
+        p.upload(sid, size)
+    w.highest = w.rss()  # the uploads were ordinary: what counts comes now
+    return p
+
+
 def slow_read(w, a):
     """100 answers of 1 MiB, stream windows of 2 GiB, nothing read."""
-    p = Peer(w.sock, settings=b"\0\4\x7f\xff\xff\xff")
-    big = b"\0" + struct.pack(">I", 1 << 20) + bytes(1 << 20)
-    for sid in range(1, 201, 2):
-        out = frame(HEADERS, 4, sid, head())
-        for at in range(0, len(big), 16384):
-            piece = big[at:at + 16384]
-            out += frame(DATA, 1 if at + 16384 >= len(big) else 0, sid, piece)
-        if p.send(out, 0.3, read=False) < len(out):
-            break
-    time.sleep(1)
-    return {"answer": "%d of 100 sent" % (sid // 2)}, [p]
+    p = big_answers(w, b"\0\4\x7f\xff\xff\xff", 1 << 20)
+    p.send(b"".join(frame(DATA, 1, sid) for sid in range(1, 201, 2)), 5, read=False)
+    time.sleep(2)
+    return {"answer": "open" if not p.closed else "closed"}, [p]
 
 
 def stalled_windows(w, a):
     """As slow_read, but the socket is read and the stream windows are 0: what is queued may be at most the windows upstream."""
-    p = Peer(w.sock, settings=b"\0\4\0\0\0\0", windows=False)
-    big = b"\0" + struct.pack(">I", 1 << 17) + bytes(1 << 17)
-    for sid in range(1, 201, 2):
-        out = frame(HEADERS, 4, sid, head())
-        for at in range(0, len(big), 16384):
-            out += frame(DATA, 1 if at + 16384 >= len(big) else 0, sid, big[at:at + 16384])
-        p.send(out, 1)
+    p = big_answers(w, b"\0\4\0\0\0\0", 1 << 20)
+    p.send(b"".join(frame(DATA, 1, sid) for sid in range(1, 201, 2)))
+    p.wait(lambda: len(p.heads) >= 100, 5)
     p.wait(lambda: False, 1)
     return {"answer": "%d heads" % len(p.heads)}, [p]
 
@@ -397,6 +420,7 @@ def cancellations(w, a):
     return {"answer": p.answer() + ", %d cancelled in %d s" % (done, seconds)}, [p]
 
 
+# The two of readers that stall may hold limits.window_up (1 MiB) a stream, no more.
 # name, attack, limits, bound of growth (KiB), bound on the slowest other call (ms), must stay open
 ROWS = [
     ("idle connections, 2,000", idle_connections, "", 2000 * 16, 500, True),
@@ -411,8 +435,8 @@ ROWS = [
     ("CONTINUATION flood, 100,000", continuation_flood, "", 512, 500, False),
     ("WINDOW_UPDATE flood, 500,000", window_updates, "", 1024, 500, True),
     ("unknown frames, 200,000", unknown_frames, "", 512, 500, True),
-    ("slow read, 100 x 1 MiB, nothing read", slow_read, "", 24576, 500, None),
-    ("windows of 0, 100 x 128 KiB", stalled_windows, "", 24576, 500, True),
+    ("slow read, 100 x 1 MiB, nothing read", slow_read, "", 112640, 1000, None),
+    ("windows of 0, 100 x 1 MiB", stalled_windows, "", 112640, 1000, True),
     ("1,000 streams a connection closed at once, 5", mass_close, "", 24576, 500, None),
     ("1,000 cancellations a second", cancellations, "", 4096, 500, True),
 ]
