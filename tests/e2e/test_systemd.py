@@ -1,4 +1,5 @@
 """The two protocols of systemd, spoken by a fake manager: notifications, and descriptors that are handed over."""
+import json
 import os
 import re
 import signal
@@ -213,3 +214,21 @@ def not_listening(path):
 def LISTEN_FDS_of_another_process_are_left_alone(t):
 	d = t.daemon({}, env={"LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c"})
 	same(http1(d.sock, "GET", "/healthcheck").status, 200)
+
+
+@case
+def sockets_are_handed_over_by_the_names_of_two_apps_and_stay_over_a_reload(t):
+	p = Provider(t, "a")
+	one, two = listening(t.path("unit1.sock")), listening(t.path("unit2.sock"))
+	conf = t.config({DEMO: [p.address]})
+	conf["apps"] = [{"name": "shop", "listen": [{"unix": t.path("s.sock")}]}, {"name": "till", "listen": [{"unix": t.path("t.sock")}]}]
+	d = activated(t, [two, one], "till:shop", conf=conf, wait=[t.path("unit1.sock"), t.path("unit2.sock"), t.path("c.sock")])
+	for round in range(2):
+		for path, app in (("unit1.sock", "shop"), ("unit2.sock", "till")):
+			same(json.loads(http1(t.path(path), "GET", "/healthcheck").body)["app"], app)
+			with t.h2(t.path(path)) as c:
+				same(c.call(DEMO, GREETER).trailers["who"], "a")
+		check(not os.path.exists(t.path("s.sock")) and not os.path.exists(t.path("t.sock")))
+		d.reload()
+	one.close()
+	two.close()
