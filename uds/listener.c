@@ -276,7 +276,8 @@ void uds_listener_close(struct uds_listener **listener)
 		uds_client_close(list_entry(n, struct uds_client, node));
 }
 
-size_t uds_doors_shed(struct uds_doors *d)
+/* The connection that holds the most, among those that hold less than `below`. */
+static struct h2_conn *doors_largest(struct uds_doors *d, size_t below, size_t *ret_held)
 {
 	struct h2_conn *largest = NULL;
 	size_t most = 0;
@@ -284,11 +285,26 @@ size_t uds_doors_shed(struct uds_doors *d)
 		struct uds_listener *l = list_entry(n, struct uds_listener, node);
 		list_each(m, tmp2, &l->clients) {
 			struct uds_client *c = list_entry(m, struct uds_client, node);
-			if (c->h2 && h2_conn_memory(c->h2) > most) {
-				most = h2_conn_memory(c->h2);
+			size_t held = c->h2 ? h2_conn_memory(c->h2) : 0;
+			if (held > most && held < below) {
+				most = held;
 				largest = c->h2;
 			}
 		}
 	}
-	return largest ? h2_conn_shed(largest) : 0;
+	*ret_held = most;
+	return largest;
+}
+
+size_t uds_doors_shed(struct uds_doors *d)
+{
+	enum { TRIES = 8 }; /* what a connection holds need not be a stream's queue: then the next largest */
+	size_t held = SIZE_MAX, shed = 0;
+	for (int i = 0; i < TRIES && !shed; i++) {
+		struct h2_conn *c = doors_largest(d, held, &held);
+		if (!c)
+			break;
+		shed = h2_conn_shed(c);
+	}
+	return shed;
 }

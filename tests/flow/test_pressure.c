@@ -70,6 +70,34 @@ START_TEST(the_hard_mark_ends_the_largest_stream_and_no_other)
 }
 END_TEST
 
+START_TEST(the_hard_mark_finds_the_largest_stream_behind_connections_that_only_have_many)
+{
+	enum { MANY = 900 };
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {memory: 16MiB, window_up: 1MiB, stall: 1h}\n");
+	struct caller *busy = caller_new(w.r, DOOR);
+	struct call *many[MANY], *big;
+
+	w.p->act = (struct act){.does = ANSWERS_EARLY, .messages = 1, .bytes = 300000};
+	big = call_begin(w.a, DEMO, PATH, NULL, true);
+	big->hold = true;
+	rig_settle(w.r);
+	w.p->act = (struct act){.does = HOLDS};
+	for (int i = 0; i < MANY; i++)
+		many[i] = call_unary(busy, DEMO, NULL);
+	rig_settle(w.r);
+	ck_assert_uint_eq(many[MANY - 1]->ends, 0);
+	/* What the machine has, was: above the hard mark by a little. */
+	w.r->sc->memory_soft = w.r->sc->memory_hard = rig_memory(w.r) - 100000;
+	call_unary(w.a, DEMO, NULL); /* who is refused starts the watch */
+	rig_advance(w.r, 1000);
+	ck_assert_uint_eq(big->ends, 1);
+	for (int i = 0; i < MANY; i++)
+		ck_assert_uint_eq(many[i]->ends, 0);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_MEMORY_HARD), 1);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(what_callers_invent_as_authorities_is_not_kept)
 {
 	struct world w = world(ECHOES, NULL, NULL);
@@ -383,6 +411,7 @@ START_TEST(a_providers_cancel_at_the_deadline_is_the_deadline_and_before_it_is_n
 END_TEST
 
 UNIT_SUITE("pressure", a_call_ends_even_if_there_is_no_memory_for_its_answer, the_hard_mark_ends_the_largest_stream_and_no_other,
+	the_hard_mark_finds_the_largest_stream_behind_connections_that_only_have_many,
 	what_callers_invent_as_authorities_is_not_kept, a_map_of_paths_is_asked_once_a_service_and_follows_reloads,
 	a_connection_that_is_paused_for_two_reasons_waits_without_turning,
 	a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back, stalled_answers_that_are_cancelled_give_their_window_back,
