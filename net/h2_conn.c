@@ -1,5 +1,5 @@
-/* net/h2_conn: the life of one HTTP/2 connection: reading, packing, timers, drain, the end. See net/h2_int.h for the picture.
- * Phases: open -> (draining) -> closing (a GOAWAY may still go out) -> finished (on_closed told, in the morgue). */
+/* net/h2_conn: the life of one HTTP/2 connection: reading, flushing, drain, the end. See net/h2_int.h for the picture; the way out is net/h2_pack, waiting
+ * is net/h2_pace. Phases: open -> (draining) -> closing (a GOAWAY may still go out) -> finished (on_closed told, in the morgue). */
 #include "net/h2_int.h"
 #include <assert.h>
 #include <errno.h>
@@ -7,9 +7,6 @@
 #include <string.h>
 
 static void conn_flush(struct dirty *d);
-static void conn_finish(struct h2_conn *c, int err);
-static bool conn_write_left(struct h2_conn *c);
-static bool conn_pack_and_write(struct h2_conn *c);
 
 /* ---- what the loop keeps for all connections ---- */
 
@@ -67,36 +64,6 @@ void h2_conn_mark(struct h2_conn *c)
 		loop_dirty(c->loop, &c->dirty, conn_flush);
 }
 
-/* rate a second, as much at once. Milli-tokens; the bucket is full at first (at_ns 0). */
-uint64_t h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t n, uint32_t rate)
-{
-	if (!b->at_ns) {
-		b->at_ns = now_ns ? now_ns : 1;
-		b->milli = (int64_t)rate * 1000;
-	} else if (now_ns > b->at_ns) {
-		uint64_t ms = (now_ns - b->at_ns) / 1000000;
-		if (ms) {
-			uint64_t add = ms > 1000 ? 1000ull * rate : ms * rate;
-			b->milli += (int64_t)add;
-			if (b->milli > (int64_t)rate * 1000)
-				b->milli = (int64_t)rate * 1000;
-			b->at_ns += ms * 1000000;
-		}
-	}
-	b->milli -= 1000 * (int64_t)n;
-	return b->milli >= 0 ? 0 : (uint64_t)-b->milli / (rate ? rate : 1) * 1000000 + 1000000;
-}
-
-void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t rate, enum stat_id stat)
-{
-	uint64_t wait_ns = h2_bucket_take(b, c->loop->now_ns, n, rate);
-	if (!wait_ns)
-		return;
-	if (!c->paused) /* one pause, however many frames of this read are too many */
-		stat_inc(&c->loop->stats, stat);
-	h2_conn_pause(c, wait_ns);
-}
-
 void h2_conn_note_reset(struct h2_conn *c, int32_t id)
 {
 	if (!c->reset_ring)
@@ -135,121 +102,6 @@ void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat)
 	nghttp2_session_terminate_session(c->session, code);
 	c->force_memory = false;
 	h2_conn_mark(c);
-}
-
-/* ---- timers: one a connection, set to the earliest of its reasons ---- */
-
-static void conn_timer(struct timer *t);
-
-void h2_conn_timers(struct h2_conn *c)
-{
-	uint64_t at = UINT64_MAX;
-	if (c->preface_at_ns && c->preface_at_ns < at)
-		at = c->preface_at_ns;
-	if (c->header_at_ns && c->header_at_ns < at && !c->paused) /* it is us who do not read */
-		at = c->header_at_ns;
-	if (c->stall_at_ns && c->stall_at_ns < at)
-		at = c->stall_at_ns;
-	if (c->paused && c->paused_until_ns && c->paused_until_ns < at)
-		at = c->paused_until_ns;
-	if (at == UINT64_MAX)
-		timer_cancel(c->loop, &c->timer);
-	else if (!timer_armed(&c->timer) || c->timer.at_ns != at)
-		timer_set(c->loop, &c->timer, at, conn_timer);
-}
-
-/* Streams whose queue moved less than limits.stall_bytes in limits.stall: a dripping reader does not hold our memory for ever. */
-static void conn_reap_stalled(struct h2_conn *c)
-{
-	uint64_t now = c->loop->now_ns, next = 0;
-	list_each(n, tmp, &c->streams) {
-		struct h2_stream *st = list_entry(n, struct h2_stream, node);
-		if (chain_empty(&st->out) && !st->marks)
-			continue;
-		if (now < st->stall_since_ns + c->lim->stall_ns) {
-			if (!next || st->stall_since_ns + c->lim->stall_ns < next)
-				next = st->stall_since_ns + c->lim->stall_ns;
-			continue;
-		}
-		if (st->sent - st->stall_sent < c->lim->stall_bytes) {
-			stat_inc(&c->loop->stats, STAT_STALLED);
-			h2_stream_fail(st, H2_CANCEL, END_LIMIT, "what was queued for it did not move (limits.stall)");
-			continue;
-		}
-		st->stall_since_ns = now;
-		st->stall_sent = st->sent;
-		if (!next || now + c->lim->stall_ns < next)
-			next = now + c->lim->stall_ns;
-	}
-	/* No stream to blame: heads, acknowledgements and resets that the kernel does not take at all. Not even a reset would leave. */
-	if (!next && !chain_empty(&c->out)) {
-		if (c->out_written - c->stall_written < c->lim->stall_bytes) {
-			stat_inc(&c->loop->stats, STAT_STALLED);
-			c->err = -ETIMEDOUT;
-			h2_conn_close(c, 0);
-		} else {
-			next = now + c->lim->stall_ns;
-		}
-	}
-	c->stall_written = c->out_written;
-	c->stall_at_ns = next;
-}
-
-static void conn_timer(struct timer *t)
-{
-	struct h2_conn *c = container_of(t, struct h2_conn, timer);
-	uint64_t now = c->loop->now_ns;
-	if (c->preface_at_ns && now >= c->preface_at_ns) {
-		c->preface_at_ns = 0;
-		stat_inc(&c->loop->stats, STAT_PREFACE_TIME);
-		h2_conn_close(c, 0);
-	}
-	if (c->header_at_ns && now >= c->header_at_ns && !c->paused) {
-		c->header_at_ns = 0;
-		stat_inc(&c->loop->stats, STAT_HEADER_TIME);
-		h2_conn_close(c, 0);
-	}
-	if (c->stall_at_ns && now >= c->stall_at_ns)
-		conn_reap_stalled(c);
-	if (c->paused)
-		h2_conn_resume_check(c);
-	h2_conn_timers(c);
-}
-
-/* ---- pausing ---- */
-
-static void conn_want(struct h2_conn *c)
-{
-	sock_want(c->sock, !c->paused && !c->closing, !chain_empty(&c->out));
-}
-
-void h2_conn_pause(struct h2_conn *c, uint64_t for_ns)
-{
-	c->paused = true;
-	if (for_ns && c->loop->now_ns + for_ns > c->paused_until_ns)
-		c->paused_until_ns = c->loop->now_ns + for_ns;
-	conn_want(c);
-	h2_conn_timers(c);
-}
-
-void h2_conn_resume_check(struct h2_conn *c)
-{
-	if (!c->paused || c->finished)
-		return;
-	if (c->paused_until_ns > c->loop->now_ns)
-		return;
-	c->paused_until_ns = 0; /* of the two reasons this one is over: no timer for it any more */
-	if (c->heads_held > c->lim->header_budget)
-		return;
-	c->paused = false;
-	if (c->header_at_ns) {
-		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
-		h2_conn_timers(c);
-	}
-	if (c->header_at_ns) /* the rest of its header block waited for us */
-		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
-	h2_conn_timers(c);
-	conn_want(c);
 }
 
 /* ---- in ---- */
@@ -358,7 +210,7 @@ static void conn_feed(struct h2_conn *c, struct chunk *chunk, const char *p, siz
 		if (!n)
 			break;
 		if (conn_queue_too_long(c)) {
-			for (int rounds = 0; rounds < 3 && conn_write_left(c) && conn_pack_and_write(c); rounds++)
+			for (int rounds = 0; rounds < 3 && h2_pack_left(c) && h2_pack_and_write(c); rounds++)
 				;
 			if (!c->finished && !c->closing && conn_queue_too_long(c))
 				conn_end_unread(c);
@@ -402,229 +254,7 @@ static void conn_first(struct task *t)
 	chunk_unref(chunk);
 }
 
-/* ---- out: the packer ---- */
-
-static char *pack_room(struct h2_conn *c, size_t n)
-{
-	struct h2_shared *s = c->shared;
-	char *at = (char *)c->loop->scratch + s->used;
-	struct iovec *last = s->niov ? &s->iov[s->niov - 1] : NULL;
-	if (last && !s->iov_slice[s->niov - 1] && (char *)last->iov_base + last->iov_len == at) {
-		last->iov_len += n;
-	} else {
-		s->iov[s->niov] = (struct iovec){at, n};
-		s->iov_slice[s->niov++] = NULL;
-	}
-	s->used += n;
-	s->packed += n;
-	c->out_packed += n;
-	return at;
-}
-
-static bool pack_full(const struct h2_shared *s)
-{
-	return s->used + H2_FRAME_ROOM > LOOP_SCRATCH || s->niov + 40 > H2_IOV_MAX || s->nmarks + 4 > H2_MARKS;
-}
-
-int h2_pack_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *hd, size_t n, nghttp2_data_source *src, void *user)
-{
-	(void)session, (void)f;
-	struct h2_conn *c = user;
-	struct h2_shared *s = c->shared;
-	struct h2_stream *st = src->ptr;
-	if (pack_full(s))
-		return NGHTTP2_ERR_WOULDBLOCK;
-	st->promised = 0;
-	memcpy(pack_room(c, 9), hd, 9);
-	if (n < H2_COPY_BELOW) {
-		if (n)
-			chain_peek(&st->out, 0, pack_room(c, n), n);
-		chain_drop(&st->out, n);
-	} else {
-		size_t left = n;
-		while (left && s->niov < H2_IOV_MAX - 4) { /* by reference: the kernel reads them where they are */
-			size_t piece = st->out.head->n < left ? st->out.head->n : left;
-			s->iov[s->niov] = (struct iovec){(void *)(uintptr_t)st->out.head->p, piece};
-			chain_move_n(&s->held, &st->out, piece);
-			s->iov_slice[s->niov++] = s->held.tail;
-			left -= piece;
-		}
-		s->packed += n - left;
-		c->out_packed += n - left;
-		if (left) { /* a body in crumbs: no more room for pointers, so the rest is copied (n <= 16 KiB, and H2_FRAME_ROOM is more) */
-			chain_peek(&st->out, 0, pack_room(c, left), left);
-			chain_drop(&st->out, left);
-		}
-	}
-	c->queued -= n;
-	if (n)
-		s->marks[s->nmarks++] = (struct h2_mark){st, (uint32_t)n, c->out_packed};
-	return 0;
-}
-
-static void mark_sent(struct h2_stream *st, uint32_t n)
-{
-	if (!st)
-		return;
-	if (!n) {
-		h2_stream_flushed(st);
-		return;
-	}
-	st->sent += n;
-	if (!st->ended && !st->silent && !st->gone)
-		st->s.ev->on_sent(st->s.user, n);
-}
-
-/* What the kernel did not take of this flush becomes c->out. False: no memory for it. */
-static bool conn_keep_rest(struct h2_conn *c, size_t written)
-{
-	struct h2_shared *s = c->shared;
-	for (uint32_t i = 0; i < s->niov; i++) {
-		struct iovec *v = &s->iov[i];
-		struct slice *slice = s->iov_slice[i];
-		size_t skip = written < v->iov_len ? written : v->iov_len;
-		written -= skip;
-		if (slice) {
-			assert(s->held.head == slice);
-			chain_drop(&s->held, skip);
-			chain_move_n(&c->out, &s->held, v->iov_len - skip);
-		} else if (v->iov_len > skip && chain_copy_in(&c->out, &c->loop->bufs, c->parent, (char *)v->iov_base + skip, v->iov_len - skip) != 0) {
-			return false;
-		}
-	}
-	return chain_settle(&c->out, &c->loop->bufs, c->parent) == 0;
-}
-
-static void conn_told_written(struct h2_conn *c)
-{
-	struct h2_shared *s = c->shared;
-	for (uint32_t i = 0; i < s->nmarks; i++)
-		if (s->marks[i].end <= c->out_written && !s->marks[i].st->gone)
-			mark_sent(s->marks[i].st, s->marks[i].n);
-}
-
-static void conn_keep_marks(struct h2_conn *c)
-{
-	struct h2_shared *s = c->shared;
-	uint32_t from = 0;
-	while (from < s->nmarks && s->marks[from].end <= c->out_written)
-		from++;
-	if (from == s->nmarks)
-		return;
-	c->left = xrealloc(c->left, (s->nmarks - from) * sizeof *c->left); /* at most H2_MARKS entries, of this connection's own frames */
-	c->left_at = 0;
-	c->nleft = 0;
-	for (uint32_t i = from; i < s->nmarks; i++) {
-		if (s->marks[i].st->gone)
-			continue;
-		s->marks[i].st->marks++;
-		c->left[c->nleft++] = s->marks[i];
-	}
-}
-
-/* Writes what is left of earlier flushes. True: all of it is out. */
-static bool conn_write_left(struct h2_conn *c)
-{
-	while (!chain_empty(&c->out)) {
-		struct iovec iov[64];
-		int n = chain_iov(&c->out, iov, 64, SIZE_MAX);
-		ssize_t w = sock_writev(c->sock, iov, n);
-		if (w == -EAGAIN || w == 0)
-			break;
-		if (w < 0) {
-			c->err = (int)w;
-			conn_finish(c, c->err);
-			return false;
-		}
-		c->out_written += (uint64_t)w;
-		chain_drop(&c->out, (size_t)w);
-		while (c->left_at < c->nleft && c->left[c->left_at].end <= c->out_written) {
-			struct h2_mark m = c->left[c->left_at++];
-			if (m.st) {
-				m.st->marks--;
-				mark_sent(m.st, m.n);
-			}
-		}
-	}
-	if (!chain_empty(&c->out))
-		return false;
-	free(c->left);
-	c->left = NULL;
-	c->nleft = c->left_at = 0;
-	return true;
-}
-
-/* Packs one scratch full and writes it. True: there may be more. */
-static bool conn_pack_and_write(struct h2_conn *c)
-{
-	struct h2_shared *s = c->shared;
-	s->niov = 0;
-	s->packed = s->used = 0;
-	s->nmarks = 0;
-	bool more = false;
-	s->head_packed = s->last_packed = NULL;
-	c->in_callback = true;
-	for (;;) {
-		if (pack_full(s)) {
-			more = true;
-			break;
-		}
-		const uint8_t *p;
-		ssize_t n = nghttp2_session_mem_send(c->session, &p);
-		if (n <= 0) {
-			if (n < 0) {
-				c->err = n == NGHTTP2_ERR_NOMEM ? -ENOMEM : ERR_MALFORMED;
-				c->closing = true;
-			} else if (pack_full(s)) {
-				more = true;
-			}
-			break;
-		}
-		char *at = pack_room(c, (size_t)n);
-		memcpy(at, p, (size_t)n);
-		if (s->head_packed) {
-			s->head_packed->head_end = c->out_packed;
-			s->head_packed = NULL;
-		}
-		if (s->last_packed) {
-			s->marks[s->nmarks++] = (struct h2_mark){s->last_packed, 0, c->out_packed};
-			s->last_packed = NULL;
-		}
-		/* We announce our limit and enforce it ourselves with REFUSED_STREAM; nghttp2, which would end the connection, is told a higher one. */
-		if (c->server && n >= 9 && (uint8_t)at[3] == NGHTTP2_SETTINGS && !(at[4] & NGHTTP2_FLAG_ACK))
-			for (ssize_t i = 9; i + 6 <= n; i += 6)
-				if (at[i] == 0 && at[i + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) {
-					uint32_t v = htonl(c->lim->streams_per_connection);
-					memcpy(at + i + 2, &v, 4);
-				}
-	}
-	c->in_callback = false;
-	if (!s->packed)
-		return false;
-	ssize_t w = sock_writev(c->sock, s->iov, (int)s->niov);
-	if (w < 0 && w != -EAGAIN) {
-		c->err = (int)w;
-		chain_clear(&s->held);
-		conn_finish(c, c->err);
-		return false;
-	}
-	size_t written = w > 0 ? (size_t)w : 0;
-	c->out_written += written;
-	if (written < s->packed) {
-		more = false;
-		conn_keep_marks(c);
-		if (!conn_keep_rest(c, written)) {
-			c->err = -ENOMEM;
-			chain_clear(&s->held);
-			conn_finish(c, c->err);
-			return false;
-		}
-	} else {
-		chain_clear(&s->held);
-	}
-	conn_told_written(c);
-	return more;
-}
+/* ---- out ---- */
 
 static bool conn_is_over(struct h2_conn *c)
 {
@@ -643,11 +273,11 @@ static void conn_flush(struct dirty *d)
 	if (c->finished)
 		return;
 	if (c->closing && c->client && c->err) { /* broken: what has not left by now shall not, so it can go to another provider (END_UNPROCESSED) */
-		conn_finish(c, c->err);
+		h2_conn_finish(c, c->err);
 		return;
 	}
-	if (conn_write_left(c))
-		for (int rounds = 0; conn_pack_and_write(c); rounds++)
+	if (h2_pack_left(c))
+		for (int rounds = 0; h2_pack_and_write(c); rounds++)
 			if (rounds == 3) { /* others want their turn too */
 				h2_conn_mark(c);
 				break;
@@ -666,10 +296,10 @@ static void conn_flush(struct dirty *d)
 		h2_conn_timers(c);
 	}
 	if (conn_is_over(c)) {
-		conn_finish(c, c->err);
+		h2_conn_finish(c, c->err);
 		return;
 	}
-	conn_want(c);
+	h2_conn_want(c);
 	if (c->room_due) {
 		c->room_due = false;
 		if (c->client && c->up)
@@ -704,7 +334,7 @@ static void conn_bury(struct grave *g)
 	loop_trim_soon(l);
 }
 
-static void conn_finish(struct h2_conn *c, int err)
+void h2_conn_finish(struct h2_conn *c, int err)
 {
 	if (c->finished)
 		return;
@@ -744,7 +374,7 @@ void h2_conn_close(struct h2_conn *c, uint32_t code)
 		c->told_goaway = true;
 		nghttp2_session_terminate_session(c->session, code);
 	}
-	conn_want(c);
+	h2_conn_want(c);
 	h2_conn_mark(c);
 }
 
@@ -805,7 +435,7 @@ struct h2_conn *h2_conn_server(struct loop *l, struct sock *taken, const struct 
 	c->server = ev;
 	c->owner = owner;
 	nghttp2_settings_entry iv[] = {
-		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0x7fffffff}, /* what goes out is patched: see conn_pack_and_write */
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0x7fffffff}, /* what goes out is patched: see h2_pack_and_write */
 		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, lim->window_down},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, lim->header_bytes},
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},

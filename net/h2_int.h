@@ -1,4 +1,4 @@
-/* net/h2_int: what h2_conn.c, h2_stream.c, h2_frames.c and h2_mem.c share; nobody else includes it.
+/* net/h2_int: what the h2_*.c files share; nobody else includes it.
  *
  *   bytes in:  sock -> chunk -> nghttp2 -> h2_frames (callbacks) -> on_request / on_head / on_data (slices of the chunk, not copied)
  *   bytes out: stream.out (chain) -> nghttp2 asks (send_data) -> packer: small pieces into the loop's scratch, big ones by reference
@@ -164,10 +164,16 @@ void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat); /* GOAW
 void h2_conn_rst(struct h2_conn *c, int32_t id, uint32_t code);
 void h2_conn_note_reset(struct h2_conn *c, int32_t id);
 bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id);
+void h2_conn_finish(struct h2_conn *c, int err);   /* the end: streams end, the owner is told, the morgue takes it */
+/* h2_pace.c */
 void h2_conn_timers(struct h2_conn *c);
 uint64_t h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t n, uint32_t rate); /* 0, or how long until what was taken is there */
 void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t rate, enum stat_id stat); /* takes n; pauses until they are there */
 void h2_conn_pause(struct h2_conn *c, uint64_t for_ns);
 void h2_conn_resume_check(struct h2_conn *c);
-/* the packer, called by nghttp2 within a flush */
+void h2_conn_want(struct h2_conn *c);              /* which readiness it wants, by its state */
+/* h2_pack.c: false: all is out, or the kernel takes no more, or the connection is finished */
+bool h2_pack_left(struct h2_conn *c);              /* writes what earlier flushes left; true: nothing is left */
+bool h2_pack_and_write(struct h2_conn *c);         /* true: there may be more */
+/* called by nghttp2 within a flush */
 int h2_pack_data(nghttp2_session *s, nghttp2_frame *f, const uint8_t *hd, size_t n, nghttp2_data_source *src, void *user);
