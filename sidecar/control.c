@@ -11,7 +11,7 @@
 
 #define CONTROL_DEFAULT "/run/thinmesh/control.sock"
 
-struct control_door { struct uds_listener *listener; struct control *control; bool read_only; char *text; };
+struct control_door { struct uds_listener *listener; struct control *control; bool read_only; char *text; uint64_t key; /* mode and group that were asked for */ };
 struct control {
 	struct sidecar *sc;            /* borrowed: the owner */
 	struct account account;
@@ -71,8 +71,15 @@ int control_apply(struct control *c, struct err *err)
 	int before = err->count;
 	const char *unix_path = conf->control.unix_path, *tcp = conf->control.has_tcp ? conf->control.tcp_text : NULL;
 	struct control_door *u = &c->doors[0], *t = &c->doors[1];
+	uint64_t key = conf->control.mode * 31ull + (conf->control.group ? str_hash(str_of(conf->control.group)) : 0);
 	if (u->text && (!unix_path || strcmp(u->text, unix_path) != 0))
 		control_shut(u);
+	else if (u->text && u->key != key && unix_path[0] == '/' && loop_is_real(c->sc->loop)) { /* another mode or group: the connections stay */
+		int64_t group = control_group(conf->control.group, err);
+		if (chmod(unix_path, conf->control.mode) != 0 || (group >= 0 && chown(unix_path, (uid_t)-1, (gid_t)group) != 0))
+			err_add(err, NULL, 0, 0, "control: mode or group of '%s': %s", unix_path, strerror(errno));
+	}
+	u->key = key;
 	if (t->text && (!tcp || strcmp(t->text, tcp) != 0))
 		control_shut(t);
 	if (unix_path && !u->text) {

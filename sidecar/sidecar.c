@@ -226,6 +226,8 @@ static void log_lines(struct log *log, const char *lines)
 
 int sidecar_reload(struct sidecar *sc)
 {
+	if (sc->draining)
+		log_info(sc->log, "configuration: not read again, the daemon is going");
 	if (!sc->spec.reload || sc->draining)
 		return -ENOSYS;
 	tell(sc, "RELOADING", "reading the configuration");

@@ -100,6 +100,17 @@ def a_reload_adds_and_removes_an_app_while_the_other_keeps_its_connections(t):
 
 
 @case
+def the_mode_of_the_control_socket_follows_a_reload(t):
+	d = t.daemon({DEMO: ["127.0.0.1:1"]})
+	same(os.stat(t.path("c.sock")).st_mode & 0o777, 0o660)
+	wider = t.config({DEMO: ["127.0.0.1:1"]})
+	wider["control"]["mode"] = "0666"
+	d.reload(wider)
+	until(lambda: os.stat(t.path("c.sock")).st_mode & 0o777 == 0o666, 3, "the new mode")
+	same(d.get("/ready").status, 200)
+
+
+@case
 def the_health_state_of_an_app_outlives_a_reload(t):
 	d = t.daemon({DEMO: ["127.0.0.1:1"]})
 	http1(d.sock, "POST", "/healthcheck/fail")
