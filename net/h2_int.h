@@ -100,28 +100,30 @@ struct h2_conn {
 };
 
 struct h2_stream {
+	/* What every frame touches lies in front. */
 	struct stream s;
 	struct h2_conn *c;           /* borrowed: it owns us */
-	struct list node, unsettled;
-	struct grave grave;
 	int32_t id;                  /* 0: not submitted yet (client role) */
+	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess,
+		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
+	bool asked_head;             /* client role: the request was a HEAD */
 	struct fields *out_head, *out_trailers; /* refs until nghttp2 has packed them */
-	struct fields *kept;         /* the part of an excessive head that was read before the limit */
 	struct chain in;             /* received in this turn, not delivered yet */
 	struct chain out;
+	uint32_t marks;              /* pieces in c->left */
+	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
 	int64_t content_length; uint64_t received;
 	uint64_t held;               /* of received: not credited yet */
 	uint64_t sent;               /* body bytes the kernel took */
 	uint64_t head_end;           /* position in the output where our HEADERS end; 0: not packed */
+	struct list node, unsettled;
+	struct grave grave;
 	uint64_t begun_ns, stall_since_ns, stall_sent;
 	size_t head_held;
-	uint32_t marks;              /* pieces in c->left */
+	/* rarely */
+	struct fields *kept;         /* the part of an excessive head that was read before the limit */
 	uint32_t peer_code;
 	uint32_t informational;      /* 1xx heads so far */
-	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
-	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess,
-		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
-	bool asked_head;             /* client role: the request was a HEAD */
 	const char *why;             /* why we reset it */
 	enum stream_cause cause;     /* with why */
 };

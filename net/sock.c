@@ -120,14 +120,15 @@ static ssize_t real_recv(struct sock *s, void *buf, size_t n)
 	return got < 0 ? -errno : got;
 }
 
-/* sendmsg and not writev: a peer that has gone must not raise SIGPIPE, whatever the process does about it. */
+/* send and sendmsg, not write and writev: a peer that has gone must not raise SIGPIPE, whatever the process does about it. One piece, the usual case,
+ * goes without a header that the kernel would have to copy in. */
 static ssize_t real_writev(struct sock *s, const struct iovec *iov, int n)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
 	ssize_t took;
 
 	do
-		took = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+		took = n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) : sendmsg(s->fd, &m, MSG_NOSIGNAL);
 	while (took < 0 && errno == EINTR);
 	/* ENOBUFS: the kernel is short of memory right now, the socket is fine. */
 	return took >= 0 ? took : errno == ENOBUFS ? -EAGAIN : -errno;

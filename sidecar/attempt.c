@@ -28,7 +28,8 @@ void attempt_end(struct attempt **at, enum host_result result)
 	*at = NULL;
 	struct loop *l = a->x->sc->loop;
 	a->ended = true;
-	timer_cancel(l, &a->per_try);
+	if (a->x->retry.per_try_ns)
+		timer_cancel(l, &a->per_try);
 	pool_unwait(&a->wait);
 	if (a->up) {
 		stream_reset(a->up, H2_CANCEL);
@@ -46,7 +47,8 @@ static void on_head(void *user, struct fields *head, bool fin)
 {
 	struct attempt *a = user;
 	a->answered = true;
-	timer_cancel(a->x->sc->loop, &a->per_try);
+	if (a->x->retry.per_try_ns)
+		timer_cancel(a->x->sc->loop, &a->per_try);
 	exchange_answer_head(a->x, head, fin);
 }
 

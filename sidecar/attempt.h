@@ -7,11 +7,11 @@ struct attempt {
 	struct exchange *x;          /* borrowed: owner */
 	struct host *host;           /* counted; NULL for local answers */
 	struct stream *up;           /* NULL while it waits for a connection, and after the end */
+	uint64_t sent;               /* body bytes the kernel took on this attempt */
+	bool answered, ended;
+	struct grave grave;
 	struct pool_wait wait;
 	struct timer per_try;
-	uint64_t sent;               /* body bytes the kernel took on this attempt */
-	struct grave grave;
-	bool answered, ended;
 };
 struct attempt *attempt_start(struct exchange *x, struct host *host_taken);  /* may fail at once: exchange_attempt_failed is called later or before return */
 struct attempt *attempt_local(struct exchange *x, const struct local_row *row, const struct sock_cred *cred, bool read_only);

@@ -73,8 +73,10 @@ static void exchange_finish(struct exchange *x)
 	struct sidecar *sc = x->sc;
 	struct loop *l = sc->loop;
 	exchange_unpark(x);
-	timer_cancel(l, &x->deadline);
-	timer_cancel(l, &x->backoff);
+	if (x->deadline_ns)
+		timer_cancel(l, &x->deadline);
+	if (x->waited)
+		timer_cancel(l, &x->backoff);
 	attempt_end(&x->attempt, HOST_NEUTRAL);
 	exchange_drop_body(x);
 	if (x->sampled && x->up_open_ns && x->up_last_ns >= x->up_open_ns) {
@@ -260,6 +262,7 @@ static bool exchange_retry(struct exchange *x)
 	if (!exchange_has_whole_body(x) || x->answering || !cluster_retry_take(x->cluster))
 		return false;
 	stat_inc(&x->sc->loop->stats, STAT_RETRIES);
+	x->waited = true;
 	timer_in(x->sc->loop, &x->backoff, retry_backoff_ns(&x->retry, x->sc->loop), exchange_backoff_over);
 	return true;
 }
@@ -328,6 +331,7 @@ static void exchange_park(struct exchange *x)
 	sc->parked++;
 	stat_inc(&sc->loop->stats, STAT_PARKED);
 	cluster_wait(x->cluster, &x->wait, wait_over);
+	x->waited = true;
 	timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
 }
 

@@ -23,35 +23,37 @@ struct exchange_door {
 
 enum { REPLAY_INLINE = 256 };
 struct exchange {
+	/* What every answer touches lies in front: with many calls open each cache line that it does not need counts. */
 	struct sidecar *sc;                    /* borrowed */
 	struct app *app;                       /* borrowed: it outlives its exchanges */
-	struct list node;
-	struct grave grave;
 	struct stream *down;                   /* NULL once ended */
 	struct fields *head;                   /* the request's, as it goes up; counted */
-	struct route_action *action;           /* counted; the table is not held */
-	struct cluster *cluster;               /* held (cluster_hold) until the end */
 	struct attempt *attempt;               /* the present one; NULL before, between and after */
-	struct tried tried;
+	struct cluster *cluster;               /* held (cluster_hold) until the end */
+	struct route_action *action;           /* counted; the table is not held */
+	uint64_t deadline_ns;                  /* 0: none */
+	struct list node;
+	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
+	bool waited;                           /* `backoff` was armed once */
+	char flag[4];
+	int http_status, grpc_status;          /* -1: none seen */
+	enum fault fault;
 	uint32_t attempts, moves;              /* attempts begun; of them by promise 6 */
-	struct retry retry;                    /* what policy allows this call */
-	struct timer deadline, backoff;
-	struct cluster_wait wait;              /* parked until DNS answers */
-	uint64_t begun_ns, deadline_ns;        /* 0: none */
-	uint64_t up_open_ns, up_last_ns;       /* fresh clock readings, for the sidecar's own added time; 0: not measured */
-	/* request body */
-	struct chain held;                     /* not handed to an attempt yet */
-	struct chain replay;                   /* beyond the inline part, shared with what was sent */
 	uint32_t replay_n;                     /* bytes held in all */
 	uint64_t received, sent_up, credited;  /* body bytes: from the app; the kernel took; given back as credit */
 	uint64_t answered;                     /* body bytes of the answer handed down */
+	struct chain held;                     /* not handed to an attempt yet */
+	struct chain replay;                   /* beyond the inline part, shared with what was sent */
 	struct fields *request_trailers;       /* counted; rare */
-	/* outcome, for the log */
-	enum fault fault;
+	struct grave grave;
+	struct retry retry;                    /* what policy allows this call */
+	uint64_t begun_ns;
+	uint64_t up_open_ns, up_last_ns;       /* fresh clock readings, for the sidecar's own added time; 0: not measured */
+	/* rarely */
 	const char *why;                       /* static text beside the fault */
-	int http_status, grpc_status;          /* -1: none seen */
-	char flag[4];
-	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
+	struct timer deadline, backoff;        /* backoff: of a retry, or the time to be parked */
+	struct tried tried;
+	struct cluster_wait wait;              /* parked until DNS answers */
 	uint32_t parked_bytes;
 	/* not zeroed at the start: */
 	char host[ADDR_TEXT];                  /* the last provider that was tried, where somebody will read it (a failure, the access log) */
