@@ -40,6 +40,32 @@ struct conf_service {
 	struct cluster_spec *spec; struct endpoint_set *endpoints; struct route_action *action; /* owned refs */
 	char *place;
 };
+/* The control plane (`xds:`). No servers: none. */
+enum xds_profile { PROFILE_ISTIO, PROFILE_ISTIO_GRPC, PROFILE_GENERIC, PROFILE_TEMPLATE, PROFILE_CONSUL };
+enum xds_protocol { PROTOCOL_AUTO, PROTOCOL_SOTW, PROTOCOL_DELTA };
+struct conf_xds {
+	char **servers; uint32_t nservers;      /* "host:port", "ip:port", "unix:/path"; in order */
+	enum xds_profile profile;
+	enum xds_protocol protocol;
+	struct {
+		bool on;                          /* the section is there: TLS */
+		char *roots, *cert, *key;         /* files; NULL: the system's roots, none, none */
+		char *token_file, *server_name;   /* server_name NULL: the server's host */
+		char **san; uint32_t nsan;
+	} tls;
+	struct conf_pair *headers; uint32_t nheaders; /* further metadata of the stream; names lower case */
+	struct {
+		char *id, *cluster, *region, *zone, *sub_zone; /* NULL: made from the environment */
+		char *metadata;                   /* the map as JSON text; NULL: none */
+	} node;
+	char **prefetch; uint32_t nprefetch;    /* cleaned authorities with port */
+	uint64_t idle_ns, removal_hold_ns;
+	bool wildcard, cds;                     /* cds: off derives plain defaults (istio) */
+	char *cluster_template;                 /* profile template: "outbound|{port}||{host}"; {host} {port} {app} (first label) {namespace} (second label) */
+	bool template_eds_only;
+	uint64_t connect_timeout_ns;
+	uint64_t hash;                          /* of all */
+};
 enum access_kind { ACCESS_OFF, ACCESS_TEXT, ACCESS_JSON };
 struct conf {
 	uint32_t refs;
@@ -47,7 +73,9 @@ struct conf {
 	struct conf_service *services; uint32_t nservices;
 	struct { char *unix_path; uint32_t mode; char *group; bool has_tcp; struct addr tcp; char *tcp_text; } control; /* unix_path NULL: none */
 	char *mesh_domain;
-	struct { uint64_t time_ns; uint32_t calls; uint64_t bytes; } park;
+	struct { uint64_t time_ns; uint32_t calls; uint64_t bytes; } park; /* calls, bytes: of an app; of all four times as many */
+	struct conf_xds xds;
+	char *snapshot_dir;                /* NULL: off */
 	struct { uint64_t announce_ns, deadline_ns; } drain;
 	struct limits limits;
 	struct { enum log_level level; enum access_kind access; char *file, *access_file; } log;

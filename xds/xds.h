@@ -1,0 +1,50 @@
+/* xds/xds: the mesh's names, on demand. The only header of this floor that sidecar/ includes.
+ *
+ *   sidecar --xds_view(app)--> view (one a node identity) --mesh_view--> conf/mesh      who calls wants names there, xds answers them there
+ *                                |1
+ *                                |1  sub (what is subscribed) --1 ads (the stream to the control plane)
+ *                                |1  store (what was accepted, and what follows from it)  --1 archive (the snapshot: raw bytes, on disk)
+ *
+ * Apps with the same node share a view; behind an agent (a Unix socket as server) all apps share one, for an agent serves one stream only.
+ * Writes to conf/mesh and nowhere else. Owner: sidecar. */
+#pragma once
+#include "conf/conf.h"
+#include "conf/mesh.h"
+#include "net/dns.h"
+#include "net/loop.h"
+#include "net/offload.h"
+
+struct xds;
+struct xds_spec {
+	struct loop *loop;            /* borrowed, all of them */
+	struct log *log;
+	struct mesh *mesh;
+	struct dns *dns;
+	struct offload *offload;
+	const struct limits *limits;
+	const char *(*env)(void *ctx, const char *name); void *env_ctx; /* POD_NAME, ISTIO_META_*, GRPC_XDS_BOOTSTRAP; NULL: none is set */
+	bool (*env_each)(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value); /* for ISTIO_META_*; may be NULL */
+};
+/* conf: with a control plane (conf->xds.nservers). NULL with problems in err: files that can't be read. */
+struct xds *xds_new(const struct xds_spec *spec, struct conf *conf, struct err *err);
+void xds_free(struct xds **x);        /* ends the streams; views and their names leave the mesh */
+/* A reload: what changed of `xds:` is applied; other servers, node or tls make new streams while the old answers stay. */
+int xds_apply(struct xds *x, struct conf *conf, struct err *err);
+/* The view of that app; made at first. Never NULL. */
+struct mesh_view *xds_view(struct xds *x, const struct conf_app *app);
+/* The clock jumped (a frozen container): streams are checked at once. */
+void xds_thaw(struct xds *x);
+
+/* ---- for people ---- */
+struct xds_stream_info {
+	const char *view, *server, *state; /* "connecting", "connected", "back-off", "idle" */
+	const char *profile, *protocol, *node, *last_error; /* "" none */
+	bool experimental;                /* the profile has met no real server */
+	uint64_t since_ns, connects, messages;
+	uint32_t names, names_parked, names_stale, names_absent;
+	struct { const char *type; uint32_t wanted, present; char version[64]; uint64_t success, rejected; uint64_t bytes; char last_reject[160]; } type[4];
+	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes;
+};
+void xds_each(struct xds *x, void (*fn)(void *ctx, const struct xds_stream_info *i), void *ctx);
+/* /config_dump: JSON, whole. */
+void xds_dump(struct xds *x, struct sb *out);
