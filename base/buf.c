@@ -1,8 +1,8 @@
 /* base/buf: see buf.h for the objects. Here: where chunks come from and go to, and what is not on the path of each byte.
  *
- * A chunk with one ref belongs to one slice alone, and then the bytes behind that slice are nobody's: chain_copy_in fills
- * them before it asks for a new chunk, so frame headers, small trailers and their like share one. A reader that goes on
- * filling a chunk keeps a ref of its own and so is never overtaken. */
+ * Of a chunk that was made by copying, the bytes from `used` on are nobody's: chain_copy_in fills them before it asks for a new chunk, so frame
+ * headers, small trailers and pieces of their like share one, whoever else reads what lies in front. Chunks that somebody else writes into (a
+ * reader) have no such bytes. */
 #include "base/buf.h"
 #include <errno.h>
 
@@ -13,6 +13,9 @@ enum { KEEP_BIG = 0, KEEP_SMALL = 0, KEEP_NODES = 0 }; /* each chunk through fre
  * are 48 KiB. */
 enum { KEEP_BIG = 4, KEEP_SMALL = 64, KEEP_NODES = 1024 };
 #endif
+/* A slice costs 32 bytes that no account pays for. Pieces stay apart while there are few of them, or where they are larger than that: so a peer that
+ * sends a byte a frame makes us hold 4 KiB of slices, as much as two chunks. */
+enum { PIECES_FREE = 128, PIECE_BYTES = 32 };
 
 static size_t chunk_size(const struct chunk *c)
 {
@@ -110,7 +113,7 @@ struct chunk *chunk_new(struct buf_pool *p, struct account *a, size_t n)
 		return NULL;
 	}
 	c->refs = 1;
-	c->cap = (uint32_t)cap;
+	c->cap = c->used = (uint32_t)cap;
 	c->pool = p;
 	charge_begin(&c->charge, a, all);
 	p->live++;
@@ -133,13 +136,13 @@ void chunk_free(struct chunk *c)
 	++*n;
 }
 
-/* How many bytes behind the last slice are nobody's, for a writer that `a` pays for. `refs` are those we know all about. */
-static size_t tail_room(const struct chain *c, const struct account *a, uint32_t refs)
+/* How many bytes behind the last slice are nobody's, for a writer that `a` pays for. */
+static size_t tail_room(const struct chain *c, const struct account *a)
 {
 	const struct slice *s = c->tail;
-	if (!s || s->chunk->refs != refs || s->chunk->charge.account != a)
+	if (!s || s->p + s->n != s->chunk->data + s->chunk->used || s->chunk->charge.account != a)
 		return 0;
-	return (size_t)(s->chunk->data + s->chunk->cap - (s->p + s->n));
+	return s->chunk->cap - s->chunk->used;
 }
 
 /* The last n bytes away again. Only to undo what was added just now: it walks the list. */
@@ -151,14 +154,16 @@ static void chain_cut(struct chain *c, size_t n)
 	*c = keep;
 }
 
-static int copy_in(struct chain *c, struct buf_pool *p, struct account *a, const char *from, size_t n, size_t room)
+int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n)
 {
-	size_t left = n;
+	const char *from = bytes;
+	size_t left = n, room = tail_room(c, a);
 	if (room && left) {
 		size_t now = left < room ? left : room;
 		char *to = (char *)c->tail->p + c->tail->n;
 		memcpy(to, from, now);
-		chain_add(c, c->tail->chunk, to, now); /* joins the last slice */
+		c->tail->chunk->used += (uint32_t)now;
+		chain_add(c, c->tail->chunk, to, now); /* joins the last slice, unless that is sealed */
 		from += now;
 		left -= now;
 	}
@@ -170,17 +175,13 @@ static int copy_in(struct chain *c, struct buf_pool *p, struct account *a, const
 			return -ENOMEM;
 		}
 		memcpy(chunk->data, from, now);
+		chunk->used = (uint32_t)now;
 		chain_add(c, chunk, chunk->data, now);
 		chunk_unref(chunk); /* the slice has it */
 		from += now;
 		left -= now;
 	}
 	return 0;
-}
-
-int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n)
-{
-	return copy_in(c, p, a, bytes, n, tail_room(c, a, 1));
 }
 
 void chain_move_n(struct chain *to, struct chain *from, size_t n)
@@ -208,8 +209,10 @@ void chain_move_n(struct chain *to, struct chain *from, size_t n)
 void chain_share(struct chain *to, const struct chain *from)
 {
 	struct chain second = CHAIN_INIT; /* `to` may be `from` */
-	for (const struct slice *s = from->head; s; s = s->next)
+	for (const struct slice *s = from->head; s; s = s->next) {
 		chain_add(&second, s->chunk, s->p, s->n);
+		second.tail->sealed = s->sealed;
+	}
 	chain_move(to, &second);
 }
 
@@ -260,10 +263,12 @@ static struct run run_of(const struct slice *s)
  * costs nobody anything but precision. */
 static bool run_owns_chunk(const struct slice *s, const struct run *r) { return r->slices == s->chunk->refs; }
 
-/* Is the run a burden on its chunk? A small chunk that it has for itself is the least there is to be had, copying would change nothing. */
+/* Is the run a burden on its chunk, or are its slices? A small chunk that it has for itself is the least there is to be had, copying would change nothing. */
 static bool run_is_small(const struct slice *s, const struct run *r)
 {
-	return r->bytes < s->chunk->cap / 4 && (s->chunk->cap > CHUNK_SMALL || s->chunk->refs > 1);
+	if (s->chunk->cap > CHUNK_SMALL)
+		return r->bytes < s->chunk->cap / 4 || r->slices > PIECES_FREE + r->bytes / PIECE_BYTES;
+	return r->bytes < s->chunk->cap / 4 && !run_owns_chunk(s, r);
 }
 
 int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
@@ -284,23 +289,24 @@ int chain_settle(struct chain *c, struct buf_pool *p, struct account *a)
 	if (moves && !mem_try(a, moves))
 		return -ENOMEM;
 
-	/* What trickles in is gathered behind the small chunk that the last turn made: that one is held by two slices just now, the
-	 * old and the new, and if that is all, the bytes behind them are nobody's. */
+	/* What trickles in is gathered behind the small chunk that the last turn made. */
 	struct chain out = CHAIN_INIT;
-	const struct chunk *kept = NULL;
+	size_t pieces = 0;
 	for (const struct slice *s = copies ? c->head : NULL; s; s = r.after) {
 		r = run_of(s);
 		bool small = run_is_small(s, &r);
 		for (const struct slice *t = s; t != r.after; t = t->next) {
 			if (!small) {
 				chain_add(&out, t->chunk, t->p, t->n);
-				kept = t->chunk;
-			} else if (copy_in(&out, p, a, t->p, t->n, tail_room(&out, a, kept && out.tail->chunk == kept ? 2 : 1)) < 0) {
+			} else if (chain_copy_in(&out, p, a, t->p, t->n) < 0) {
 				chain_clear(&out);
 				if (moves)
 					mem_give(a, moves);
 				return -ENOMEM;
 			}
+			if (t->sealed && (!small || pieces < PIECES_FREE + out.bytes / PIECE_BYTES))
+				out.tail->sealed = true;
+			pieces += t->sealed;
 		}
 	}
 	if (copies) {

@@ -18,6 +18,7 @@ struct buf_pool;
 struct chunk {
 	uint32_t refs;
 	uint32_t cap;
+	uint32_t used;             /* bytes from here on are nobody's and may be appended to (base/buf.c only); cap where somebody else writes */
 	struct buf_pool *pool;     /* borrowed: it outlives its chunks */
 	struct charge charge;      /* cap + header; charge.account is NULL where nobody pays */
 	char data[];
@@ -39,7 +40,9 @@ static inline void chunk_unref(struct chunk *c)
 }
 static inline struct chunk *chunk_ref(struct chunk *c) { c->refs++; return c; }
 
-struct slice { struct slice *next; struct chunk *chunk; const char *p; uint32_t n; };
+/* sealed: a piece ends here that shall stay one: what came as a DATA frame goes on as one (net/h2_stream). Slices are not joined over a seal; moving, sharing
+ * and settling keep it. */
+struct slice { struct slice *next; struct chunk *chunk; const char *p; uint32_t n; bool sealed; };
 struct chain { struct slice *head, *tail; size_t bytes; };
 #define CHAIN_INIT ((struct chain){0})
 static inline bool chain_empty(const struct chain *c) { return c->bytes == 0; }
@@ -51,17 +54,34 @@ static inline void chain_add(struct chain *c, struct chunk *chunk, const char *p
 		return;
 	assert(p >= chunk->data && n <= (size_t)(chunk->data + chunk->cap - p));
 	c->bytes += n;
-	if (s && s->chunk == chunk && s->p + s->n == p) { /* goes on where the last one ends: one entry of writev, not two */
+	if (s && s->chunk == chunk && s->p + s->n == p && !s->sealed) { /* goes on where the last one ends: one entry of writev, not two */
 		s->n += (uint32_t)n;
 		return;
 	}
 	struct slice *fresh = (struct slice *)pool_mem_get_raw(&chunk->pool->nodes);
-	*fresh = (struct slice){NULL, chunk_ref(chunk), p, (uint32_t)n};
+	*fresh = (struct slice){NULL, chunk_ref(chunk), p, (uint32_t)n, false};
 	if (s)
 		s->next = fresh;
 	else
 		c->head = fresh;
 	c->tail = fresh;
+}
+static inline void chain_seal(struct chain *c)                         /* a piece ends with what is in it so far */
+{
+	if (c->tail)
+		c->tail->sealed = true;
+}
+/* Bytes of the first piece; more than `most` is not looked for. *ret_sealed: it ends with a seal. */
+static inline size_t chain_piece(const struct chain *c, size_t most, bool *ret_sealed)
+{
+	size_t n = 0;
+	const struct slice *s = c->head;
+	*ret_sealed = false;
+	for (; s && n < most && !*ret_sealed; s = s->next) {
+		n += s->n;
+		*ret_sealed = s->sealed;
+	}
+	return n;
 }
 /* Copies n bytes in. -ENOMEM: the account refused, nothing was added. */
 int chain_copy_in(struct chain *c, struct buf_pool *p, struct account *a, const void *bytes, size_t n);
@@ -104,5 +124,5 @@ size_t chain_peek(const struct chain *c, size_t off, void *out, size_t n); /* co
 int chain_iov(const struct chain *c, struct iovec *iov, int max, size_t limit); /* fills at most max entries / limit bytes */
 /* Before a chain is kept beyond this turn: copies slices that together hold less than a quarter of their chunk into chunks of their own
  * (charged to a), and moves the charge of the others; a chunk that someone outside of this chain also holds stays with the
- * account that paid first. -ENOMEM: refused, chain as it was. */
+ * account that paid first. Of very many very small pieces the later ones are joined. -ENOMEM: refused, chain as it was. */
 int chain_settle(struct chain *c, struct buf_pool *p, struct account *a);

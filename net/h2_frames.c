@@ -336,6 +336,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 		st = h2_conn_stream(c, f->hd.stream_id);
 		if (!st)
 			break;
+		if (c->partial == st)
+			chain_seal(&st->in);
 		if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
 			if (c->partial == st && st->in.bytes > 65536) { /* several frames of one stream in one read go up together, within reason */
 				c->partial = NULL;

@@ -299,8 +299,10 @@ ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_
 		st->deferred = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
-	if (n && st->out.head->n < n) /* a frame as it came: Dubbo Java loses messages of a stream whose DATA frames a hop has merged */
-		n = st->out.head->n;
+	if (n) { /* a frame as it came: Dubbo Java loses messages of a stream whose DATA frames a hop has merged */
+		bool sealed;
+		n = chain_piece(&st->out, len, &sealed);
+	}
 	if (n > len)
 		n = len;
 	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;

@@ -158,13 +158,14 @@ static void attempt_send(struct attempt *a, struct stream *up)
 	struct chain body = CHAIN_INIT;
 	if (x->attempts > 1 && x->received > x->held.bytes) { /* what an earlier attempt got, again */
 		struct loop *l = x->sc->loop;
-		size_t in = x->replay_n < REPLAY_INLINE ? x->replay_n : REPLAY_INLINE;
-		if (chain_copy_in(&body, &l->bufs, &l->memory, x->replay_inline, in) != 0) {
+		if (chain_copy_in(&body, &l->bufs, &l->memory, x->replay_inline, x->inline_n) != 0) {
 			stream_reset(up, H2_INTERNAL_ERROR);
 			a->up = NULL;
 			attempt_failed(a, FAULT_MEMORY, "no memory for the replay of the request's body", END_LIMIT);
 			return;
 		}
+		if (x->inline_sealed)
+			chain_seal(&body);
 		chain_share(&body, &x->replay);
 		chain_clear(&x->held); /* the replay holds it too */
 		exchange_replayed(x);

@@ -396,7 +396,7 @@ void exchange_replayed(struct exchange *x)
 		exchange_forget_replay(x);
 }
 
-/* Keeps what was sent while another attempt may need it: the first bytes in the exchange itself, the rest as shares. */
+/* Keeps what was sent while another attempt may need it: a small first DATA frame in the exchange itself, the rest as shares. */
 static void exchange_keep(struct exchange *x, const struct chain *data)
 {
 	if (!x->replayable)
@@ -407,14 +407,22 @@ static void exchange_keep(struct exchange *x, const struct chain *data)
 		exchange_forget_replay(x);
 		return;
 	}
-	size_t in = x->replay_n < REPLAY_INLINE ? REPLAY_INLINE - x->replay_n : 0;
-	if (in > data->bytes)
-		in = data->bytes;
-	if (in)
-		chain_peek(data, 0, x->replay_inline + x->replay_n, in);
+	size_t in = 0;
+	if (!x->inline_over) {
+		bool sealed;
+		size_t room = REPLAY_INLINE - x->inline_n;
+		in = chain_piece(data, room + 1, &sealed);
+		x->inline_sealed = sealed && in <= room;
+		if (in > room)
+			in = room;
+		chain_peek(data, 0, x->replay_inline + x->inline_n, in);
+		x->inline_n += (uint16_t)in;
+		x->inline_over = x->inline_sealed || x->inline_n == REPLAY_INLINE;
+	}
 	x->replay_n += (uint32_t)data->bytes;
 	if (in == data->bytes)
 		return;
+	x->inline_over = true;
 	struct chain rest = CHAIN_INIT;
 	chain_share(&rest, data);
 	chain_drop(&rest, in);

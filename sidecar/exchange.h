@@ -35,6 +35,8 @@ struct exchange {
 	struct list node;
 	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
 	bool waited;                           /* `backoff` was armed once */
+	bool inline_over, inline_sealed;       /* nothing more goes to replay_inline; what is there ends a DATA frame */
+	uint16_t inline_n;                     /* bytes in replay_inline */
 	char flag[4];
 	int http_status, grpc_status;          /* -1: none seen */
 	enum fault fault;

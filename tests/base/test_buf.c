@@ -359,6 +359,76 @@ START_TEST(settling_that_is_refused_leaves_the_chain_as_it_was)
 }
 END_TEST
 
+/* ---- pieces ---- */
+
+START_TEST(sealed_pieces_stay_apart_whatever_is_done_to_their_chain)
+{
+	enum { N = 20 };
+	struct chain a = CHAIN_INIT, b = CHAIN_INIT, c = CHAIN_INIT;
+	bool sealed;
+	for (uint32_t i = 0; i < N; i++) { /* of i + 1 bytes each, in one small chunk */
+		ck_assert_int_eq(chain_copy_in(&a, &pool, &conn_a, "abcdefghijklmnopqrstuvwxyz", i + 1), 0);
+		chain_seal(&a);
+	}
+	ck_assert_uint_eq(pool.live, 1);
+	chain_share(&b, &a);
+	ck_assert_int_eq(chain_settle(&b, &pool, &conn_b), 0);
+	chain_move_n(&c, &b, 4); /* one, two, and a byte of three */
+	chain_move(&c, &b);
+	for (struct chain *t = &a; t; t = t == &a ? &c : NULL) {
+		for (uint32_t i = 0; i < N; i++) {
+			ck_assert_uint_eq(chain_piece(t, 1000, &sealed), i + 1);
+			ck_assert(sealed);
+			chain_drop(t, i + 1);
+		}
+		ck_assert_uint_eq(chain_piece(t, 1000, &sealed), 0);
+		ck_assert(!sealed);
+	}
+}
+END_TEST
+
+START_TEST(a_piece_that_is_not_sealed_goes_on_and_none_is_looked_at_beyond_what_was_asked)
+{
+	struct chain c = CHAIN_INIT;
+	bool sealed;
+	chain_seal(&c); /* nothing to seal */
+	chain_copy_in(&c, &pool, &conn_a, "abc", 3);
+	chain_copy_in(&c, &pool, &conn_b, "def", 3);
+	ck_assert_uint_eq(chain_piece(&c, 1000, &sealed), 6);
+	ck_assert(!sealed);
+	ck_assert_uint_eq(chain_piece(&c, 2, &sealed), 3);
+	chain_seal(&c);
+	chain_copy_in(&c, &pool, &conn_b, "g", 1);
+	ck_assert_uint_eq(chain_piece(&c, 1000, &sealed), 6);
+	ck_assert(sealed);
+	is_text(&c, "abcdefg");
+	chain_clear(&c);
+}
+END_TEST
+
+START_TEST(very_many_very_small_pieces_are_joined_when_they_must_wait)
+{
+	struct chain c = CHAIN_INIT;
+	struct chunk *k = chunk_new(&pool, &conn_a, CHUNK_BIG);
+	for (uint32_t i = 0; i < 10000; i++) { /* a byte a frame, ten on the wire */
+		k->data[i * 10] = (char)i;
+		chain_add(&c, k, k->data + i * 10, 1);
+		chain_seal(&c);
+	}
+	chunk_unref(k);
+	ck_assert_int_eq(chain_settle(&c, &pool, &conn_a), 0);
+	ck_assert_int_le(slices(&c), 1000);
+	ck_assert_int_ge(slices(&c), 128);
+	ck_assert_uint_lt(conn_a.used, 20000);
+	for (uint32_t i = 0; i < 10000; i++) {
+		char x;
+		chain_peek(&c, i, &x, 1);
+		ck_assert_int_eq(x, (char)i);
+	}
+	chain_clear(&c);
+}
+END_TEST
+
 /* ---- against a model ---- */
 
 enum { CHAINS = 4, MODEL = 400000 };
@@ -399,6 +469,8 @@ START_TEST(chains_agree_with_plain_bytes_in_60_random_lives)
 			size_t n = rnd(&s) % 4 ? rnd(&s) % 600 : rnd(&s) % sizeof(noise);
 			for (size_t b = 0; b < 64; b++)
 				noise[rnd(&s) % sizeof(noise)] = (unsigned char)rnd(&s);
+			if (rnd(&s) % 8 == 0)
+				chain_seal(&c[j]);
 			switch (rnd(&s) % 9) {
 			case 0:
 				if (m[i].n + n <= MODEL && chain_copy_in(&c[i], &pool, a, noise, n) == 0) {
@@ -504,6 +576,9 @@ Suite *suite(void)
 		settling_moves_the_charge_of_a_chunk_that_is_all_ours,
 		chunk_of_two_holders_stays_with_its_first_account_and_outlives_it,
 		settling_that_is_refused_leaves_the_chain_as_it_was,
+		sealed_pieces_stay_apart_whatever_is_done_to_their_chain,
+		a_piece_that_is_not_sealed_goes_on_and_none_is_looked_at_beyond_what_was_asked,
+		very_many_very_small_pieces_are_joined_when_they_must_wait,
 		chains_agree_with_plain_bytes_in_60_random_lives,
 	};
 	Suite *s = suite_create("buf");

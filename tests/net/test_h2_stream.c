@@ -421,6 +421,38 @@ START_TEST(shedding_takes_the_stream_with_the_longest_queue)
 }
 END_TEST
 
+START_TEST(pieces_that_are_sealed_leave_as_frames_of_their_own_and_others_fill_frames)
+{
+	static const struct { uint32_t n, times; bool seal; uint32_t frames; } rows[] = {
+		{5, 40, true, 40}, {5, 40, false, 1}, {3000, 10, true, 10}, {3000, 10, false, 2}, {20000, 2, true, 4},
+	};
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct h2_rig *r = h2_rig_new();
+		r->accept_raw = true;
+		struct h2_end *c = h2_rig_client(r);
+		struct sb settings = {0};
+		h2_put(&settings, F_SETTINGS, 0, 0, NULL, 0);
+		h2_say(r->raw_server, &settings);
+		h2_rig_run(r, 0);
+		struct h2_talk *t = h2_talk_open(c, NULL, false);
+		static char bytes[20000];
+		struct chain data = CHAIN_INIT;
+		for (uint32_t k = 0; k < rows[i].times; k++) {
+			ck_assert_int_eq(chain_copy_in(&data, &r->loop->bufs, &r->account, bytes, rows[i].n), 0);
+			if (rows[i].seal)
+				chain_seal(&data);
+		}
+		stream_send_data(t->s, &data, false);
+		h2_rig_run(r, 0);
+		ck_assert_msg(h2_count(r->raw_server, F_DATA, 1) == rows[i].frames, "row %zu: %u frames", i, h2_count(r->raw_server, F_DATA, 1));
+		ck_assert_uint_eq(t->sent, rows[i].n * rows[i].times);
+		h2_talk_reset(t, H2_CANCEL);
+		sb_end(&settings);
+		h2_rig_free(&r);
+	}
+}
+END_TEST
+
 /* One call each way with bodies and trailers, whatever becomes of it. */
 static void some_calls(struct h2_rig *r)
 {
@@ -472,4 +504,5 @@ UNIT_SUITE("h2_stream", a_call_goes_over_and_comes_back_with_each_event_once, al
 	a_byte_that_waits_does_not_hold_the_big_chunk_it_came_in, no_more_streams_than_the_other_side_allows_and_room_is_told_when_one_ends,
 	ids_that_run_out_ask_for_a_replacement_while_the_last_streams_go_on, a_ping_is_answered_once_and_a_lost_connection_answers_it_too,
 	a_lost_connection_says_of_each_stream_whether_it_left, a_reader_that_drips_is_reset_when_too_little_moved_for_too_long,
-	shedding_takes_the_stream_with_the_longest_queue, an_account_that_refuses_at_any_point_ends_what_it_must_and_leaks_nothing)
+	shedding_takes_the_stream_with_the_longest_queue, pieces_that_are_sealed_leave_as_frames_of_their_own_and_others_fill_frames,
+	an_account_that_refuses_at_any_point_ends_what_it_must_and_leaks_nothing)
