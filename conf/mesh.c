@@ -18,8 +18,16 @@ struct mesh {
 	bool asked, telling; /* the hook was called, mesh_tell not yet; inside mesh_tell */
 	void (*defer)(void *ctx);
 	void *defer_ctx;
-	struct mesh_name *(*want)(void *ctx, struct mesh_view *view, struct str name);
-	void *want_ctx;
+	struct list views;
+	uint64_t seed;
+};
+struct mesh_view {
+	struct mesh *mesh;
+	struct list node;
+	char *name;
+	struct map names, clusters; /* keys borrowed from the entries */
+	const struct mesh_view_ops *ops;
+	void *ctx;
 };
 /* Without a hook, who publishes in a watch is told in the same call; two that answer each other forever would never let it return. */
 enum { TELL_ROUNDS_MAX = 16 };
@@ -35,6 +43,8 @@ struct mesh *mesh_new(uint64_t seed)
 	list_init(&m->due_clusters);
 	list_init(&m->gone_names);
 	list_init(&m->gone_clusters);
+	list_init(&m->views);
+	m->seed = seed + 2;
 	return m;
 }
 
@@ -68,22 +78,74 @@ static void cluster_free(struct mesh_cluster *c)
 	free(c);
 }
 
+static struct map *names_of(struct mesh *m, struct mesh_view *view)
+{
+	return view ? &view->names : &m->names;
+}
+
+static struct map *clusters_of(struct mesh *m, struct mesh_view *view)
+{
+	return view ? &view->clusters : &m->clusters;
+}
+
+static void maps_free(struct map *names, struct map *clusters)
+{
+	struct str key;
+	void *value;
+
+	for (uint32_t i = 0; map_next(names, &i, &key, &value);)
+		name_free(value);
+	for (uint32_t i = 0; map_next(clusters, &i, &key, &value);)
+		cluster_free(value);
+	map_end(names);
+	map_end(clusters);
+}
+
+static void view_end(struct mesh_view *v)
+{
+	list_del(&v->node);
+	free(v->name);
+	free(v);
+}
+
 void mesh_free(struct mesh **m)
 {
 	struct mesh *old = *m;
-	struct str key;
-	void *value;
 
 	*m = NULL;
 	if (!old)
 		return;
-	for (uint32_t i = 0; map_next(&old->names, &i, &key, &value);)
-		name_free(value);
-	for (uint32_t i = 0; map_next(&old->clusters, &i, &key, &value);)
-		cluster_free(value);
-	map_end(&old->names);
-	map_end(&old->clusters);
+	list_each(node, next, &old->views)
+	{
+		struct mesh_view *v = list_entry(node, struct mesh_view, node);
+
+		maps_free(&v->names, &v->clusters);
+		view_end(v);
+	}
+	maps_free(&old->names, &old->clusters);
+	/* What a view left behind, which is in no map any more. */
+	list_each(node, next, &old->gone_names)
+		name_free(list_entry(node, struct mesh_name, due));
+	list_each(node, next, &old->gone_clusters)
+		cluster_free(list_entry(node, struct mesh_cluster, due));
+	list_each(node, next, &old->due_names)
+		name_free(list_entry(node, struct mesh_name, due));
+	list_each(node, next, &old->due_clusters)
+		cluster_free(list_entry(node, struct mesh_cluster, due));
 	free(old);
+}
+
+/* A static name ends when it is declared no more; one of a view is its source's to give up. */
+static bool name_is_over(const struct mesh_name *n)
+{
+	return n->view ? n->dropped : n->state != MESH_PRESENT;
+}
+
+/* The entry of that name may be another one by now: a view's, or none. */
+static void map_forget(struct map *map, const char *name, const void *entry)
+{
+	if (map_get(map, str_of(name)) == entry)
+		map_del(map, str_of(name));
 }
 
 static void sweep(struct mesh *m)
@@ -95,7 +157,7 @@ static void sweep(struct mesh *m)
 		struct mesh_name *n = list_entry(node, struct mesh_name, due);
 		if (n->holds)
 			continue;
-		map_del(&m->names, str_of(n->name));
+		map_forget(names_of(m, n->view), n->name, n);
 		name_free(n);
 	}
 	list_each(node, next, &m->gone_clusters)
@@ -103,7 +165,7 @@ static void sweep(struct mesh *m)
 		struct mesh_cluster *c = list_entry(node, struct mesh_cluster, due);
 		if (c->live || !list_empty(&c->watches))
 			continue;
-		map_del(&m->clusters, str_of(c->name));
+		map_forget(clusters_of(m, c->view), c->name, c);
 		cluster_free(c);
 	}
 }
@@ -135,7 +197,7 @@ static void tell_round(struct mesh *m)
 	list_splice(&clusters, &m->due_clusters);
 	for (struct list *node; (node = list_pop(&names));) {
 		struct mesh_name *n = list_entry(node, struct mesh_name, due);
-		if (n->state != MESH_PRESENT)
+		if (name_is_over(n))
 			list_push(&m->gone_names, node);
 		tell_watches(&n->watches);
 	}
@@ -197,56 +259,63 @@ static void make_due(struct list *due, struct list *node)
 
 /* ---- publishing --------------------------------------------------------------------------------------------------------- */
 
-static struct mesh_name *name_entry(struct mesh *m, const char *name)
+static struct mesh_name *name_entry(struct mesh *m, struct mesh_view *view, struct str name)
 {
-	struct mesh_name *n = map_get(&m->names, str_of(name));
+	struct mesh_name *n = map_get(names_of(m, view), name);
 
 	if (n)
 		return n;
 	n = xnew(struct mesh_name);
 	n->mesh = m;
-	n->name = xstrdup(name);
+	n->view = view;
+	n->name = xstrndup(name.p, name.n);
 	list_init(&n->watches);
 	list_init(&n->due);
-	map_put(&m->names, str_of(n->name), n);
+	map_put(names_of(m, view), str_of(n->name), n);
 	return n;
 }
 
-static struct mesh_cluster *cluster_entry(struct mesh *m, const char *name)
+static struct mesh_cluster *cluster_entry(struct mesh *m, struct mesh_view *view, const char *name)
 {
-	struct mesh_cluster *c = map_get(&m->clusters, str_of(name));
+	struct mesh_cluster *c = map_get(clusters_of(m, view), str_of(name));
 
 	if (c)
 		return c;
 	c = xnew(struct mesh_cluster);
 	c->mesh = m;
+	c->view = view;
 	c->name = xstrdup(name);
 	list_init(&c->watches);
 	list_init(&c->due);
-	map_put(&m->clusters, str_of(c->name), c);
+	map_put(clusters_of(m, view), str_of(c->name), c);
 	return c;
 }
 
-static void put_name(struct mesh *m, const char *name, struct route_table *taken)
+static void set_name(struct mesh_name *n, enum mesh_state state, struct route_table *taken, const char *source, const char *why)
 {
-	struct mesh_name *n = name_entry(m, name);
 	struct route_table *old = n->routes;
 
-	if (n->state == MESH_PRESENT && route_table_eq(old, taken)) {
+	n->routes = taken;
+	n->state = state;
+	n->source = source;
+	n->why = why;
+	n->mesh->generation++;
+	route_table_unref(&old);
+	make_due(&n->mesh->due_names, &n->due);
+}
+
+static void put_name(struct mesh_name *n, struct route_table *taken, const char *source)
+{
+	if (n->state == MESH_PRESENT && route_table_eq(n->routes, taken)) {
 		route_table_unref(&taken);
 		return;
 	}
-	n->routes = taken;
-	n->state = MESH_PRESENT;
-	n->source = "services";
-	m->generation++;
-	route_table_unref(&old);
-	make_due(&m->due_names, &n->due);
+	set_name(n, MESH_PRESENT, taken, source, NULL);
 }
 
-static void put_cluster(struct mesh *m, const char *name, struct cluster_spec *spec_taken, struct endpoint_set *eps_taken)
+static void put_cluster(struct mesh *m, struct mesh_view *view, const char *name, struct cluster_spec *spec_taken, struct endpoint_set *eps_taken)
 {
-	struct mesh_cluster *c = cluster_entry(m, name);
+	struct mesh_cluster *c = cluster_entry(m, view, name);
 	struct cluster_spec *old_spec = c->spec;
 	struct endpoint_set *old_eps = c->endpoints;
 
@@ -269,12 +338,26 @@ static void put_cluster(struct mesh *m, const char *name, struct cluster_spec *s
 	endpoints_unref(&old_eps);
 }
 
+static void del_cluster(struct mesh_cluster *c)
+{
+	struct cluster_spec *old_spec = c->spec;
+	struct endpoint_set *old_eps = c->endpoints;
+
+	c->spec = NULL;
+	c->endpoints = NULL;
+	make_due(&c->mesh->due_clusters, &c->due);
+	if (c->changed)
+		c->changed(c);
+	spec_unref(&old_spec);
+	endpoints_unref(&old_eps);
+}
+
 void mesh_put_service(struct mesh *m, const char *name, struct route_table *routes, struct cluster_spec *spec, struct endpoint_set *eps)
 {
 	sweep(m);
 	/* The cluster first: a watch of the name finds what its route names. */
-	put_cluster(m, name, spec, eps);
-	put_name(m, name, routes);
+	put_cluster(m, NULL, name, spec, eps);
+	put_name(name_entry(m, NULL, str_of(name)), routes, "services");
 	published(m);
 }
 
@@ -283,25 +366,163 @@ void mesh_del_service(struct mesh *m, const char *name)
 	struct mesh_name *n = map_get(&m->names, str_of(name));
 	struct mesh_cluster *c = map_get(&m->clusters, str_of(name));
 
-	if (n && n->state == MESH_PRESENT) {
-		n->state = MESH_ABSENT;
-		route_table_unref(&n->routes);
-		m->generation++;
-		make_due(&m->due_names, &n->due);
-	}
-	if (c && c->spec) {
-		struct cluster_spec *old_spec = c->spec;
-		struct endpoint_set *old_eps = c->endpoints;
-
-		c->spec = NULL;
-		c->endpoints = NULL;
-		make_due(&m->due_clusters, &c->due);
-		if (c->changed)
-			c->changed(c);
-		spec_unref(&old_spec);
-		endpoints_unref(&old_eps);
-	}
+	if (n && n->state == MESH_PRESENT)
+		set_name(n, MESH_ABSENT, NULL, n->source, NULL);
+	if (c && c->spec)
+		del_cluster(c);
 	published(m);
+}
+
+/* ---- views -------------------------------------------------------------------------------------------------------------- */
+
+struct mesh_view *mesh_view_new(struct mesh *m, const char *name, const struct mesh_view_ops *ops, void *ctx)
+{
+	struct mesh_view *v = xnew(struct mesh_view);
+
+	v->mesh = m;
+	v->name = xstrdup(name);
+	v->ops = ops;
+	v->ctx = ctx;
+	map_init_borrowed(&v->names, m->seed++);
+	map_init_borrowed(&v->clusters, m->seed++);
+	list_push(&m->views, &v->node);
+	return v;
+}
+
+/* Entries leave the maps at once and go with the next sweep that finds them unused; nobody can find them meanwhile. */
+void mesh_view_free(struct mesh_view **view)
+{
+	struct mesh_view *v = *view;
+	struct str key;
+	void *value;
+
+	*view = NULL;
+	if (!v)
+		return;
+	struct mesh *m = v->mesh;
+	for (uint32_t i = 0; map_next(&v->names, &i, &key, &value);) {
+		struct mesh_name *n = value;
+
+		n->dropped = true;
+		set_name(n, MESH_ABSENT, NULL, NULL, NULL);
+		n->view = NULL;
+	}
+	for (uint32_t i = 0; map_next(&v->clusters, &i, &key, &value);) {
+		struct mesh_cluster *c = value;
+
+		if (c->spec)
+			del_cluster(c);
+		else
+			make_due(&m->due_clusters, &c->due);
+		c->view = NULL;
+	}
+	map_end(&v->names);
+	map_end(&v->clusters);
+	m->generation++;
+	view_end(v);
+	published(m);
+}
+
+const char *mesh_view_name(const struct mesh_view *v)
+{
+	return v->name;
+}
+
+struct mesh_name *mesh_want(struct mesh_view *v, struct str name)
+{
+	struct mesh_name *n = map_get(&v->names, name);
+
+	if (n && !n->dropped)
+		return n;
+	if (!n)
+		n = name_entry(v->mesh, v, name);
+	n->dropped = false;
+	list_del(&n->due); /* it was among the gone */
+	n->state = MESH_UNKNOWN;
+	v->ops->want(v->ctx, n);
+	return n;
+}
+
+struct mesh_name *mesh_view_find(struct mesh_view *v, struct str name)
+{
+	struct mesh_name *n = map_get(&v->names, name);
+
+	return n && !n->dropped ? n : NULL;
+}
+
+void mesh_view_each(struct mesh_view *v, void (*fn)(void *ctx, struct mesh_name *n), void *ctx)
+{
+	struct str key;
+	void *value;
+
+	for (uint32_t i = 0; map_next(&v->names, &i, &key, &value);)
+		if (!((struct mesh_name *)value)->dropped)
+			fn(ctx, value);
+}
+
+void mesh_view_put(struct mesh_name *n, struct route_table *taken, const char *source, bool stale)
+{
+	sweep(n->mesh);
+	n->stale = stale;
+	put_name(n, taken, source);
+	published(n->mesh);
+}
+
+void mesh_view_absent(struct mesh_name *n, const char *source, const char *why)
+{
+	n->stale = false;
+	if (n->state == MESH_ABSENT)
+		return;
+	set_name(n, MESH_ABSENT, NULL, source, why);
+	published(n->mesh);
+}
+
+void mesh_view_why(struct mesh_name *n, const char *why)
+{
+	n->why = why;
+}
+
+void mesh_view_drop(struct mesh_name *n)
+{
+	if (n->dropped)
+		return;
+	n->dropped = true;
+	n->data = NULL;
+	set_name(n, MESH_ABSENT, NULL, NULL, NULL); /* the generation moves: no cache keeps the entry */
+	published(n->mesh);
+}
+
+void mesh_view_put_cluster(struct mesh_view *v, const char *name, struct cluster_spec *taken, struct endpoint_set *eps_taken)
+{
+	sweep(v->mesh);
+	put_cluster(v->mesh, v, name, taken, eps_taken);
+	published(v->mesh);
+}
+
+void mesh_view_del_cluster(struct mesh_view *v, const char *name)
+{
+	struct mesh_cluster *c = map_get(&v->clusters, str_of(name));
+
+	if (c && c->spec)
+		del_cluster(c);
+	published(v->mesh);
+}
+
+uint32_t mesh_view_each_cluster(struct mesh_view *v, void (*fn)(void *ctx, struct mesh_cluster *c), void *ctx)
+{
+	struct str key;
+	void *value;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; map_next(&v->clusters, &i, &key, &value);) {
+		struct mesh_cluster *c = value;
+
+		if (!c->spec)
+			continue;
+		fn(ctx, c);
+		count++;
+	}
+	return count;
 }
 
 /* ---- finding ------------------------------------------------------------------------------------------------------------ */
@@ -311,25 +532,19 @@ uint64_t mesh_generation(const struct mesh *m)
 	return m->generation;
 }
 
-void mesh_set_resolver(struct mesh *m, struct mesh_name *(*want)(void *ctx, struct mesh_view *view, struct str name), void *ctx)
-{
-	m->want = want;
-	m->want_ctx = ctx;
-}
-
-struct mesh_name *mesh_find(struct mesh *m, struct mesh_view *view, struct str name)
+struct mesh_name *mesh_find(struct mesh *m, struct str name)
 {
 	struct mesh_name *n = map_get(&m->names, name);
 
-	/* What the files declare comes before what the mesh says; an entry that waits for its end is not declared any more. */
-	if (n && n->state == MESH_PRESENT)
-		return n;
-	return m->want ? m->want(m->want_ctx, view, name) : NULL;
+	/* An entry that waits for its end is not declared any more. */
+	return n && n->state == MESH_PRESENT ? n : NULL;
 }
 
-struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct str name)
+struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct mesh_view *view, struct str name)
 {
-	return map_get(&m->clusters, name);
+	struct mesh_cluster *c = view ? map_get(&view->clusters, name) : NULL;
+
+	return c ? c : map_get(&m->clusters, name);
 }
 
 uint32_t mesh_each_service(struct mesh *m, void (*fn)(void *ctx, struct mesh_name *n, struct mesh_cluster *c), void *ctx)

@@ -4,7 +4,7 @@
  *   mesh_cluster  cluster name -> cluster_spec + endpoint_set, + `live` (lb's)
  *
  * One writer a source. Entries are created by who asks first and live while they are declared or watched; pointers are stable.
- * Static `services` serve every view; a view (control plane, node identity) adds its own names with xDS. Watches are told deferred, by the
+ * Static `services` serve every view; a view (control plane, node identity) has its own names and clusters beside them. Watches are told deferred, by the
  * loop's tasks, which sidecar wires (mesh_set_defer), because mesh knows no loop. Owner: sidecar. */
 #pragma once
 #include "base/list.h"
@@ -22,13 +22,19 @@ struct mesh_name {
 	char *name;
 	enum mesh_state state;
 	struct route_table *routes;   /* owned ref; NULL unless present */
-	const char *source;           /* who said so, for the answer's text: "services", "xds ..." */
+	const char *source;           /* who said so, for the answer's text: "services", "xds ..."; borrowed: lives as long as the view */
+	const char *why;              /* unknown: why nobody answered yet; absent: what was said. Borrowed as above; NULL */
+	bool stale;                   /* present, from a snapshot that was not confirmed yet */
+	bool dropped;                 /* mesh's: its source gave it up */
+	uint64_t used_ns;             /* of the last call (mesh_name_use); names of a view that are idle are given up by their source */
+	void *data;                   /* the source's own */
 	struct list watches;
 	uint32_t holds;               /* watches and parked calls; 0 and not present: dropped before the next publishing or telling */
 	struct list due;              /* mesh's: among those to be told about, or dropped */
 };
 struct mesh_cluster {
 	struct mesh *mesh;
+	struct mesh_view *view;       /* NULL: static */
 	char *name;
 	struct cluster_spec *spec;    /* owned refs; NULL: not there (yet) */
 	struct endpoint_set *endpoints;
@@ -48,9 +54,9 @@ uint64_t mesh_generation(const struct mesh *m);  /* grows whenever a name appear
 void mesh_put_service(struct mesh *m, const char *name, struct route_table *routes /* taken */, struct cluster_spec *spec /* taken */, struct endpoint_set *eps /* taken */);
 void mesh_del_service(struct mesh *m, const char *name);
 /* Finding. Exact name; the caller (sidecar/names) tries the full authority, then without its port. NULL: not declared and no resolver wants it. */
-struct mesh_name *mesh_find(struct mesh *m, struct mesh_view *view, struct str name);
-struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct str name);
-uint32_t mesh_each_service(struct mesh *m, void (*fn)(void *ctx, struct mesh_name *n, struct mesh_cluster *c), void *ctx);
+struct mesh_name *mesh_find(struct mesh *m, struct str name);          /* static and present */
+struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct mesh_view *view, struct str name); /* the view's, else the static one */
+uint32_t mesh_each_service(struct mesh *m, void (*fn)(void *ctx, struct mesh_name *n, struct mesh_cluster *c), void *ctx); /* static ones */
 void mesh_watch_name(struct mesh_name *n, struct mesh_watch *w, void (*fn)(struct mesh_watch *));
 void mesh_watch_cluster(struct mesh_cluster *c, struct mesh_watch *w, void (*fn)(struct mesh_watch *));
 void mesh_unwatch(struct mesh_watch *w);
@@ -58,5 +64,27 @@ void mesh_unwatch(struct mesh_watch *w);
  * mesh_cluster.changed is never deferred: lb must not pick from a set that is gone. */
 void mesh_set_defer(struct mesh *m, void (*fn)(void *ctx), void *ctx);
 void mesh_tell(struct mesh *m);
-/* The hook for names that are not there (xDS, later): returns an entry that will be answered, or NULL. */
-void mesh_set_resolver(struct mesh *m, struct mesh_name *(*want)(void *ctx, struct mesh_view *view, struct str name), void *ctx);
+
+/* ---- views: names that a control plane answers, on demand ----
+ * A view (control plane, node identity) has names and clusters of its own; its source (xds/) is their one writer. An entry that nobody has asked for does not exist.
+ *
+ *   mesh_want --> UNKNOWN --(source: mesh_view_put, mesh_view_absent)--> PRESENT | ABSENT --(source: mesh_view_drop, when idle)--> gone */
+struct mesh_view_ops {
+	void (*want)(void *ctx, struct mesh_name *n);     /* a name is wanted that was not there: answer it, now or later */
+};
+struct mesh_view *mesh_view_new(struct mesh *m, const char *name, const struct mesh_view_ops *ops, void *ctx); /* name: for people */
+void mesh_view_free(struct mesh_view **v);            /* drops its names and clusters; whoever holds some keeps them alive until it lets go */
+const char *mesh_view_name(const struct mesh_view *v);
+/* The entry, made (UNKNOWN) and wanted where there is none. Never NULL. */
+struct mesh_name *mesh_want(struct mesh_view *v, struct str name);
+struct mesh_name *mesh_view_find(struct mesh_view *v, struct str name);  /* NULL: nobody wants it */
+static inline void mesh_name_use(struct mesh_name *n, uint64_t now_ns) { n->used_ns = now_ns; }
+void mesh_view_each(struct mesh_view *v, void (*fn)(void *ctx, struct mesh_name *n), void *ctx); /* fn may not publish or drop */
+/* For the source. Equal content changes nothing and tells nobody. */
+void mesh_view_put(struct mesh_name *n, struct route_table *taken, const char *source, bool stale);
+void mesh_view_absent(struct mesh_name *n, const char *source, const char *why);
+void mesh_view_why(struct mesh_name *n, const char *why);             /* unknown still: the reason for texts */
+void mesh_view_drop(struct mesh_name *n);             /* idle: gone once nobody holds it; wanted again meanwhile: a new UNKNOWN, ops->want is called */
+void mesh_view_put_cluster(struct mesh_view *v, const char *name, struct cluster_spec *taken, struct endpoint_set *eps_taken);
+void mesh_view_del_cluster(struct mesh_view *v, const char *name);
+uint32_t mesh_view_each_cluster(struct mesh_view *v, void (*fn)(void *ctx, struct mesh_cluster *c), void *ctx);

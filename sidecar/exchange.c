@@ -653,7 +653,7 @@ static void exchange_forward(struct exchange *x, const struct exchange_door *doo
 		return;
 	}
 	x->action = route_action_ref(action);
-	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, str_of(action->cluster));
+	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, NULL, str_of(action->cluster));
 	x->cluster = mc ? cluster_live(sc->clusters, mc) : NULL;
 	if (!x->cluster) {
 		exchange_fail(x, FAULT_NO_CLUSTER, NULL);

@@ -38,7 +38,7 @@ void names_end(struct names *n)
 static struct mesh_name *names_declared(struct names *n, const struct authority *a)
 {
 	for (uint32_t i = 0; i < a->count; i++) {
-		struct mesh_name *m = mesh_find(n->mesh, NULL, a->candidate[i]);
+		struct mesh_name *m = mesh_find(n->mesh, a->candidate[i]);
 		if (m)
 			return m;
 	}

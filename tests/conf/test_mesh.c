@@ -49,21 +49,19 @@ START_TEST(what_is_published_is_found_by_its_exact_name)
 	struct mesh_name *n;
 	struct mesh_cluster *c;
 
-	ck_assert_ptr_null(mesh_find(m, NULL, STR(NAME)));
+	ck_assert_ptr_null(mesh_find(m, STR(NAME)));
 	put(m, NAME, "10.0.0.1:1", 5);
-	n = mesh_find(m, NULL, STR(NAME));
+	n = mesh_find(m, STR(NAME));
 	ck_assert_ptr_nonnull(n);
 	ck_assert_int_eq(n->state, MESH_PRESENT);
 	ck_assert_str_eq(n->source, "services");
 	ck_assert_uint_eq(route_match(n->routes, NULL)->timeout_ns, 5);
-	c = mesh_cluster_find(m, str_of(route_match(n->routes, NULL)->cluster));
+	c = mesh_cluster_find(m, NULL, str_of(route_match(n->routes, NULL)->cluster));
 	ck_assert_ptr_nonnull(c);
 	ck_assert_uint_eq(c->endpoints->count, 1);
 	ck_assert_uint_ne(c->spec->hash, 0);
-	ck_assert_ptr_null(mesh_find(m, NULL, STR("demo.default.svc.cluster.local")));
-	ck_assert_ptr_null(mesh_cluster_find(m, STR("other")));
-	/* Every view sees what the files declare. */
-	ck_assert_ptr_eq(mesh_find(m, (struct mesh_view *)m, STR(NAME)), n);
+	ck_assert_ptr_null(mesh_find(m, STR("demo.default.svc.cluster.local")));
+	ck_assert_ptr_null(mesh_cluster_find(m, NULL, STR("other")));
 	mesh_free(&m);
 	ck_assert_ptr_null(m);
 }
@@ -77,10 +75,10 @@ START_TEST(equal_content_changes_nothing_and_tells_nobody)
 	uint64_t generation;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	c = mesh_cluster_find(m, STR(NAME));
+	c = mesh_cluster_find(m, NULL, STR(NAME));
 	changes(c, 0);
 	c->changed = changed;
-	mesh_watch_name(mesh_find(m, NULL, STR(NAME)), &name.watch, count);
+	mesh_watch_name(mesh_find(m, STR(NAME)), &name.watch, count);
 	mesh_watch_cluster(c, &cluster.watch, count);
 	generation = mesh_generation(m);
 	put(m, NAME, "10.0.0.1:1", 0);
@@ -110,8 +108,8 @@ START_TEST(a_service_that_comes_back_is_the_same_entry_for_who_watches)
 	struct mesh_cluster *c;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	n = mesh_find(m, NULL, STR(NAME));
-	c = mesh_cluster_find(m, STR(NAME));
+	n = mesh_find(m, STR(NAME));
+	c = mesh_cluster_find(m, NULL, STR(NAME));
 	changes(c, 0);
 	c->changed = changed;
 	mesh_watch_name(n, &seen.watch, count);
@@ -121,13 +119,13 @@ START_TEST(a_service_that_comes_back_is_the_same_entry_for_who_watches)
 	ck_assert_ptr_null(n->routes);
 	ck_assert_ptr_null(c->spec);
 	ck_assert_int_eq(changes(c, -1), 1);
-	ck_assert_ptr_null(mesh_find(m, NULL, STR(NAME)));
+	ck_assert_ptr_null(mesh_find(m, STR(NAME)));
 	mesh_del_service(m, NAME);
 	ck_assert_int_eq(seen.times, 1);
 	put(m, "other", "10.0.0.9:1", 0);
 	put(m, NAME, "10.0.0.1:1", 0);
-	ck_assert_ptr_eq(mesh_find(m, NULL, STR(NAME)), n);
-	ck_assert_ptr_eq(mesh_cluster_find(m, STR(NAME)), c);
+	ck_assert_ptr_eq(mesh_find(m, STR(NAME)), n);
+	ck_assert_ptr_eq(mesh_cluster_find(m, NULL, STR(NAME)), c);
 	ck_assert_int_eq(seen.times, 2);
 	ck_assert_int_eq(changes(c, -1), 2);
 	mesh_unwatch(&seen.watch);
@@ -150,17 +148,17 @@ START_TEST(entries_that_nobody_needs_are_dropped)
 	}
 	put(m, "x", "10.0.0.1:1", 0);
 	/* The next publishing has swept: of all that was, only this is left. */
-	ck_assert_ptr_null(mesh_cluster_find(m, STR("s98")));
-	c = mesh_cluster_find(m, STR("x"));
+	ck_assert_ptr_null(mesh_cluster_find(m, NULL, STR("s98")));
+	c = mesh_cluster_find(m, NULL, STR("x"));
 	c->live = m;
-	mesh_watch_name(mesh_find(m, NULL, STR("x")), &seen.watch, count);
+	mesh_watch_name(mesh_find(m, STR("x")), &seen.watch, count);
 	mesh_del_service(m, "x");
 	mesh_tell(m);
-	ck_assert_ptr_eq(mesh_cluster_find(m, STR("x")), c);
+	ck_assert_ptr_eq(mesh_cluster_find(m, NULL, STR("x")), c);
 	c->live = NULL;
 	mesh_unwatch(&seen.watch);
 	mesh_tell(m);
-	ck_assert_ptr_null(mesh_cluster_find(m, STR("x")));
+	ck_assert_ptr_null(mesh_cluster_find(m, NULL, STR("x")));
 	mesh_free(&m);
 }
 END_TEST
@@ -181,7 +179,7 @@ START_TEST(a_watch_may_unwatch_itself_and_its_neighbour)
 	struct mesh_name *n;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	n = mesh_find(m, NULL, STR(NAME));
+	n = mesh_find(m, STR(NAME));
 	a.other = &b;
 	mesh_watch_name(n, &a.watch, unwatch_other);
 	mesh_watch_name(n, &b.watch, count);
@@ -217,7 +215,7 @@ START_TEST(a_watch_that_always_publishes_does_not_hang_us)
 	struct seen s = {.mesh = m};
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	mesh_watch_name(mesh_find(m, NULL, STR(NAME)), &s.watch, publish_again);
+	mesh_watch_name(mesh_find(m, STR(NAME)), &s.watch, publish_again);
 	put(m, NAME, "10.0.0.1:1", 1);
 	ck_assert_int_eq(s.times, 16);
 	mesh_free(&m);
@@ -241,14 +239,14 @@ START_TEST(a_service_may_be_deleted_while_it_is_told)
 	struct mesh_name *n;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	n = mesh_find(m, NULL, STR(NAME));
+	n = mesh_find(m, STR(NAME));
 	mesh_watch_name(n, &a.watch, delete_it);
 	mesh_watch_name(n, &b.watch, count);
 	put(m, NAME, "10.0.0.1:1", 1);
 	ck_assert_int_eq(a.times, 1);
 	ck_assert_int_eq(b.times, 2);
-	ck_assert_ptr_null(mesh_find(m, NULL, STR(NAME)));
-	ck_assert_ptr_nonnull(mesh_find(m, NULL, STR("another")));
+	ck_assert_ptr_null(mesh_find(m, STR(NAME)));
+	ck_assert_ptr_nonnull(mesh_find(m, STR("another")));
 	mesh_free(&m);
 }
 END_TEST
@@ -266,11 +264,11 @@ START_TEST(with_a_hook_watches_wait_for_its_task)
 	int hook = 0;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	c = mesh_cluster_find(m, STR(NAME));
+	c = mesh_cluster_find(m, NULL, STR(NAME));
 	changes(c, 0);
 	c->changed = changed;
 	mesh_set_defer(m, asked, &hook);
-	mesh_watch_name(mesh_find(m, NULL, STR(NAME)), &s.watch, count);
+	mesh_watch_name(mesh_find(m, STR(NAME)), &s.watch, count);
 	put(m, NAME, "10.0.0.2:1", 1);
 	put(m, NAME, "10.0.0.3:1", 2);
 	/* Asked once for both, told once; but lb knew at once, each time. */
@@ -296,7 +294,7 @@ START_TEST(with_a_hook_what_a_watch_publishes_is_the_next_task)
 
 	put(m, NAME, "10.0.0.1:1", 0);
 	mesh_set_defer(m, asked, &hook);
-	mesh_watch_name(mesh_find(m, NULL, STR(NAME)), &s.watch, publish_again);
+	mesh_watch_name(mesh_find(m, STR(NAME)), &s.watch, publish_again);
 	put(m, NAME, "10.0.0.1:1", 1);
 	mesh_tell(m);
 	ck_assert_int_eq(s.times, 1);
@@ -313,31 +311,147 @@ START_TEST(an_entry_found_in_this_turn_outlives_its_deletion)
 
 	put(m, NAME, "10.0.0.1:1", 0);
 	mesh_set_defer(m, asked, &hook);
-	n = mesh_find(m, NULL, STR(NAME));
+	n = mesh_find(m, STR(NAME));
 	mesh_del_service(m, NAME);
 	ck_assert_int_eq(n->state, MESH_ABSENT);
 	mesh_free(&m);
 }
 END_TEST
 
-static struct mesh_name *resolve(void *ctx, struct mesh_view *view, struct str name)
-{
-	struct mesh_name *answer = ctx;
+/* A source that answers nothing by itself: it remembers what was wanted. */
+struct source {
+	struct mesh_name *wanted[8];
+	uint32_t count;
+};
 
-	(void)view;
-	return str_is(name, "wanted") ? answer : NULL;
+static void remember(void *ctx, struct mesh_name *n)
+{
+	struct source *s = ctx;
+
+	ck_assert_uint_lt(s->count, 8);
+	s->wanted[s->count++] = n;
 }
 
-START_TEST(a_resolver_is_asked_for_what_no_file_declares)
+static const struct mesh_view_ops remembers = {.want = remember};
+
+static struct endpoint_set *set(const char *endpoint)
+{
+	struct endpoint_set *eps = endpoints_new(1, NULL);
+
+	ck_assert_int_eq(endpoints_add_text(eps, str_of(endpoint), 1, NULL), 0);
+	return eps;
+}
+
+static struct route_table *table(const char *cluster)
+{
+	return route_table_single(route_action_new(cluster));
+}
+
+START_TEST(a_view_is_asked_once_for_a_name_and_answers_it_later)
 {
 	struct mesh *m = mesh_new(7);
-	struct mesh_name other = {.state = MESH_UNKNOWN};
+	struct source s = {0};
+	struct mesh_view *v = mesh_view_new(m, "shop", &remembers, &s);
+	struct mesh_name *n = mesh_want(v, STR("a:1"));
+	struct seen seen = {0};
+
+	ck_assert_int_eq(n->state, MESH_UNKNOWN);
+	ck_assert_ptr_eq(mesh_want(v, STR("a:1")), n);
+	ck_assert_uint_eq(s.count, 1);
+	ck_assert_ptr_eq(s.wanted[0], n);
+	ck_assert_ptr_null(mesh_find(m, STR("a:1"))); /* what a view knows is no static service */
+	mesh_watch_name(n, &seen.watch, count);
+	uint64_t was = mesh_generation(m);
+	mesh_view_put(n, table("c"), "xds", true);
+	ck_assert_int_eq(n->state, MESH_PRESENT);
+	ck_assert(n->stale);
+	ck_assert_uint_eq(seen.times, 1);
+	ck_assert_uint_gt(mesh_generation(m), was);
+	mesh_view_put(n, table("c"), "xds", false); /* equal: nobody is told, but it is confirmed */
+	ck_assert_uint_eq(seen.times, 1);
+	ck_assert(!n->stale);
+	mesh_view_absent(n, "xds", "it was deleted");
+	ck_assert_int_eq(n->state, MESH_ABSENT);
+	ck_assert_uint_eq(seen.times, 2);
+	mesh_view_put(n, table("c"), "xds", false);
+	ck_assert_int_eq(n->state, MESH_PRESENT);
+	ck_assert_uint_eq(seen.times, 3);
+	mesh_unwatch(&seen.watch);
+	mesh_free(&m);
+}
+END_TEST
+
+START_TEST(a_dropped_name_is_wanted_anew_also_while_somebody_holds_it)
+{
+	struct mesh *m = mesh_new(7);
+	struct source s = {0};
+	struct mesh_view *v = mesh_view_new(m, "shop", &remembers, &s);
+	struct mesh_name *n = mesh_want(v, STR("a:1"));
+	struct seen seen = {0};
+
+	mesh_view_put(n, table("c"), "xds", false);
+	mesh_watch_name(n, &seen.watch, count);
+	mesh_view_drop(n);
+	ck_assert_ptr_null(mesh_view_find(v, STR("a:1")));
+	mesh_put_service(m, "other:1", table("other:1"), spec_new("other:1"), set("10.0.0.9:1")); /* sweeps */
+	ck_assert_ptr_eq(mesh_want(v, STR("a:1")), n); /* held: the same entry, asked again */
+	ck_assert_int_eq(n->state, MESH_UNKNOWN);
+	ck_assert_ptr_null(n->routes);
+	ck_assert_uint_eq(s.count, 2);
+	mesh_unwatch(&seen.watch);
+	mesh_view_drop(n);
+	mesh_del_service(m, "other:1");
+	mesh_put_service(m, "other:1", table("other:1"), spec_new("other:1"), set("10.0.0.9:1")); /* sweeps: n is freed, which the sanitizer would see */
+	mesh_want(v, STR("a:1"));
+	ck_assert_uint_eq(s.count, 3);
+	mesh_free(&m);
+}
+END_TEST
+
+START_TEST(views_keep_their_clusters_apart_and_a_static_one_serves_all)
+{
+	struct mesh *m = mesh_new(7);
+	struct source s = {0};
+	struct mesh_view *a = mesh_view_new(m, "a", &remembers, &s), *b = mesh_view_new(m, "b", &remembers, &s);
+	struct mesh_cluster *of_a;
 
 	put(m, NAME, "10.0.0.1:1", 0);
-	mesh_set_resolver(m, resolve, &other);
-	ck_assert_ptr_eq(mesh_find(m, NULL, STR("wanted")), &other);
-	ck_assert_ptr_null(mesh_find(m, NULL, STR("unwanted")));
-	ck_assert_ptr_ne(mesh_find(m, NULL, STR(NAME)), &other);
+	mesh_view_put_cluster(a, "c", spec_new("c"), set("10.0.0.2:1"));
+	of_a = mesh_cluster_find(m, a, STR("c"));
+	ck_assert_ptr_nonnull(of_a);
+	ck_assert_ptr_eq(of_a->view, a);
+	ck_assert_ptr_null(mesh_cluster_find(m, b, STR("c")));
+	ck_assert_ptr_null(mesh_cluster_find(m, NULL, STR("c")));
+	ck_assert_ptr_nonnull(mesh_cluster_find(m, b, STR(NAME)));
+	of_a->live = &s; /* as lb does: it keeps its place */
+	mesh_view_del_cluster(a, "c");
+	ck_assert_ptr_null(of_a->spec);
+	mesh_view_put_cluster(a, "c", spec_new("c"), set("10.0.0.2:1"));
+	ck_assert_ptr_eq(mesh_cluster_find(m, a, STR("c")), of_a); /* declared again while it was in use */
+	mesh_free(&m);
+}
+END_TEST
+
+START_TEST(a_view_ends_and_leaves_what_is_held_to_who_holds_it)
+{
+	struct mesh *m = mesh_new(7);
+	struct source s = {0};
+	struct mesh_view *v = mesh_view_new(m, "shop", &remembers, &s);
+	struct mesh_name *n = mesh_want(v, STR("a:1"));
+	struct seen seen = {0};
+
+	mesh_view_put_cluster(v, "c", spec_new("c"), set("10.0.0.2:1"));
+	struct mesh_cluster *c = mesh_cluster_find(m, v, STR("c"));
+	c->live = &seen; /* as lb does */
+	mesh_watch_name(n, &seen.watch, count);
+	mesh_view_free(&v);
+	ck_assert_ptr_null(v);
+	ck_assert_uint_eq(seen.times, 1);
+	ck_assert_int_eq(n->state, MESH_ABSENT);
+	ck_assert_ptr_null(c->spec);
+	mesh_unwatch(&seen.watch);
+	c->live = NULL;
+	put(m, NAME, "10.0.0.1:1", 0); /* sweeps both */
 	mesh_free(&m);
 }
 END_TEST
@@ -369,4 +483,6 @@ UNIT_SUITE("mesh", what_is_published_is_found_by_its_exact_name, equal_content_c
 	a_watch_may_unwatch_itself_and_its_neighbour, a_watch_that_always_publishes_does_not_hang_us,
 	a_service_may_be_deleted_while_it_is_told, with_a_hook_watches_wait_for_its_task,
 	with_a_hook_what_a_watch_publishes_is_the_next_task, an_entry_found_in_this_turn_outlives_its_deletion,
-	a_resolver_is_asked_for_what_no_file_declares, each_service_that_is_present_is_visited)
+	a_view_is_asked_once_for_a_name_and_answers_it_later, a_dropped_name_is_wanted_anew_also_while_somebody_holds_it,
+	views_keep_their_clusters_apart_and_a_static_one_serves_all, a_view_ends_and_leaves_what_is_held_to_who_holds_it,
+	each_service_that_is_present_is_visited)

@@ -34,7 +34,7 @@ static void publish(struct conf *c)
 			insist(v->endpoints->e[k].weight && (v->endpoints->e[k].naddrs || v->endpoints->e[k].host));
 		mesh_put_service(
 			m, v->name, route_table_single(route_action_ref(v->action)), spec_ref(v->spec), endpoints_ref(v->endpoints));
-		insist(mesh_find(m, NULL, str_of(v->name)) && mesh_cluster_find(m, str_of(v->name)));
+		insist(mesh_find(m, str_of(v->name)) && mesh_cluster_find(m, NULL, str_of(v->name)));
 	}
 	for (uint32_t i = 0; i < c->napps; i++) {
 		struct conf_app *a = &c->apps[i];
