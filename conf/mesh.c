@@ -299,6 +299,7 @@ static void set_name(struct mesh_name *n, enum mesh_state state, struct route_ta
 	n->state = state;
 	n->source = source;
 	n->why = why;
+	n->failed = false;
 	n->mesh->generation++;
 	route_table_unref(&old);
 	make_due(&n->mesh->due_names, &n->due);
@@ -439,6 +440,7 @@ struct mesh_name *mesh_want(struct mesh_view *v, struct str name)
 	n->dropped = false;
 	list_del(&n->due); /* it was among the gone */
 	n->state = MESH_UNKNOWN;
+	n->failed = false;
 	v->ops->want(v->ctx, n);
 	return n;
 }
@@ -480,6 +482,16 @@ void mesh_view_absent(struct mesh_name *n, const char *source, const char *why)
 void mesh_view_why(struct mesh_name *n, const char *why)
 {
 	n->why = why;
+}
+
+void mesh_view_fail(struct mesh_name *n, bool failed, const char *why)
+{
+	n->why = why;
+	if (n->state != MESH_UNKNOWN || n->failed == failed)
+		return;
+	n->failed = failed;
+	make_due(&n->mesh->due_names, &n->due);
+	published(n->mesh);
 }
 
 void mesh_view_drop(struct mesh_name *n)

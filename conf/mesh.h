@@ -25,6 +25,7 @@ struct mesh_name {
 	const char *source;           /* who said so, for the answer's text: "services", "xds ..."; borrowed: lives as long as the view */
 	const char *why;              /* unknown: why nobody answered yet; absent: what was said. Borrowed as above; NULL */
 	bool stale;                   /* present, from a snapshot that was not confirmed yet */
+	bool failed;                  /* unknown, and nobody can answer for now: calls do not wait for it */
 	bool dropped;                 /* mesh's: its source gave it up */
 	uint64_t used_ns;             /* of the last call (mesh_name_use); names of a view that are idle are given up by their source */
 	void *data;                   /* the source's own */
@@ -84,6 +85,7 @@ void mesh_view_each(struct mesh_view *v, void (*fn)(void *ctx, struct mesh_name 
 void mesh_view_put(struct mesh_name *n, struct route_table *taken, const char *source, bool stale);
 void mesh_view_absent(struct mesh_name *n, const char *source, const char *why);
 void mesh_view_why(struct mesh_name *n, const char *why);             /* unknown still: the reason for texts */
+void mesh_view_fail(struct mesh_name *n, bool failed, const char *why); /* unknown still: whoever waits is told that waiting is no use (or is again) */
 void mesh_view_drop(struct mesh_name *n);             /* idle: gone once nobody holds it; wanted again meanwhile: a new UNKNOWN, ops->want is called */
 void mesh_view_put_cluster(struct mesh_view *v, const char *name, struct cluster_spec *taken, struct endpoint_set *eps_taken);
 void mesh_view_del_cluster(struct mesh_view *v, const char *name);

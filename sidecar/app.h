@@ -24,6 +24,7 @@ struct app {
 	uint64_t transitions;
 	struct list exchanges;         /* all calls of this app, the parked too */
 	uint32_t calls;
+	uint32_t parked; size_t parked_bytes; /* calls that wait for a name */
 	bool removed;
 	struct task end_task;
 	struct grave grave;

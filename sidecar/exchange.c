@@ -24,6 +24,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "sidecar/access.h"
 #include "sidecar/attempt.h"
@@ -32,7 +33,14 @@
 
 enum { MOVES_MAX = 8 };
 
+/* Of a call that waited for its name: where it came in (the door may be gone by then), and why it failed in words of the name's source. */
+struct parking {
+	char *default_authority;
+	char why[160];
+};
+
 static void exchange_pick(struct exchange *x);
+static void exchange_name(struct exchange *x, const char *default_authority);
 static void exchange_pick_for(struct exchange *x, bool retry);
 
 /* ---- the end ---- */
@@ -51,10 +59,22 @@ static void exchange_unpark(struct exchange *x)
 		return;
 	x->parked = false;
 	x->sc->parked--;
+	x->app->parked--;
 	x->sc->parked_bytes -= x->parked_bytes;
+	x->app->parked_bytes -= x->parked_bytes;
 	x->parked_bytes = 0;
 	stat_dec(&x->sc->loop->stats, STAT_PARKED);
 	cluster_unwait(&x->wait);
+	mesh_unwatch(&x->watch);
+}
+
+static void parking_free(struct parking **p)
+{
+	if (!*p)
+		return;
+	free((*p)->default_authority);
+	free(*p);
+	*p = NULL;
 }
 
 static void exchange_drop_body(struct exchange *x)
@@ -87,6 +107,7 @@ static void exchange_finish(struct exchange *x)
 		access_line(sc->access, x);
 	if (x->app)
 		stat_dec(&l->stats, STAT_CALLS_ACTIVE);
+	parking_free(&x->parking);
 	fields_unref(&x->head);
 	fields_unref(&x->request_trailers);
 	route_action_unref(&x->action);
@@ -120,12 +141,13 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 {
 	const struct fault_row *row = fault_row(f);
 	sb_str(out, row->text);
-	if (x->head && (f == FAULT_NO_NAME || f == FAULT_NO_APP || f == FAULT_BAD_AUTHORITY || f == FAULT_NO_ROUTE)) {
+	bool names_it = f == FAULT_NO_NAME || (!x->action && (f == FAULT_PARK_TIME || f == FAULT_PARK_FULL || f == FAULT_DEADLINE));
+	if (x->head && (names_it || f == FAULT_NO_APP || f == FAULT_BAD_AUTHORITY || f == FAULT_NO_ROUTE)) {
 		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);
 		sb_str(out, ": '");
 		sb_add(out, a.p, a.n < 256 ? a.n : 256);
 		sb_str(out, "'");
-		if (f != FAULT_NO_NAME) {
+		if (!names_it) {
 			sb_str(out, " for path '");
 			sb_add(out, p.p, p.n < 256 ? p.n : 256);
 			sb_str(out, "'");
@@ -295,44 +317,65 @@ static void wait_over(struct cluster_wait *w)
 	exchange_pick(x);
 }
 
+/* Why the name's source has not answered, or what it answered: its text may change, the call's does not. */
+static const char *exchange_reason(struct exchange *x, const struct mesh_name *n)
+{
+	if (!n->source && !n->why)
+		return NULL;
+	if (!x->parking)
+		x->parking = xnew(struct parking);
+	snprintf(x->parking->why, sizeof x->parking->why, "%s%s%s", n->source ? n->source : "", n->source && n->why ? ": " : "", n->why ? n->why : "");
+	return x->parking->why;
+}
+
 static void park_over(struct timer *t)
 {
 	struct exchange *x = container_of(t, struct exchange, backoff);
 	stat_inc(&x->sc->loop->stats, STAT_PARK_TIMEOUT);
-	exchange_fail(x, FAULT_PARK_TIME, NULL);
+	exchange_fail(x, FAULT_PARK_TIME, x->watch.name ? exchange_reason(x, x->watch.name) : NULL);
 }
+
+/* park.calls and park.bytes are an app's; all apps together have so many times as much. */
+enum { PARK_APPS = 4 };
 
 /* Counts n bytes more against park.bytes. False: they are too many. */
 static bool exchange_park_bytes(struct exchange *x, size_t n)
 {
 	struct sidecar *sc = x->sc;
-	if (sc->parked_bytes + n > sc->conf->park.bytes) {
+	uint64_t most = sc->conf->park.bytes;
+	if (x->app->parked_bytes + n > most || sc->parked_bytes + n > most * PARK_APPS) {
 		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
 		return false;
 	}
 	sc->parked_bytes += n;
+	x->app->parked_bytes += n;
 	x->parked_bytes += (uint32_t)n;
 	return true;
 }
 
-static void exchange_park(struct exchange *x)
+/* False: there is no place, and the call was answered so. The caller says what it waits for. */
+static bool exchange_park(struct exchange *x)
 {
 	struct sidecar *sc = x->sc;
-	if (sc->parked >= sc->conf->park.calls) {
+	uint64_t most = sc->conf->park.calls;
+	if (x->app->parked >= most || sc->parked >= most * PARK_APPS) {
 		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
 		exchange_fail(x, FAULT_PARK_FULL, NULL);
-		return;
+		return false;
 	}
 	if (!exchange_park_bytes(x, x->head->size + x->held.bytes)) {
 		exchange_fail(x, FAULT_PARK_FULL, NULL);
-		return;
+		return false;
 	}
 	x->parked = true;
 	sc->parked++;
+	x->app->parked++;
 	stat_inc(&sc->loop->stats, STAT_PARKED);
-	cluster_wait(x->cluster, &x->wait, wait_over);
-	x->waited = true;
-	timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
+	if (!x->waited || !timer_armed(&x->backoff)) { /* one time for all that it waits for: its name, then its cluster's DNS */
+		x->waited = true;
+		timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);
+	}
+	return true;
 }
 
 /* A policy's retry may go to where the call has been, if there is nobody else; a call that was refused may not. */
@@ -347,7 +390,8 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 		attempt_start(x, host);
 		return;
 	case PICK_WAIT:
-		exchange_park(x);
+		if (exchange_park(x))
+			cluster_wait(x->cluster, &x->wait, wait_over);
 		return;
 	case PICK_FULL:
 		exchange_fail(x, FAULT_OVERFLOW, "the service's request limit is reached");
@@ -632,28 +676,59 @@ static bool exchange_dress(struct exchange *x, const struct name_hit *hit)
 static void exchange_forward(struct exchange *x, const struct exchange_door *door)
 {
 	struct sidecar *sc = x->sc;
-	struct fields *h = x->head;
 	if (account_above(&sc->loop->memory, sc->memory_soft)) {
 		stat_inc(&sc->loop->stats, STAT_MEMORY_SOFT);
 		sidecar_memory_check(sc);
 		exchange_fail(x, FAULT_MEMORY, NULL);
 		return;
 	}
-	struct str authority = fields_value(h, FIELD_AUTHORITY);
-	if (!authority.p)
-		authority = fields_value(h, FIELD_HOST);
-	const struct name_hit *hit = names_find(&x->app->names, x->app->conf, sc->conf->mesh_domain, door->default_authority, authority, fields_value(h, FIELD_PATH));
-	if (!hit->name || hit->name->state != MESH_PRESENT) {
-		exchange_fail(x, hit->name ? FAULT_NO_NAME : hit->fault, NULL);
+	exchange_name(x, door->default_authority);
+}
+
+/* ---- 3 WANT ---- */
+
+static void name_known(struct mesh_watch *w)
+{
+	struct exchange *x = container_of(w, struct exchange, watch);
+	struct parking *p = x->parking;
+	x->parking = NULL; /* it may wait again: for another spelling */
+	exchange_unpark(x);
+	exchange_name(x, p->default_authority);
+	parking_free(&p);
+}
+
+/* The caller's own deadline holds while it waits; the route's comes with the route. */
+static void exchange_want(struct exchange *x, struct mesh_name *name, const char *default_authority)
+{
+	struct loop *l = x->sc->loop;
+	if (!x->deadline_ns && !deadline_read(x, x->head, 0)) {
+		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
 		return;
 	}
+	if (!exchange_park(x))
+		return;
+	if (x->deadline_ns)
+		timer_set(l, &x->deadline, x->deadline_ns, deadline_over);
+	if (!x->parking)
+		x->parking = xnew(struct parking);
+	free(x->parking->default_authority);
+	x->parking->default_authority = default_authority ? xstrdup(default_authority) : NULL;
+	mesh_watch_name(name, &x->watch, name_known);
+}
+
+/* ---- 2 NAME, 4 ROUTE ---- */
+
+static void exchange_route(struct exchange *x, const struct name_hit *hit)
+{
+	struct sidecar *sc = x->sc;
+	struct fields *h = x->head;
 	struct route_action *action = route_match(hit->name->routes, h);
 	if (!action) {
 		exchange_fail(x, FAULT_NO_ROUTE, NULL);
 		return;
 	}
 	x->action = route_action_ref(action);
-	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, NULL, str_of(action->cluster));
+	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, hit->name->view, str_of(action->cluster));
 	x->cluster = mc ? cluster_live(sc->clusters, mc) : NULL;
 	if (!x->cluster) {
 		exchange_fail(x, FAULT_NO_CLUSTER, NULL);
@@ -675,6 +750,37 @@ static void exchange_forward(struct exchange *x, const struct exchange_door *doo
 	if (x->sampled)
 		x->up_open_ns = sc->loop->ops->now_ns(sc->loop->ops_ctx);
 	exchange_pick(x);
+}
+
+/* Asked again when a name that was waited for is known: it may be another one now (a service that came by a reload). */
+static void exchange_name(struct exchange *x, const char *default_authority)
+{
+	struct sidecar *sc = x->sc;
+	struct fields *h = x->head;
+	struct str authority = fields_value(h, FIELD_AUTHORITY);
+	if (!authority.p)
+		authority = fields_value(h, FIELD_HOST);
+	const struct name_hit *hit = names_find(&x->app->names, x->app->conf, sc->conf->mesh_domain, default_authority, authority, fields_value(h, FIELD_PATH));
+	struct mesh_name *n = hit->name;
+	if (!n) {
+		exchange_fail(x, hit->fault, NULL);
+		return;
+	}
+	mesh_name_use(n, sc->loop->now_ns);
+	switch (n->state) {
+	case MESH_PRESENT:
+		exchange_route(x, hit);
+		return;
+	case MESH_ABSENT:
+		exchange_fail(x, FAULT_NO_NAME, exchange_reason(x, n));
+		return;
+	case MESH_UNKNOWN:
+		if (n->failed)
+			exchange_fail(x, FAULT_PARK_TIME, exchange_reason(x, n));
+		else
+			exchange_want(x, n, default_authority);
+		return;
+	}
 }
 
 void exchange_start(const struct exchange_door *door, struct stream *down, struct fields *head, bool fin, const char *refuse)

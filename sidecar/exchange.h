@@ -10,6 +10,7 @@
 #include "sidecar/retry.h"
 
 struct attempt;
+struct parking;
 
 /* Where a call came in. */
 struct exchange_door {
@@ -55,7 +56,9 @@ struct exchange {
 	const char *why;                       /* static text beside the fault */
 	struct timer deadline, backoff;        /* backoff: of a retry, or the time to be parked */
 	struct tried tried;
-	struct cluster_wait wait;              /* parked until DNS answers */
+	struct cluster_wait wait;              /* parked until DNS answers, or */
+	struct mesh_watch watch;               /* until its name is known */
+	struct parking *parking;               /* owned; what a call that waited for its name has to remember */
 	uint32_t parked_bytes;
 	/* not zeroed at the start: */
 	char host[ADDR_TEXT];                  /* the last provider that was tried, where somebody will read it (a failure, the access log) */

@@ -34,7 +34,34 @@ void names_end(struct names *n)
 	map_end(&n->cache);
 }
 
-/* The first of the candidates that is declared. */
+/* What the control plane is asked for has a port: istiod knows no route without one. */
+static struct mesh_name *names_want(struct names *n, struct str authority)
+{
+	struct str host;
+	char text[AUTHORITY_MAX + 4];
+	int port, len;
+
+	if (addr_split(authority, &host, &port) != 0)
+		return NULL;
+	if (port >= 0)
+		return mesh_want(n->view, authority);
+	len = snprintf(text, sizeof text, "%.*s:80", (int)authority.n, authority.p);
+	return mesh_want(n->view, str_n(text, (size_t)len));
+}
+
+/* One spelling at a time: istiod answers two of one host on one stream with a false "unknown" for one of them (istio.md 1.8). The full name first; what was
+ * written is asked only once the full name does not exist, for `a.b` may be a host of the world. */
+static struct mesh_name *names_of_mesh(struct names *n, const struct authority *a)
+{
+	struct mesh_name *best = names_want(n, a->best), *written;
+
+	if (!best || best->state != MESH_ABSENT || str_eq(a->candidate[0], a->best))
+		return best;
+	written = names_want(n, a->candidate[0]);
+	return written && written->state != MESH_ABSENT ? written : best;
+}
+
+/* The first of the candidates that is declared; else what the control plane knows, or is asked for by this. */
 static struct mesh_name *names_declared(struct names *n, const struct authority *a)
 {
 	for (uint32_t i = 0; i < a->count; i++) {
@@ -42,7 +69,7 @@ static struct mesh_name *names_declared(struct names *n, const struct authority 
 		if (m)
 			return m;
 	}
-	return NULL;
+	return n->view && a->kind == AUTHORITY_NAME && a->count ? names_of_mesh(n, a) : NULL;
 }
 
 static struct name_hit *hit_new(struct mesh_name *name, const struct authority *a, enum fault none)

@@ -8,12 +8,12 @@
 #include "sidecar/faults.h"
 
 struct name_hit {
-	struct mesh_name *name;         /* NULL: fault says why */
+	struct mesh_name *name;         /* NULL: fault says why. A view's may be unknown yet, or absent */
 	enum fault fault;
 	bool rewrite;                   /* :authority must be set to `authority` */
 	char *authority;                /* normalised; what was asked, for texts */
 };
-struct names { struct map cache; struct mesh *mesh; uint64_t generation; struct name_hit scratch; /* of an authority that is not kept */ };
+struct names { struct map cache; struct mesh *mesh; struct mesh_view *view; /* borrowed; NULL: no control plane */ uint64_t generation; struct name_hit scratch; /* of an authority that is not kept */ };
 
 void names_init(struct names *n, struct mesh *mesh, uint64_t seed);
 void names_end(struct names *n);
