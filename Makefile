@@ -38,6 +38,11 @@ SRC    := $(sort $(wildcard $(FLOORS:%=%/*.c)))
 MAIN   := sidecar/main.c
 obj     = $(1:%.c=$(BUILD)/obj/%.o)
 
+# Messages of the control plane: protoc-c makes C of xds/proto/*.proto, below the build folder. Included as "xds/proto/x.pb-c.h".
+PROTO  := $(if $(filter xds,$(FLOORS)),$(sort $(wildcard xds/proto/*.proto)))
+PB_OBJ := $(PROTO:%.proto=$(BUILD)/obj/%.pb-c.o)
+PB_H   := $(PROTO:%.proto=$(BUILD)/gen/%.pb-c.h)
+
 LIB_SRC := $(filter-out $(MAIN),$(SRC))
 LIB     := $(BUILD)/libthinmesh.a
 DAEMON  := $(BUILD)/thinmesh
@@ -71,8 +76,9 @@ PKGS := $(if $(call uses,event2/),libevent_core) \
 	$(if $(call uses,ares),libcares) \
 	$(if $(call uses,xxhash),libxxhash) \
 	$(if $(call uses,yaml\.h),yaml-0.1) \
+	$(if $(call uses,pcre2\.h),libpcre2-8) \
 	$(if $(call uses,openssl/),openssl) \
-	$(if $(call uses,protobuf-c/),libprotobuf-c)
+	$(if $(PROTO)$(call uses,protobuf-c/),libprotobuf-c)
 PKGS := $(strip $(PKGS))
 LIBS_MISSING := $(strip $(foreach p,$(PKGS),$(shell $(PKG_CONFIG) --exists $(p) 2>/dev/null || echo $(p))))
 PKG_CFLAGS := $(if $(PKGS),$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null))
@@ -101,7 +107,7 @@ AR        := $(if $(LTO),gcc-ar,ar)
 BUILD_TEXT := $(CC) $(OPT)$(if $(LTO), lto)$(if $(SAN), $(SAN))$(if $(COV), coverage)
 
 # An empty _GNU_SOURCE agrees with a file that defines it itself. -iquote: "net/stream.h" is ours, <net/if.h> is libc's.
-TM_CPPFLAGS := -D_GNU_SOURCE= -iquote . -DTM_VERSION='"$(VERSION)"' -DTM_BUILD='"$(BUILD_TEXT)"' $(CPPFLAGS)
+TM_CPPFLAGS := -D_GNU_SOURCE= -iquote .$(if $(PROTO), -iquote $(BUILD)/gen) -DTM_VERSION='"$(VERSION)"' -DTM_BUILD='"$(BUILD_TEXT)"' $(CPPFLAGS)
 TM_CFLAGS   := -std=gnu11 $(OPT) $(WARN) $(HARDEN) -ffunction-sections -fdata-sections -fno-common -fno-plt \
 	$(SAN_FLAGS) $(COV_FLAGS) $(LTO_FLAGS) $(PKG_CFLAGS) $(CFLAGS)
 TM_LDFLAGS  := $(HARDEN_LD) -Wl,--gc-sections -Wl,--as-needed -Wl,-O1 -Wl,--hash-style=gnu $(SAN_FLAGS) $(COV_FLAGS) \
@@ -132,20 +138,32 @@ $(BUILD)/flags: FORCE
 
 $(BUILD)/objects: FORCE
 	@mkdir -p $(BUILD)
-	@printf '%s\n' '$(LIB_SRC)' > $@.new
+	@printf '%s\n' '$(LIB_SRC) $(PROTO)' > $@.new
 	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
 
-$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags
+# One run a file makes both; what the objects really need of the headers their .d files tell, so here it is the order alone.
+$(BUILD)/gen/%.pb-c.c $(BUILD)/gen/%.pb-c.h &: %.proto
+	@mkdir -p $(BUILD)/gen
+	@echo "  pb   $<"
+	@protoc-c --proto_path=. --c_out=$(BUILD)/gen $<
+
+# What is generated is not ours to mend: without our warnings.
+$(BUILD)/obj/%.pb-c.o: $(BUILD)/gen/%.pb-c.c $(BUILD)/flags | $(PB_H)
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(TM_CPPFLAGS) $(filter-out $(WARN),$(TM_CFLAGS)) -w -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/flags | $(PB_H)
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
 	@$(CC) $(TM_CPPFLAGS) $(TM_CFLAGS) $(TEST_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | $(PB_H)
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
 	@$(CC) $(TM_CPPFLAGS) $(TM_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(LIB): $(call obj,$(LIB_SRC)) $(BUILD)/objects
+$(LIB): $(call obj,$(LIB_SRC)) $(PB_OBJ) $(BUILD)/objects
 	@rm -f $@
 	@$(AR) rcs $@ $(filter %.o,$^)
 
@@ -174,7 +192,7 @@ $(FUZZ): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/f
 	@mkdir -p $(@D); echo "  ld   $@"
 	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
--include $(patsubst %.o,%.d,$(call obj,$(SRC) $(wildcard tests/*.c tests/*/*.c)))
+-include $(patsubst %.o,%.d,$(call obj,$(SRC) $(wildcard tests/*.c tests/*/*.c)) $(PB_OBJ))
 .SECONDARY:
 
 # ---- trying --------------------------------------------------------------------------------------------------------------
@@ -221,8 +239,11 @@ fuzz-run: $(FUZZ_CLANG)
 			-artifact_prefix=build/fuzz/$$name- build/fuzz/corpus/$$name tests/fuzz/corpus/$$name; done
 
 # clang compiles the whole library once more: coverage must be seen inside it, not only in the target.
-FUZZ_OBJ := $(LIB_SRC:%.c=build/fuzz/obj/%.o)
-build/fuzz/obj/%.o: %.c
+FUZZ_OBJ := $(LIB_SRC:%.c=build/fuzz/obj/%.o) $(PROTO:%.proto=build/fuzz/obj/%.pb-c.o)
+build/fuzz/obj/%.pb-c.o: $(BUILD)/gen/%.pb-c.c | $(PB_H)
+	@mkdir -p $(@D)
+	@$(CLANG) $(TM_CPPFLAGS) -std=gnu11 -O1 -g $(PKG_CFLAGS) -w -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
+build/fuzz/obj/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
 	@$(CLANG) $(TM_CPPFLAGS) -std=gnu11 -O1 -g $(PKG_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
 $(FUZZ_CLANG): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o $(FUZZ_OBJ) \
