@@ -35,6 +35,8 @@ void conf_unref(struct conf **c)
 	free(old->control.group);
 	free(old->control.tcp_text);
 	free(old->mesh_domain);
+	free(old->snapshot_dir);
+	conf_xds_end(&old->xds);
 	free(old->log.file);
 	free(old->log.access_file);
 	free(old);

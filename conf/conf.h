@@ -2,7 +2,7 @@
  *
  * Rows of conf/conf.def drive parsing, errors ("FILE:LINE:COLUMN: key: what is wrong, what was expected", nearest known key for a typo),
  * --print-conf and the man page. A reload reads a new struct conf beside the old one; sidecar compares by `hash` what changed. What a
- * version cannot do yet (xds, identity, inbound, ...) it refuses with its place. */
+ * version cannot do yet (identity, inbound, ...) it refuses with its place. */
 #pragma once
 #include "base/addr.h"
 #include "base/err.h"
@@ -48,7 +48,7 @@ struct conf_xds {
 	enum xds_profile profile;
 	enum xds_protocol protocol;
 	struct {
-		bool on;                          /* the section is there: TLS */
+		bool on;                          /* TLS, but never to a unix: server. token_file alone and every server on this machine: off, the token is sent all the same */
 		char *roots, *cert, *key;         /* files; NULL: the system's roots, none, none */
 		char *token_file, *server_name;   /* server_name NULL: the server's host */
 		char **san; uint32_t nsan;

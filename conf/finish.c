@@ -6,15 +6,6 @@
 #include "base/mem.h"
 #include "conf/authority.h"
 
-void conf_take_snapshot_dir(struct schema *s, const struct yaml *node, void *base)
-{
-	struct str text;
-
-	(void)base;
-	if (schema_text(s, node, &text) && text.n)
-		schema_problem(s, node, "not in this version, expected \"\"");
-}
-
 /* ---- the whole ---------------------------------------------------------------------------------------------------------- */
 
 static uint64_t rest_hash(const struct conf *c)
@@ -32,6 +23,7 @@ static uint64_t rest_hash(const struct conf *c)
 		l->memory_soft_percent, l->memory_hard_percent};
 
 	h = declare_hash_text(declare_hash_text(h, c->log.file), c->log.access_file);
+	h = declare_hash_value(declare_hash_text(h, c->snapshot_dir), c->xds.hash);
 	return str_hash_seeded(str_n((const char *)rest, sizeof(rest)), h);
 }
 
@@ -107,6 +99,16 @@ static void finish_limits(struct schema *s)
 		schema_section_problem(s, "limits", "limits.memory: below 1MiB, expected more, or 0 for the cgroup's");
 }
 
+static void finish_snapshot(struct schema *s)
+{
+	struct conf *c = s->conf;
+
+	empty_is_none(&c->snapshot_dir);
+	if (c->snapshot_dir && c->snapshot_dir[0] != '/')
+		schema_section_problem(s, "snapshot", "snapshot.dir: '%.120s' is no folder, expected an absolute path, or \"\" for none",
+			c->snapshot_dir);
+}
+
 void conf_finish(struct schema *s)
 {
 	s->path.n = 0;
@@ -115,5 +117,7 @@ void conf_finish(struct schema *s)
 	finish_control(s);
 	finish_mesh(s);
 	finish_limits(s);
+	finish_snapshot(s);
+	s->conf->xds.hash = conf_xds_hash(&s->conf->xds);
 	s->conf->hash = rest_hash(s->conf);
 }

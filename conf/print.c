@@ -22,8 +22,18 @@ static const char *list_sample(const struct schema_row *row)
 		return "[connect-failure, refused-stream, unavailable, cancelled]";
 	case MAP_STATUSES:
 		return "#[503]";
-	case MAP_DIR:
-		return "\"\"";
+	case MAP_SERVER:
+		return "istiod.istio-system.svc:15010";
+	case MAP_SERVERS:
+		return "#[\"istiod-a.istio-system.svc:15010\", \"istiod-b.istio-system.svc:15010\"]";
+	case MAP_SAN:
+		return "#[istiod.istio-system.svc]";
+	case MAP_HEADERS:
+		return "#{clusterid: Kubernetes}";
+	case MAP_METADATA:
+		return "#{NETWORK: network1}";
+	case MAP_PREFETCH:
+		return "#[\"demo.default.svc.cluster.local:50051\"]";
 	default:
 		return NULL;
 	}
@@ -41,7 +51,7 @@ static void print_line(struct sb *out, const char *lead, bool commented, const c
 	sb_char(out, '\n');
 }
 
-static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list);
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, bool dead);
 
 /* An element of endpoints as a map, beside the short form: where its keys are told. */
 static void print_endpoint_keys(struct sb *out, const char *lead)
@@ -58,15 +68,21 @@ static void print_endpoint_keys(struct sb *out, const char *lead)
 	}
 }
 
-static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth)
+static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth, bool dead)
 {
 	const char *sample;
 
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
+		if (row->below == MAP_XDS) {
+			/* With any of its keys there is a control plane, and the embedded default has none: the whole is a sample. */
+			print_line(out, lead, true, row->key, NULL, row->help);
+			print_map(out, row->below, depth + 1, false, true);
+			break;
+		}
 		print_line(out, lead, row->below == MAP_ALLOW, row->key, NULL, row->help);
 		/* All of its keys are samples: with nothing in it, it means what its absence means. */
-		print_map(out, row->below, depth + 1, false);
+		print_map(out, row->below, depth + 1, false, dead);
 		break;
 	case KIND_LIST:
 		sample = list_sample(row);
@@ -77,7 +93,7 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 			break;
 		}
 		print_line(out, lead, false, row->key, NULL, row->help);
-		print_map(out, row->below, depth + 1, true);
+		print_map(out, row->below, depth + 1, true, dead);
 		break;
 	case KIND_LATER:
 		break;
@@ -86,8 +102,8 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 	}
 }
 
-/* The first key of a list's element carries its dash. */
-static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list)
+/* The first key of a list's element carries its dash. dead: all of it is commented out. */
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, bool dead)
 {
 	char lead[4 * INDENT_MAX + 1] = "";
 
@@ -96,8 +112,8 @@ static void print_map(struct sb *out, enum schema_map map, int depth, bool in_li
 
 		if (row->map != map || row->kind == KIND_LATER)
 			continue;
-		snprintf(lead, sizeof(lead), "%*s%s", 2 * (depth < INDENT_MAX ? depth : INDENT_MAX), "", in_list ? "- " : "");
-		print_row(out, row, lead, depth);
+		snprintf(lead, sizeof(lead), "%s%*s%s", dead ? "# " : "", 2 * (depth < INDENT_MAX ? depth : INDENT_MAX), "", in_list ? "- " : "");
+		print_row(out, row, lead, depth, dead);
 		if (in_list) {
 			in_list = false;
 			depth++;
@@ -111,5 +127,5 @@ void conf_print_defaults(struct sb *out)
 		"# thinmesh: every key of this version with its default. Without a file, this is what thinmesh runs with.\n"
 		"# Commented keys have no default: what stands there is a sample. ${NAME} and ${NAME:-default} are taken from the environment\n"
 		"# (inside {...} and [...] within quotes); $${ is a literal ${. Windows of connections stay away from 2^31-1.\n");
-	print_map(out, MAP_ROOT, 0, false);
+	print_map(out, MAP_ROOT, 0, false, false);
 }

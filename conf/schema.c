@@ -28,11 +28,13 @@
 
 const struct schema_row schema_rows[] = {
 #define SECTION(map, key, below, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
+#define CHECKED(map, key, below, check, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, check, help, INITIAL_NONE, NULL)
 #define LIST(map, key, below, take, help) ROW_(map, LIST, MAP_##below, 0, #key, NULL, NULL, take, help, INITIAL_NONE, NULL)
 #define LATER(map, key, help) ROW_(map, LATER, 0, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
 #define TEXT(map, key, type, member, initial, help) ROW_(map, TEXT, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define MODE(map, key, type, member, initial, help) ROW_(map, MODE, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define BOOL(map, key, type, member, initial, help) ROW_(map, BOOL, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
+#define FLAG(map, key, type, member, initial, help) ROW_(map, FLAG, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define PERCENT(map, key, type, member, initial, help) ROW_(map, PERCENT, 0, offsetof(type, member), #key, "1", "100", NULL, help, initial)
 #define WORD(map, key, type, member, initial, words, help) \
 	ROW_(map, WORD, 0, offsetof(type, member), #key, words, NULL, NULL, help, initial)
@@ -423,10 +425,13 @@ static void read_value(struct schema *s, const struct schema_row *row, const str
 {
 	void *at = (char *)base + row->at;
 	uint64_t value;
+	int flag;
 
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
 		schema_read(s, row->below, node, base);
+		if (row->take && node->kind == YAML_MAP)
+			row->take(s, node, base);
 		break;
 	case KIND_LIST:
 		row->take(s, node, base);
@@ -442,6 +447,10 @@ static void read_value(struct schema *s, const struct schema_row *row, const str
 		break;
 	case KIND_BOOL:
 		read_bool(s, node, at);
+		break;
+	case KIND_FLAG:
+		if (read_bool(s, node, &flag))
+			*(bool *)at = flag;
 		break;
 	case KIND_COUNT:
 		if (schema_count(s, node, strtoull(row->low, NULL, 10), strtoull(row->high, NULL, 10), &value))

@@ -10,10 +10,12 @@
 enum schema_map {
 	MAP_ROOT, MAP_CONTROL, MAP_MESH, MAP_APP, MAP_LISTEN, MAP_ALLOW, MAP_SERVICE, MAP_ENDPOINT, MAP_RETRIES, MAP_BACKOFF, MAP_BREAKERS, MAP_PARK,
 	MAP_DRAIN, MAP_SNAPSHOT, MAP_LIMITS, MAP_LOG,
+	MAP_XDS, MAP_XDS_TLS, MAP_NODE, MAP_LOCALITY,
 	/* Below a LIST row, but no maps with rows of their own: --print-conf writes what schema_sample gives. */
-	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES, MAP_DIR,
+	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES,
+	MAP_SERVER, MAP_SERVERS, MAP_SAN, MAP_HEADERS, MAP_METADATA, MAP_PREFETCH,
 };
-enum schema_kind { KIND_SECTION, KIND_LIST, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
+enum schema_kind { KIND_SECTION, KIND_LIST, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_FLAG, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
 enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
 
 struct schema;
@@ -23,7 +25,7 @@ struct schema_row {
 	uint16_t at;                   /* offset of the value in the struct of its map */
 	const char *key, *initial;
 	const char *low, *high;        /* bounds, written as a person would; WORD: low is the list of words */
-	schema_take_fn *take;
+	schema_take_fn *take;          /* LIST: reads it; SECTION: looks at it once it is read, or NULL */
 	const char *help;
 };
 extern const struct schema_row schema_rows[];
@@ -37,6 +39,7 @@ struct draft_service { char *name; struct cluster_spec spec; struct retry_policy
 enum {
 	CONF_APPS_MAX = 1000, CONF_SERVICES_MAX = 10000, CONF_ENDPOINTS_MAX = 100000, CONF_LISTENS_MAX = 64 /* an app */, CONF_PAIRS_MAX = 10000 /* an app */,
 	CONF_IDS_MAX = 1024, CONF_FILES_MAX = 10000, CONF_SECTIONS_MAX = 32,
+	CONF_XDS_SERVERS_MAX = 16, CONF_XDS_HEADERS_MAX = 64, CONF_XDS_SANS_MAX = 64, CONF_XDS_PREFETCH_MAX = 10000,
 };
 struct schema_place { const char *file; uint32_t order; int line, column; }; /* file NULL: nowhere */
 struct schema {
@@ -70,10 +73,13 @@ char *schema_place(const struct schema *s, const struct yaml *node); /* "FILE:LI
 /* "; did you mean 'x'?" for the nearest of the names (next(ctx, i): the i-th, NULL behind the last), or "". */
 const char *schema_nearest(struct str word, const char *(*next)(void *ctx, uint32_t i), void *ctx, char *buf, size_t cap);
 
-/* conf/declare_app.c, conf/declare_service.c, conf/finish.c */
+/* conf/declare_app.c, conf/declare_service.c, conf/declare_xds.c */
 schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_paths, conf_take_uids, conf_take_gids, conf_take_services, conf_take_endpoints,
-	conf_take_retry_on, conf_take_statuses, conf_take_snapshot_dir;
+	conf_take_retry_on, conf_take_statuses, conf_take_xds_server, conf_take_xds_servers, conf_take_xds_san, conf_take_xds_headers, conf_take_xds_prefetch,
+	conf_take_node_metadata, conf_check_xds;
 void conf_app_end(struct conf_app *a);
 void conf_service_end(struct conf_service *v);
+void conf_xds_end(struct conf_xds *x);
+uint64_t conf_xds_hash(const struct conf_xds *x);
 /* What must fit together across sections and files, once all are read. */
 void conf_finish(struct schema *s);

@@ -87,6 +87,8 @@ START_TEST(without_a_file_the_embedded_default_is_a_static_directory)
 	ck_assert_int_eq(c->log.level, LOG_INFO);
 	ck_assert_int_eq(c->log.access, ACCESS_OFF);
 	ck_assert_ptr_null(c->log.file);
+	ck_assert_uint_eq(c->xds.nservers, 0);
+	ck_assert_str_eq(c->snapshot_dir, "/var/lib/thinmesh");
 	conf_unref(&c);
 	ck_assert_ptr_null(c);
 	conf_unref(&c);
@@ -365,6 +367,10 @@ START_TEST(a_reload_sees_by_hashes_what_has_changed)
 			true},
 		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nlimits: {stall: 31s}\n", false, true, true,
 			true},
+		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nsnapshot: {dir: ''}\n", false, true, true,
+			true},
+		{APP "services:\n- {name: a, endpoints: [x:1]}\n- {name: b, endpoints: [y:1]}\nxds: {server: a:1}\n", false, true, true,
+			true},
 	};
 	struct conf *old = loaded(before, no_env);
 
@@ -503,10 +509,8 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		     "01234567']}]\n",
 			"services[0].endpoints[0]: the path is too long, expected at most 107 bytes"},
 		/* what a later version can do */
-		{APP "xds: {server: istiod:15010}\n", "f.yaml:4:1: xds: not in this version (the control plane)"},
-		{APP "xds:\n", "f.yaml:4:1: xds: not in this version"},
 		{APP "tls: {}\n", "f.yaml:4:1: tls: not in this version"},
-		{APP "snapshot: {dir: /var/lib/thinmesh}\n", "f.yaml:4:17: snapshot.dir: not in this version, expected \"\""},
+		{APP "snapshot: {dir: var/lib}\n", "f.yaml:4:1: snapshot.dir: 'var/lib' is no folder, expected an absolute path"},
 		{APP "    identity: {service_account: shop}\n", "f.yaml:4:5: apps[0].identity: not in this version"},
 		{APP "    inbound: []\n", "f.yaml:4:5: apps[0].inbound: not in this version"},
 		{APP "    health: {}\n", "f.yaml:4:5: apps[0].health: not in this version"},
@@ -538,9 +542,9 @@ START_TEST(all_problems_of_a_file_are_told_at_once_from_top_to_bottom)
 				   "    name: b\n"
 				   "    endpoints: [bad, \"10.0.0.1:1\", worse]\n"
 				   "limits: {memory_soft: 99}\n"
-				   "xds: {}\n";
+				   "xds: {}\n"; /* without a server */
 	static const char *const expected[] = {"f.yaml:4:", "f.yaml:5:", "f.yaml:6:5:", "f.yaml:7:", "f.yaml:10:5:", "f.yaml:11:17:",
-		"f.yaml:11:36:", "f.yaml:12:1:", "f.yaml:13:1:"};
+		"f.yaml:11:36:", "f.yaml:12:1:", "f.yaml:13:6:"};
 	const char *at;
 
 	/* `{x: ${NOPE}}` without quotes is broken YAML: libyaml stops there, and that alone is told. */

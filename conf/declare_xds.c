@@ -1,0 +1,514 @@
+/* conf/declare_xds: the control plane (`xds:`) out of its YAML: its lists and maps, what must fit together in it, and its hash.
+ *
+ * Everything is made into struct conf_xds at once, which conf_unref ends whole or half-built. What can only go wrong on the wire (a template that
+ * names no cluster, a token that is refused) is not judged here; what a person would find out an hour later is. */
+#include "conf/declare.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "conf/authority.h"
+
+/* ---- lists of texts ----------------------------------------------------------------------------------------------------- */
+
+static void texts_end(char ***list, uint32_t *count)
+{
+	for (uint32_t i = 0; i < *count; i++)
+		free((*list)[i]);
+	free(*list);
+	*list = NULL;
+	*count = 0;
+}
+
+/* make(): the text that is kept, or NULL once its problem is told. At most a few: the same one twice is told too. */
+static void take_texts(struct schema *s, const struct yaml *node, const char *of, uint32_t max, char ***list, uint32_t *count,
+	char *(*make)(struct schema *, const struct yaml *))
+{
+	const bool few = max <= CONF_XDS_SANS_MAX;
+	size_t i = 0;
+
+	if (!schema_is_list(s, node, of))
+		return;
+	if (node->count > max) {
+		schema_problem(s, node, "%zu entries, expected at most %u", node->count, max);
+		return;
+	}
+	texts_end(list, count);
+	*list = xalloc((node->count + 1) * sizeof(char *));
+	for (const struct yaml *c = node->first; c; c = c->next, i++) {
+		size_t mark = schema_push_index(s, i);
+		char *text = c->bad ? NULL : make(s, c);
+
+		for (uint32_t k = 0; text && few && k < *count; k++) {
+			if (strcmp((*list)[k], text) == 0) {
+				schema_problem(s, c, "'%.80s' stands in it twice, expected once", text);
+				break;
+			}
+		}
+		if (text)
+			(*list)[(*count)++] = text;
+		schema_pop(s, mark);
+	}
+}
+
+/* ---- servers ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_unix(const char *server)
+{
+	return str_starts(str_of(server), STR("unix:"));
+}
+
+/* Nobody but this machine reads what goes there. */
+static bool is_here(const char *server)
+{
+	struct addr addr;
+	struct str host;
+	int port;
+
+	if (is_unix(server))
+		return true;
+	if (addr_parse(str_of(server), &addr) == 0)
+		return addr_is_loopback(&addr);
+	return addr_split(str_of(server), &host, &port) == 0 && str_eq_nocase(host, STR("localhost"));
+}
+
+static char *make_unix(struct schema *s, const struct yaml *node, struct str path)
+{
+	struct addr addr;
+
+	/* gRPC writes unix:///path, which is the path behind an empty host. */
+	if (str_starts(path, STR("//")) && path.n > 2 && path.p[2] == '/')
+		path = str_cut(path, 2, path.n);
+	if (path.n < 2 || (path.p[0] != '/' && path.p[0] != '@')) {
+		schema_problem(s, node, "'%.80s' is no socket, expected unix:/PATH, or unix:@NAME for an abstract one", node->scalar.p);
+		return NULL;
+	}
+	if (addr_unix(path, &addr) < 0) {
+		schema_problem(s, node, "the path is too long, expected at most %zu bytes: the kernel takes no more",
+			sizeof(addr.un.sun_path) - 1);
+		return NULL;
+	}
+	return xasprintf("unix:%.*s", (int)path.n, path.p);
+}
+
+static char *make_server(struct schema *s, const struct yaml *node)
+{
+	static const char expected[] = "expected HOST:PORT, [IPV6]:PORT or unix:/PATH, such as istiod.istio-system.svc:15010";
+	char cleaned[AUTHORITY_MAX];
+	struct str text, host;
+	int port;
+	size_t n;
+
+	if (!schema_text(s, node, &text))
+		return NULL;
+	text = str_trim(text);
+	if (str_starts(text, STR("unix:")))
+		return make_unix(s, node, str_cut(text, 5, text.n));
+	/* As gRPC writes it. */
+	if (str_starts(text, STR("dns:")))
+		text = str_cut(text, str_starts(text, STR("dns:///")) ? 7 : 4, text.n);
+	if (str_starts(text, STR("http://")) || str_starts(text, STR("https://"))) {
+		schema_problem(s, node, "'%.80s' is a URL, %s; TLS: a section xds.tls", node->scalar.p, expected);
+		return NULL;
+	}
+	if (addr_split(text, &host, &port) < 0 || host.n == 0 || authority_clean(text, cleaned, &n) == AUTHORITY_BAD ||
+		memchr(cleaned, '/', n) || memchr(cleaned, '%', n)) {
+		schema_problem(s, node, "'%.80s' is no server, %s", node->scalar.p, expected);
+		return NULL;
+	}
+	if (port <= 0) {
+		schema_problem(s, node, "'%.80s' has no port, expected HOST:PORT (istiod: 15010 in plain text, 15012 with TLS)", node->scalar.p);
+		return NULL;
+	}
+	return xstrndup(cleaned, n);
+}
+
+void conf_take_xds_server(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+	char *server = make_server(s, node);
+
+	/* Beside `servers` it is told as a whole (conf_check_xds). */
+	if (server && x->nservers == 0) {
+		free(x->servers);
+		x->servers = xalloc(sizeof(char *));
+		x->servers[x->nservers++] = server;
+		return;
+	}
+	free(server);
+}
+
+void conf_take_xds_servers(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+
+	take_texts(s, node, "HOST:PORT", CONF_XDS_SERVERS_MAX, &x->servers, &x->nservers, make_server);
+}
+
+/* ---- names -------------------------------------------------------------------------------------------------------------- */
+
+static char *make_san(struct schema *s, const struct yaml *node)
+{
+	struct str text;
+
+	if (!schema_text(s, node, &text))
+		return NULL;
+	if (text.n == 0 || text.n > 2048 || str_find(text, ' ') >= 0) {
+		schema_problem(s, node, "'%.60s' is no name of a certificate, expected one such as istiod.istio-system.svc or spiffe://...",
+			text.p);
+		return NULL;
+	}
+	return xstrndup(text.p, text.n);
+}
+
+void conf_take_xds_san(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+
+	take_texts(s, node, "names", CONF_XDS_SANS_MAX, &x->tls.san, &x->tls.nsan, make_san);
+}
+
+static char *make_authority(struct schema *s, const struct yaml *node)
+{
+	char *cleaned = NULL;
+	struct str host;
+	int port;
+
+	if (!declare_authority(s, node, &cleaned))
+		return NULL;
+	if (addr_split(str_of(cleaned), &host, &port) == 0 && port > 0)
+		return cleaned;
+	schema_problem(s, node, "'%.80s' has no port, expected NAME:PORT, as calls name it", cleaned);
+	free(cleaned);
+	return NULL;
+}
+
+void conf_take_xds_prefetch(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+
+	take_texts(s, node, "NAME:PORT", CONF_XDS_PREFETCH_MAX, &x->prefetch, &x->nprefetch, make_authority);
+}
+
+/* ---- headers ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_token(struct str t)
+{
+	for (size_t i = 0; i < t.n; i++)
+		if (t.p[i] <= ' ' || t.p[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", t.p[i]))
+			return false;
+	return t.n > 0 && t.n <= 128;
+}
+
+static bool is_value(struct str t)
+{
+	for (size_t i = 0; i < t.n; i++)
+		if (t.p[i] < ' ' || t.p[i] >= 0x7f)
+			return false;
+	return t.n <= 8192;
+}
+
+/* What gRPC and HTTP/2 write themselves. */
+static bool is_ours(const char *name)
+{
+	static const char *const ours[] = {"te", "content-type", "user-agent", "host", "connection", "transfer-encoding", "content-length",
+		"keep-alive", "upgrade", "proxy-connection"};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (strcmp(name, ours[i]) == 0)
+			return true;
+	return str_starts(str_of(name), STR("grpc-"));
+}
+
+void conf_take_xds_headers(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+
+	if (node->kind != YAML_MAP || node->count > CONF_XDS_HEADERS_MAX) {
+		schema_problem(s, node, "expected a map of at most %d names and texts", CONF_XDS_HEADERS_MAX);
+		return;
+	}
+	x->headers = xalloc((node->count + 1) * sizeof(*x->headers));
+	for (const struct yaml *c = node->first; c; c = c->next) {
+		size_t mark = schema_push(s, c->key);
+		char *name = xstrdup(c->key);
+		struct str value;
+
+		str_lower(name, strlen(name));
+		if (c->bad || !schema_text(s, c, &value)) {
+			free(name);
+		} else if (!is_token(str_of(name)) || is_ours(name)) {
+			schema_problem(s, c, "no header of yours, expected letters, digits and '-', and none that gRPC writes itself");
+			free(name);
+		} else if (!is_value(value)) {
+			schema_problem(s, c, "no value of a header, expected printable ASCII");
+			free(name);
+		} else {
+			x->headers[x->nheaders++] = (struct conf_pair){.from = name, .to = xstrndup(value.p, value.n)};
+		}
+		schema_pop(s, mark);
+	}
+}
+
+/* ---- metadata of the node ------------------------------------------------------------------------------------------------- */
+
+/* RFC 8259, section 6. A plain scalar that is one is meant as a number; anything else that is plain is a text (1.2.3, 0x10, 007). */
+static bool is_json_number(struct str t)
+{
+	size_t i = 0, digits;
+
+	if (i < t.n && t.p[i] == '-')
+		i++;
+	digits = i;
+	while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
+		i++;
+	if (i == digits || (t.p[digits] == '0' && i > digits + 1))
+		return false;
+	if (i < t.n && t.p[i] == '.') {
+		digits = ++i;
+		while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
+			i++;
+		if (i == digits)
+			return false;
+	}
+	if (i < t.n && (t.p[i] == 'e' || t.p[i] == 'E')) {
+		i++;
+		if (i < t.n && (t.p[i] == '+' || t.p[i] == '-'))
+			i++;
+		digits = i;
+		while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
+			i++;
+		if (i == digits)
+			return false;
+	}
+	return i == t.n;
+}
+
+/* Depth and size are the file's, which conf/yaml has bounded. */
+static void write_json(const struct yaml *node, struct sb *out)
+{
+	switch (node->kind) {
+	case YAML_MAP:
+		sb_char(out, '{');
+		for (const struct yaml *c = node->first; c; c = c->next) {
+			sb_json(out, str_of(c->key));
+			sb_char(out, ':');
+			write_json(c, out);
+			if (c->next)
+				sb_char(out, ',');
+		}
+		sb_char(out, '}');
+		break;
+	case YAML_SEQ:
+		sb_char(out, '[');
+		for (const struct yaml *c = node->first; c; c = c->next) {
+			write_json(c, out);
+			if (c->next)
+				sb_char(out, ',');
+		}
+		sb_char(out, ']');
+		break;
+	case YAML_SCALAR:
+		if (yaml_is_null(node))
+			sb_str(out, "null");
+		else if (!node->quoted &&
+			(str_is(node->scalar, "true") || str_is(node->scalar, "false") || is_json_number(node->scalar)))
+			sb_add(out, node->scalar.p, node->scalar.n);
+		else
+			sb_json(out, node->scalar);
+		break;
+	}
+}
+
+void conf_take_node_metadata(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+	struct sb json = {0};
+
+	if (node->kind != YAML_MAP) {
+		schema_problem(s, node, "expected a map, such as {NETWORK: network1}");
+		return;
+	}
+	write_json(node, &json);
+	free(x->node.metadata);
+	x->node.metadata = xstrndup(json.p, json.n);
+	sb_end(&json);
+}
+
+/* ---- what must fit together ------------------------------------------------------------------------------------------------ */
+
+static void none_if_empty(char **text)
+{
+	if (*text && !**text) {
+		free(*text);
+		*text = NULL;
+	}
+}
+
+static void check_servers(struct schema *s, const struct yaml *node)
+{
+	const struct yaml *list = yaml_get(node, "servers");
+
+	if (declare_has(node, "server") && declare_has(node, "servers"))
+		declare_problem(s, node, "servers", "beside server, expected one of the two");
+	else if (declare_misses(node, "server") && declare_misses(node, "servers"))
+		schema_problem(s, node, "has no server, expected server: HOST:PORT, such as istiod.istio-system.svc:15010");
+	else if (list && list->kind == YAML_SEQ && list->count == 0)
+		declare_problem(s, node, "servers", "an empty list, expected at least one HOST:PORT");
+}
+
+static void check_tls(struct schema *s, const struct yaml *node, struct conf_xds *x)
+{
+	const struct yaml *tls = yaml_get(node, "tls");
+	bool far = false, written = tls && tls->kind == YAML_MAP, only_token;
+	size_t mark;
+
+	none_if_empty(&x->tls.roots);
+	none_if_empty(&x->tls.cert);
+	none_if_empty(&x->tls.key);
+	none_if_empty(&x->tls.token_file);
+	none_if_empty(&x->tls.server_name);
+	for (uint32_t i = 0; i < x->nservers; i++)
+		far |= !is_here(x->servers[i]);
+	/* An agent on this machine takes a token in plain text; to anywhere else a token alone is reason enough for TLS. */
+	only_token = x->tls.token_file && !x->tls.roots && !x->tls.cert && !x->tls.key && !x->tls.server_name && !x->tls.nsan;
+	x->tls.on = written && (far || !only_token);
+	mark = schema_push(s, "tls");
+	if (written && x->tls.cert && !x->tls.key)
+		declare_problem(s, tls, "cert", "has no key, expected tls.key beside it");
+	if (written && x->tls.key && !x->tls.cert)
+		declare_problem(s, tls, "key", "has no certificate, expected tls.cert beside it");
+	schema_pop(s, mark);
+	mark = schema_push(s, "headers");
+	for (uint32_t i = 0; i < x->nheaders; i++)
+		if (strcmp(x->headers[i].from, "authorization") == 0 && far && !x->tls.on)
+			schema_problem(s, yaml_get(node, "headers"),
+				"authorization would go out in the clear, expected a section xds.tls, or a server on this machine");
+	schema_pop(s, mark);
+}
+
+static void check_protocol(struct schema *s, const struct yaml *node, const struct conf_xds *x)
+{
+	static const struct {
+		enum xds_profile profile;
+		enum xds_protocol not;
+		const char *why;
+	} rows[] = {
+		{PROFILE_ISTIO_GRPC, PROTOCOL_DELTA, "istiod forgets names there, expected sotw or auto with profile istio-grpc"},
+		{PROFILE_TEMPLATE, PROTOCOL_DELTA, "its servers do not speak it, expected sotw or auto with profile template"},
+		{PROFILE_CONSUL, PROTOCOL_SOTW, "consul speaks delta only, expected delta or auto with profile consul"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (x->profile == rows[i].profile && x->protocol == rows[i].not)
+			declare_problem(s, node, "protocol", "%s", rows[i].why);
+}
+
+/* NULL, or what is wrong with it. */
+static const char *template_wrong(struct str t)
+{
+	static const char *const known[] = {"{host}", "{port}", "{app}", "{namespace}"};
+	bool names = false;
+
+	for (size_t i = 0; i < t.n;) {
+		size_t n = 0;
+
+		if (t.p[i] == '}')
+			return "a '}' without its '{'";
+		if (t.p[i] != '{') {
+			i++;
+			continue;
+		}
+		for (size_t k = 0; k < sizeof(known) / sizeof(known[0]) && !n; k++) {
+			if (str_starts(str_cut(t, i, t.n), str_of(known[k]))) {
+				n = strlen(known[k]);
+				names |= k == 0 || k == 2;
+			}
+		}
+		if (!n)
+			return "something in braces that is none of {host} {port} {app} {namespace}";
+		i += n;
+	}
+	return names ? t.n > 512 ? "more than 512 bytes" : NULL : "neither {host} nor {app}: every name would be one cluster";
+}
+
+static void check_template(struct schema *s, const struct yaml *node, struct conf_xds *x)
+{
+	static const char samples[] = "outbound|{port}||{host}, or for Nacos outbound|{port}||{app}.DEFAULT-GROUP.public.nacos";
+	const char *wrong;
+
+	none_if_empty(&x->cluster_template);
+	if (x->profile == PROFILE_TEMPLATE) {
+		if (!x->cluster_template)
+			declare_problem(s, node, "template", "missing with profile template, expected one such as %s", samples);
+		else if ((wrong = template_wrong(str_of(x->cluster_template))))
+			declare_problem(s, node, "template", "%s, expected one such as %s", wrong, samples);
+		return;
+	}
+	if (x->cluster_template)
+		declare_problem(s, node, "template", "only for profile template, expected no such key, or profile: template");
+	if (x->template_eds_only)
+		declare_problem(s, node, "template_eds_only", "only for profile template, expected no such key, or profile: template");
+}
+
+void conf_check_xds(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_xds *x = &((struct conf *)base)->xds;
+
+	check_servers(s, node);
+	check_tls(s, node, x);
+	check_protocol(s, node, x);
+	check_template(s, node, x);
+	none_if_empty(&x->node.id);
+	none_if_empty(&x->node.cluster);
+	none_if_empty(&x->node.region);
+	none_if_empty(&x->node.zone);
+	none_if_empty(&x->node.sub_zone);
+	if (x->node.id && strlen(x->node.id) > 1024)
+		declare_problem(s, yaml_get(node, "node"), "id", "longer than 1024 bytes, expected less");
+	if (!x->cds && x->profile != PROFILE_ISTIO)
+		declare_problem(s, node, "cds", "off only with profile istio, expected no such key: elsewhere clusters are asked for by name");
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t hash_texts(uint64_t h, char *const *list, uint32_t count)
+{
+	h = declare_hash_value(h, count);
+	for (uint32_t i = 0; i < count; i++)
+		h = declare_hash_text(h, list[i]);
+	return h;
+}
+
+uint64_t conf_xds_hash(const struct conf_xds *x)
+{
+	const char *const texts[] = {x->tls.roots, x->tls.cert, x->tls.key, x->tls.token_file, x->tls.server_name, x->node.id, x->node.cluster,
+		x->node.region, x->node.zone, x->node.sub_zone, x->node.metadata, x->cluster_template};
+	const uint64_t values[] = {x->profile, x->protocol, x->tls.on, x->idle_ns, x->removal_hold_ns, x->wildcard, x->cds,
+		x->template_eds_only, x->connect_timeout_ns, x->nheaders};
+	uint64_t h = hash_texts(hash_texts(hash_texts(4, x->servers, x->nservers), x->tls.san, x->tls.nsan), x->prefetch, x->nprefetch);
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		h = declare_hash_text(h, texts[i]);
+	for (uint32_t i = 0; i < x->nheaders; i++)
+		h = declare_hash_text(declare_hash_text(h, x->headers[i].from), x->headers[i].to);
+	return str_hash_seeded(str_n((const char *)values, sizeof(values)), h);
+}
+
+void conf_xds_end(struct conf_xds *x)
+{
+	char *const texts[] = {x->tls.roots, x->tls.cert, x->tls.key, x->tls.token_file, x->tls.server_name, x->node.id, x->node.cluster,
+		x->node.region, x->node.zone, x->node.sub_zone, x->node.metadata, x->cluster_template};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		free(texts[i]);
+	for (uint32_t i = 0; i < x->nheaders; i++) {
+		free(x->headers[i].from);
+		free(x->headers[i].to);
+	}
+	free(x->headers);
+	texts_end(&x->servers, &x->nservers);
+	texts_end(&x->tls.san, &x->tls.nsan);
+	texts_end(&x->prefetch, &x->nprefetch);
+}
