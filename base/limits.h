@@ -14,6 +14,7 @@ struct limits {
 	uint32_t outbound_queue;              /* frames the peer does not read; connection error */
 	uint32_t window_down, window_up;      /* per stream */
 	uint32_t window_down_conn, window_up_conn;
+	uint32_t reader_budget;               /* an app's connection: what its streams' answers may have on their way beyond H2_FIRST_WINDOW each; 0: not bounded */
 	uint32_t replay_bytes;                /* a call, held while a retry is possible */
 	uint64_t stall_ns; uint32_t stall_bytes; /* queued bytes that move less than stall_bytes in stall_ns: reset */
 	uint64_t preface_time_ns, header_time_ns;

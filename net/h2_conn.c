@@ -107,15 +107,29 @@ void h2_conn_fatal(struct h2_conn *c, uint32_t code, enum stat_id stat)
 /* ---- in ---- */
 
 /* What streams of this connection have brought in and nobody has passed on yet. One stalled reader holds its stream's window at most and so never keeps
- * the connection's from the others; a connection's window full of them does, which bounds what one peer can make us hold. */
+ * the connection's from the others; a connection's window full of them does, which bounds what one peer can make us hold. Not so from a provider where
+ * limits.reader_budget bounds that at the readers: then whoever reads gets on, however many beside it do not. */
+static bool conn_holds_too_much(const struct h2_conn *c)
+{
+	return c->client ? !c->lim->reader_budget && c->held > c->lim->window_up_conn : c->held > c->lim->window_down_conn;
+}
+
 static void conn_give_window(struct h2_conn *c)
 {
-	if (c->owed && c->held <= (c->client ? c->lim->window_up_conn : c->lim->window_down_conn)) {
-		c->force_memory = true;
-		nghttp2_session_consume_connection(c->session, c->owed);
-		c->force_memory = false;
-		c->owed = 0;
+	if (!c->owed)
+		return;
+	if (conn_holds_too_much(c)) {
+		if (!c->window_shut && nghttp2_session_get_effective_recv_data_length(c->session) >= nghttp2_session_get_effective_local_window_size(c->session)) {
+			c->window_shut = true;
+			stat_inc(&c->loop->stats, c->client ? STAT_WINDOW_UP_CONN : STAT_WINDOW_DOWN_CONN);
+		}
+		return;
 	}
+	c->force_memory = true;
+	nghttp2_session_consume_connection(c->session, c->owed);
+	c->force_memory = false;
+	c->owed = 0;
+	c->window_shut = false;
 }
 
 void h2_conn_let_go(struct h2_conn *c, struct h2_stream *st, uint64_t n)
@@ -434,9 +448,10 @@ struct h2_conn *h2_conn_server(struct loop *l, struct sock *taken, const struct 
 		return conn_failed(c);
 	c->server = ev;
 	c->owner = owner;
+	c->window = lim->window_down;
 	nghttp2_settings_entry iv[] = {
 		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0x7fffffff}, /* what goes out is patched: see h2_pack_and_write */
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, lim->window_down},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, c->window},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, lim->header_bytes},
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
 	};
@@ -465,9 +480,10 @@ struct h2_conn *h2_conn_client(struct loop *l, struct sock *taken, const struct 
 		return conn_failed(c);
 	c->client = ev;
 	c->owner = owner;
+	c->window = lim->reader_budget && lim->window_up > H2_FIRST_WINDOW ? H2_FIRST_WINDOW : lim->window_up;
 	nghttp2_settings_entry iv[] = {
 		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, lim->window_up},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, c->window},
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, lim->header_bytes},
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
 	};

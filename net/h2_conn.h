@@ -7,6 +7,8 @@
 #include "net/sock.h"
 #include "net/stream.h"
 
+/* A client's stream begins with it where limits.reader_budget bounds anything: a message of 64 KiB and what is around it need no second round. */
+enum { H2_FIRST_WINDOW = 81920 };
 struct h2_conn;
 struct h2_client_events {
 	void (*on_up)(void *owner);                       /* the peer's first SETTINGS */

@@ -295,10 +295,20 @@ static void frames_headers(struct h2_conn *c, struct h2_stream *st, const nghttp
 		frames_response_done(c, st);
 }
 
+/* Is that all that the peer may send on this stream for now? nghttp2 is only asked where it can be. */
+static void frames_window(struct h2_conn *c, struct h2_stream *st)
+{
+	if (st->window_shut || (st->held < st->window / 2 && st->held < 32768))
+		return;
+	if (nghttp2_session_get_stream_effective_recv_data_length(c->session, st->id) < nghttp2_session_get_stream_effective_local_window_size(c->session, st->id))
+		return;
+	st->window_shut = true;
+	stat_inc(&c->loop->stats, c->client ? STAT_WINDOW_UP : STAT_WINDOW_DOWN);
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
 {
 	(void)session;
-	(void)flags;
 	struct h2_conn *c = user;
 	struct h2_stream *st = h2_conn_stream(c, id);
 	/* The connection's window goes back at receipt (conn_give_window), so that a dead stream leaks nothing. */
@@ -320,6 +330,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	st->held += n;
 	c->held += n;
 	chain_add(&st->in, c->reading, (const char *)data, n);
+	if (!(flags & NGHTTP2_FLAG_END_STREAM))
+		frames_window(c, st);
 	return 0;
 }
 

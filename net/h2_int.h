@@ -80,6 +80,9 @@ struct h2_conn {
 	uint64_t last_read_ns;
 	uint64_t owed;               /* connection window not given back yet: at the end of each read, unless `held` is above its mark */
 	uint64_t held;               /* received body bytes that streams have not been credited for: somebody still holds them */
+	uint64_t reserved;           /* server: what its streams were granted beyond their first windows, against limits.reader_budget */
+	uint32_t window;             /* of a new stream, as our SETTINGS say */
+	bool window_shut;            /* the peer was stopped by the connection's window; counted */
 	/* out */
 	struct chain out;            /* packed, not yet taken by the kernel; charged to parent */
 	struct h2_mark *left; uint32_t nleft, left_at; /* marks of c->out */
@@ -114,6 +117,9 @@ struct h2_stream {
 	uint32_t promised;           /* bytes of `out` that nghttp2 has framed and the packer has not taken yet */
 	int64_t content_length; uint64_t received;
 	uint64_t held;               /* of received: not credited yet */
+	uint32_t window, reserved;   /* ours for what comes; server: granted by stream_reserve */
+	uint64_t widen_at;           /* credited bytes at which it asks for more of a window */
+	bool window_shut, widen_denied; /* the peer was stopped by it; its reader has said no: each is counted once */
 	uint64_t sent;               /* body bytes the kernel took */
 	uint64_t head_end;           /* position in the output where our HEADERS end; 0: not packed */
 	struct list node, unsettled;

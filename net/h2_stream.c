@@ -20,6 +20,8 @@ struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id)
 	st->c = c;
 	st->id = id;
 	st->content_length = -1;
+	st->window = c->window;
+	st->widen_at = c->window / 2;
 	st->begun_ns = c->loop->now_ns;
 	list_push(&c->streams, &st->node);
 	return st;
@@ -74,6 +76,7 @@ void h2_stream_gone(struct h2_stream *st)
 	stream_forwarded_(&st->s);
 	stream_drop_queue(st);
 	h2_conn_let_go(c, st, st->held);
+	c->reserved -= st->reserved;
 	if (st->marks)
 		for (uint32_t i = c->left_at; i < c->nleft; i++)
 			if (c->left[i].st == st)
@@ -272,6 +275,36 @@ static int stream_send_trailers_(struct stream *s, struct fields *trailers)
 	return 0;
 }
 
+static bool stream_reserve_(struct stream *s, size_t n)
+{
+	struct h2_stream *st = stream_of(s);
+	struct h2_conn *c = st->c;
+	if (st->gone || c->reserved + n > c->lim->reader_budget)
+		return false;
+	c->reserved += n;
+	st->reserved += (uint32_t)n;
+	return true;
+}
+
+/* Its reader reads: half a window has passed. Four times the window, up to limits.window_up, if the reader's connection has it to give. */
+static void stream_widen(struct h2_stream *st)
+{
+	struct h2_conn *c = st->c;
+	uint32_t most = c->lim->window_up;
+	uint32_t to = st->window < most / 4 ? st->window * 4 : most;
+	st->widen_at = st->received - st->held + st->window / 2;
+	if (st->s.reader && !stream_reserve(st->s.reader, to - st->window)) {
+		if (!st->widen_denied)
+			stat_inc(&c->loop->stats, STAT_READER_BUDGET);
+		st->widen_denied = true;
+		return;
+	}
+	st->window = to;
+	c->force_memory = true;
+	nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, st->id, (int32_t)to);
+	c->force_memory = false;
+}
+
 static void stream_credit_(struct stream *s, size_t n)
 {
 	struct h2_stream *st = stream_of(s);
@@ -283,11 +316,15 @@ static void stream_credit_(struct stream *s, size_t n)
 	st->c->force_memory = true; /* what gives a window back must not fail: the stream would stand still */
 	nghttp2_session_consume_stream(st->c->session, st->id, n);
 	st->c->force_memory = false;
+	st->window_shut = false;
+	if (st->c->client && st->received - st->held >= st->widen_at && st->window < st->c->lim->window_up)
+		stream_widen(st);
 	if (nghttp2_session_want_write(st->c->session))
 		h2_conn_mark(st->c);
 }
 
-const struct stream_ops h2_stream_ops = {stream_send_head_, stream_send_data_, stream_send_trailers_, stream_reset_, stream_credit_, stream_forwarded_};
+const struct stream_ops h2_stream_ops = {stream_send_head_, stream_send_data_, stream_send_trailers_, stream_reset_, stream_credit_, stream_forwarded_,
+	stream_reserve_};
 
 /* nghttp2 asks how much there is to send; the bytes themselves are taken in h2_pack_data (NO_COPY). */
 ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user)

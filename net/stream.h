@@ -17,7 +17,10 @@
  *   (RFC 9113 8.1): the stream does so by itself. A client-role stream that has the whole response ends at once with cause DONE: what the
  *   provider does not want of the request is dropped (its RST(NO_ERROR) is success).
  * - An event callback may make any call on any stream. Nothing is freed and nothing is written inside a callback.
- * - stream_credit moves the stream's window only; the connection's window is given back at receipt. */
+ * - stream_credit moves the stream's window only; the connection's window is given back at receipt.
+ * - A client-role stream begins with a small window. Before it lets more come it asks its `reader`, the stream that takes what arrives: stream_reserve says
+ *   whether n more bytes may be on their way to it, and what was granted counts until the reader is gone. So what one app's connection does not read is
+ *   bounded, and a stream that was told no goes on with the window that it has. */
 #pragma once
 #include "base/buf.h"
 #include "net/fields.h"
@@ -47,6 +50,7 @@ struct stream_ops {
 	void (*reset)(struct stream *s, uint32_t h2_code);
 	void (*credit)(struct stream *s, size_t n);
 	void (*forwarded)(struct stream *s);
+	bool (*reserve)(struct stream *s, size_t n);
 };
 struct stream_events {
 	void (*on_head)(void *user, struct fields *head, bool fin);
@@ -60,6 +64,7 @@ struct stream {
 	const struct stream_events *ev; /* set by the relayer; static */
 	void *user;                     /* the relayer's */
 	struct account *account;        /* borrowed: the connection's; what is queued for this stream is charged here */
+	struct stream *reader;          /* set by the relayer, borrowed: lives until this stream has ended or was reset; NULL: nobody is asked */
 };
 /* 0, or -ENOMEM when the account refuses (the stream is as before; the caller resets or answers). */
 static inline int stream_send_head(struct stream *s, struct fields *head, bool fin) { return s->ops->send_head(s, head, fin); }
@@ -69,6 +74,7 @@ static inline void stream_reset(struct stream *s, uint32_t h2_code) { s->ops->re
 static inline void stream_credit(struct stream *s, size_t n) { s->ops->credit(s, n); }
 /* The request's head has gone on its way: it counts no longer against limits.header_budget of its connection. Harmless when repeated. */
 static inline void stream_forwarded(struct stream *s) { if (s->ops->forwarded) s->ops->forwarded(s); }
+static inline bool stream_reserve(struct stream *s, size_t n) { return !s->ops->reserve || s->ops->reserve(s, n); }
 
 enum h2_code { H2_NO_ERROR, H2_PROTOCOL_ERROR, H2_INTERNAL_ERROR, H2_FLOW_CONTROL_ERROR, H2_SETTINGS_TIMEOUT, H2_STREAM_CLOSED, H2_FRAME_SIZE_ERROR,
 	H2_REFUSED_STREAM, H2_CANCEL, H2_COMPRESSION_ERROR, H2_CONNECT_ERROR, H2_ENHANCE_YOUR_CALM, H2_INADEQUATE_SECURITY, H2_HTTP_1_1_REQUIRED };

@@ -141,6 +141,7 @@ static void attempt_send(struct attempt *a, struct stream *up)
 {
 	struct exchange *x = a->x;
 	a->up = up;
+	up->reader = x->down;
 	bool body_over = x->fin_in && x->received == 0 && !x->request_trailers;
 	if (x->deadline_ns)
 		deadline_forward(x, x->sc->loop->now_ns); /* what is left now: names and connections took their time */

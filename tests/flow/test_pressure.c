@@ -45,7 +45,7 @@ END_TEST
 
 START_TEST(the_hard_mark_ends_the_largest_stream_and_no_other)
 {
-	struct world w = world(ANSWERS_EARLY, NULL, "limits: {memory: 2MiB, memory_soft: 45%, memory_hard: 50%, window_up: 1MiB, stall: 1h}\n");
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {memory: 2MiB, memory_soft: 45%, memory_hard: 50%, window_up: 1MiB, reader_budget: 0, stall: 1h}\n");
 	struct call *c[4];
 
 	for (int i = 0; i < 4; i++) {
@@ -208,7 +208,7 @@ END_TEST
 START_TEST(a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back)
 {
 	enum { STREAMS = 8, BYTES = 300000 };
-	struct world w = world(ANSWERS_EARLY, NULL, "limits: {window_up: 64KiB, connection_window_up: 128KiB, stall: 1h}\n");
+	struct world w = world(ANSWERS_EARLY, NULL, "limits: {window_up: 64KiB, connection_window_up: 128KiB, reader_budget: 0, stall: 1h}\n");
 	struct call *c[STREAMS];
 
 	w.p->act.bytes = BYTES / 10;
@@ -259,6 +259,174 @@ START_TEST(stalled_answers_that_are_cancelled_give_their_window_back)
 	ck_assert_msg(call_ok(last), "%llu bytes", (unsigned long long)last->bytes);
 	ck_assert_uint_eq(w.p->accepted, 1);
 	rig_free(&w.r);
+}
+END_TEST
+
+/* ---- readers that do not read ---- */
+
+/* As many slow answers as an app asked for stay within the first windows and limits.reader_budget, whether it does not read at all or gives no window. */
+static void slow_reader(bool hangs, const char *budget, uint32_t streams, size_t bound)
+{
+	enum { BYTES = 1000000 };
+	char top[200];
+	snprintf(top, sizeof(top), "limits: {memory: 64MiB, stall: 1h%s}\n", budget);
+	struct world w = world(ANSWERS_EARLY, NULL, top);
+	struct caller *slow = caller_new(w.r, DOOR);
+	struct call **c = xalloc(streams * sizeof(*c));
+
+	w.p->lim.streams_per_connection = 100000;
+	w.p->act.messages = 10;
+	w.p->act.bytes = BYTES / 10;
+	rig_settle(w.r);
+	caller_stall(slow, hangs);
+	for (uint32_t i = 0; i < streams; i++) {
+		c[i] = call_begin(slow, DEMO, PATH, NULL, true);
+		c[i]->hold = true;
+	}
+	rig_advance(w.r, 2000);
+	if (hangs) { /* what it wrote was read: it is only its own reading that stands still */
+		caller_stall(slow, false);
+		rig_advance(w.r, 100);
+		caller_stall(slow, true);
+		rig_advance(w.r, 1000);
+	}
+	ck_assert_msg(rig_memory(w.r) < bound, "%u streams: %zu bytes", streams, rig_memory(w.r));
+	ck_assert_uint_gt(rig_memory(w.r), bound / 4); /* they are really held */
+	w.p->act = (struct act){.does = ECHOES};
+	for (int i = 0; i < 50; i++) { /* nobody else feels it, not even beside it on the way to the same provider */
+		struct call *other = call_unary(w.a, DEMO, NULL);
+		rig_advance(w.r, 10);
+		ck_assert_msg(call_ok(other), "call %d beside it: %d %s", i, other->grpc, call_text(other));
+	}
+	ck_assert_uint_eq(rig_stat(w.r, STAT_MEMORY_SOFT), 0);
+	caller_stall(slow, false);
+	for (uint32_t i = 0; i < streams; i++) { /* and a stream whose reader reads gets on */
+		call_credit(c[i]);
+		rig_advance(w.r, 50);
+		ck_assert_msg(call_ok(c[i]) && c[i]->bytes == BYTES + 50, "stream %u: %llu bytes", i, (unsigned long long)c[i]->bytes);
+	}
+	ck_assert_uint_eq(rig_stat(w.r, STAT_CALLS_FAILED), 0);
+	free(c);
+	rig_free(&w.r);
+}
+
+START_TEST(an_app_that_does_not_read_holds_no_more_than_first_windows_and_its_budget)
+{
+	/* A stream's window of 80 KiB, the budget, and twice that because a chunk is kept for a quarter of it. Without the budget: 104 MiB. */
+	slow_reader(false, "", 100, 2 * (100 * 80 * 1024 + (4 << 20)));
+	slow_reader(true, "", 100, 2 * (100 * 80 * 1024 + (4 << 20)));
+	slow_reader(false, ", reader_budget: 100KiB", 100, 2 * (100 * 80 * 1024 + 100 * 1024));
+}
+END_TEST
+
+START_TEST(more_stalled_answers_than_a_providers_connection_has_window_for_stop_nobody_who_reads)
+{
+	slow_reader(false, ", connection_window_up: 1MiB", 100, 2 * (100 * 80 * 1024 + (4 << 20)));
+}
+END_TEST
+
+/* Readers that read get wide windows, as many of them as the budget allows; the others are counted and go on with what they have. */
+START_TEST(windows_are_widened_for_those_who_read_within_the_budget)
+{
+	static const struct { const char *budget; uint32_t denied; bool wide; } rows[] = {
+		{"4MiB", 0, true}, {"2147418111", 0, true}, {"1200KiB", 1, true}, {"100KiB", 2, false}, {"0", 0, true},
+	};
+	static const char grpc[] = ":status: 200\ncontent-type: application/grpc\n", widest[] = "\0\4\0\x7f\xff\xff";
+	static char bytes[16384];
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		char top[200];
+		snprintf(top, sizeof(top), "limits: {reader_budget: %s}\n", rows[i].budget);
+		struct rig *r = rig_demo(ONE, NULL, top);
+		struct raw *p = raw_provider(r, ONE), *app = raw_new(r, DOOR);
+		raw_preface(app);
+		raw_frame(app, F_SETTINGS, 0, 0, widest, 6);
+		raw_frame(app, F_WINDOW, 0, 0, "\x7f\0\0\0", 4);
+		raw_headers(app, 1, raw_request, true);
+		raw_headers(app, 3, raw_request, true);
+		rig_settle(r);
+		struct raw *to = p->accepted[0];
+		raw_frame(to, F_SETTINGS, 0, 0, NULL, 0);
+		raw_frame(to, F_SETTINGS, FL_ACK, 0, NULL, 0);
+		rig_settle(r);
+		int64_t window[2], sent[2] = {0, 0};
+		for (uint32_t k = 0; k < 2; k++)
+			raw_headers(to, 1 + 2 * k, grpc, false);
+		for (int n = 0; n < 300; n++) { /* both send as fast as their windows allow */
+			struct frame f;
+			window[0] = window[1] = strcmp(rows[i].budget, "0") == 0 ? 1 << 20 : H2_FIRST_WINDOW;
+			to->at = 0;
+			while (raw_next(to, &f))
+				if (f.type == F_WINDOW && f.id)
+					window[f.id / 2] += (f.p[0] << 24 | f.p[1] << 16 | f.p[2] << 8 | f.p[3]);
+			for (uint32_t k = 0; k < 2; k++) {
+				if (window[k] - sent[k] < (int64_t)sizeof(bytes))
+					continue;
+				raw_frame(to, F_DATA, 0, 1 + 2 * k, bytes, sizeof(bytes));
+				sent[k] += (int64_t)sizeof(bytes);
+			}
+			rig_settle(r);
+		}
+		ck_assert_int_ge(sent[0], 4 << 20);
+		ck_assert_int_ge(sent[1], 4 << 20);
+		int64_t most = window[0] - sent[0] > window[1] - sent[1] ? window[0] - sent[0] : window[1] - sent[1];
+		ck_assert_msg((most > 500000) == rows[i].wide, "row %zu: a window of %lld", i, (long long)most);
+		ck_assert_msg(rig_stat(r, STAT_READER_BUDGET) == rows[i].denied, "row %zu: %llu denied", i, (unsigned long long)rig_stat(r, STAT_READER_BUDGET));
+		raw_frame(to, F_DATA, FL_END_STREAM, 1, NULL, 0);
+		raw_frame(to, F_DATA, FL_END_STREAM, 3, NULL, 0);
+		rig_settle(r);
+		struct app *shop = list_entry(r->sc->apps.next, struct app, node);
+		ck_assert_uint_eq(shop->calls, 0);
+		rig_free(&r);
+	}
+}
+END_TEST
+
+START_TEST(each_window_that_stops_a_sender_is_counted)
+{
+	static const struct { const char *what; bool app; uint32_t streams, each; enum stat_id stat; uint32_t want; } rows[] = {
+		{"an app's stream", true, 1, 65535, STAT_WINDOW_DOWN, 1}, {"an app's stream, not quite", true, 1, 65534, STAT_WINDOW_DOWN, 0},
+		{"two of them", true, 2, 65535, STAT_WINDOW_DOWN, 2}, {"an app's connection", true, 4, 65535, STAT_WINDOW_DOWN_CONN, 1},
+		{"an app's connection, not quite", true, 3, 65535, STAT_WINDOW_DOWN_CONN, 0},
+		{"a provider's stream", false, 1, 65536, STAT_WINDOW_UP, 1}, {"a provider's stream, not quite", false, 1, 65535, STAT_WINDOW_UP, 0},
+		{"a provider's connection", false, 5, 65536, STAT_WINDOW_UP_CONN, 1}, {"a provider's connection, not quite", false, 3, 65536, STAT_WINDOW_UP_CONN, 0},
+	};
+	static const char grpc[] = ":status: 200\ncontent-type: application/grpc\n", none[] = "\0\4\0\0\0\0";
+	static char bytes[16384];
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct rig *r = rig_demo(ONE, NULL, "limits: {window_down: 64KiB, window_up: 64KiB, connection_window_down: 128KiB, connection_window_up: 128KiB, reader_budget: 0, stall: 1h}\n");
+		struct raw *p = raw_provider(r, ONE), *app = raw_new(r, DOOR);
+		raw_preface(app);
+		raw_frame(app, F_SETTINGS, 0, 0, none, 6); /* neither side takes any body */
+		for (uint32_t k = 0; k < rows[i].streams; k++)
+			raw_headers(app, 1 + 2 * k, raw_request, !rows[i].app);
+		rig_settle(r);
+		struct raw *to = p->accepted[0], *from = rows[i].app ? app : to;
+		raw_frame(to, F_SETTINGS, 0, 0, none, 6);
+		raw_frame(to, F_SETTINGS, FL_ACK, 0, NULL, 0);
+		rig_settle(r);
+		for (uint32_t k = 0; k < rows[i].streams && !rows[i].app; k++)
+			raw_headers(to, 1 + 2 * k, grpc, false);
+		int64_t whole = 0;
+		for (uint32_t k = 0; k < rows[i].streams; k++)
+			for (uint32_t sent = 0, n; sent < rows[i].each; sent += n) {
+				int64_t window = 65535 - whole;
+				struct frame f;
+				for (from->at = 0; raw_next(from, &f);)
+					if (f.type == F_WINDOW && f.id == 0)
+						window += (f.p[0] << 24 | f.p[1] << 16 | f.p[2] << 8 | f.p[3]);
+				n = rows[i].each - sent < sizeof(bytes) ? rows[i].each - sent : sizeof(bytes);
+				if (window < n)
+					n = (uint32_t)window;
+				if (!n)
+					break;
+				whole += n;
+				raw_frame(from, F_DATA, 0, 1 + 2 * k, bytes, n);
+				rig_settle(r);
+			}
+		ck_assert_msg(raw_count(from, F_GOAWAY, -1) == 0 && raw_count(from, F_RST, -1) == 0, "%s: sent too much", rows[i].what);
+		ck_assert_msg(rig_stat(r, rows[i].stat) == rows[i].want, "%s: %llu", rows[i].what, (unsigned long long)rig_stat(r, rows[i].stat));
+		rig_free(&r);
+	}
 }
 END_TEST
 
@@ -415,6 +583,9 @@ UNIT_SUITE("pressure", a_call_ends_even_if_there_is_no_memory_for_its_answer, th
 	what_callers_invent_as_authorities_is_not_kept, a_map_of_paths_is_asked_once_a_service_and_follows_reloads,
 	a_connection_that_is_paused_for_two_reasons_waits_without_turning,
 	a_connection_full_of_stalled_answers_gets_no_more_window_and_later_all_of_it_back, stalled_answers_that_are_cancelled_give_their_window_back,
+	an_app_that_does_not_read_holds_no_more_than_first_windows_and_its_budget,
+	more_stalled_answers_than_a_providers_connection_has_window_for_stop_nobody_who_reads,
+	windows_are_widened_for_those_who_read_within_the_budget, each_window_that_stops_a_sender_is_counted,
 	stream_ids_that_run_out_lose_no_call, a_replacement_that_cannot_be_dialled_fails_no_call_that_has_a_stream, retries_do_not_bring_retries,
 	more_refusing_providers_than_are_remembered_end_the_call_once, a_freeze_is_not_taken_from_the_time_that_goes_upstream,
 	a_providers_cancel_at_the_deadline_is_the_deadline_and_before_it_is_not)

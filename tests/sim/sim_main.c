@@ -33,7 +33,7 @@ static void sim_yaml(struct sim *s)
 	struct sb *b = &s->yaml[s->yaml_turn ^= 1];
 
 	b->n = 0;
-	sb_str(b, "limits: {memory: 64MiB, stall: 20s, window_down: 32KiB, window_up: 64KiB, replay_bytes: 8KiB}\n"
+	sb_str(b, "limits: {memory: 64MiB, stall: 20s, window_down: 32KiB, window_up: 512KiB, reader_budget: 300KiB, replay_bytes: 8KiB}\n"
 		  "park: {time: 2s}\ndrain: {deadline: 5s}\n"
 		  "apps:\n  - name: shop\n    listen:\n      - unix: /run/shop.sock\n      - {tcp: \"127.0.0.1:15051\", default: svc0:1}\n    alias: {nick: svc1}\n");
 	if (s->second_app)
