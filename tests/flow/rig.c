@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/err.h"
+#include "tests/flow/rig_ads.h"
 #include "tests/flow/rig_int.h"
 
 void rig_die(const char *fmt, ...)
@@ -47,10 +48,9 @@ static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
 	fwrite(line, 1, n, stderr);
 }
 
-struct rig *rig_new_seeded(const char *yaml, uint64_t seed)
+struct rig *rig_bare(uint64_t seed)
 {
 	struct rig *r = xnew(struct rig);
-	struct err err = ERR_INIT;
 
 	r->net = simnet_new(seed);
 	r->loop = simnet_loop(r->net);
@@ -75,7 +75,15 @@ struct rig *rig_new_seeded(const char *yaml, uint64_t seed)
 	list_init(&r->calls);
 	list_init(&r->providers);
 	list_init(&r->raws);
+	list_init(&r->planes);
+	return r;
+}
+
+void rig_start(struct rig *r, const char *yaml)
+{
+	struct err err = ERR_INIT;
 	struct conf *c = rig_conf(r, yaml);
+
 	if (!c)
 		rig_die("the configuration is refused:\n%s", r->err);
 	struct sidecar_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .conf = c, .reload = on_reload, .ctx = r};
@@ -83,6 +91,13 @@ struct rig *rig_new_seeded(const char *yaml, uint64_t seed)
 		rig_die("the sidecar does not start: %s", err_str(&err));
 	/* All limits are tried with the same memory, whatever machine this is. */
 	rig_settle(r);
+}
+
+struct rig *rig_new_seeded(const char *yaml, uint64_t seed)
+{
+	struct rig *r = rig_bare(seed);
+
+	rig_start(r, yaml);
 	return r;
 }
 
@@ -106,6 +121,14 @@ struct rig *rig_demo(const char *endpoints, const char *more, const char *top)
 	struct rig *r = rig_new(b.p);
 	sb_end(&b);
 	return r;
+}
+
+struct plane *rig_plane(struct rig *r, const char *at, int kind)
+{
+	struct plane *p = plane_new(r->net, &r->account, at, (enum plane_kind)kind);
+
+	list_push(&r->planes, &p->node);
+	return p;
 }
 
 void rig_advance(struct rig *r, uint64_t ms)
@@ -159,8 +182,14 @@ void rig_free(struct rig **pr)
 	rig_end_apps(r);
 	rig_end_providers(r);
 	rig_end_raws(r);
+	list_each(n, tmp, &r->planes)
+		plane_end(list_entry(n, struct plane, node));
 	rig_advance(r, 1000); /* what is on its way arrives, and dies */
 	rig_end_apps(r);
+	for (struct list *n; (n = list_pop(&r->planes));) {
+		struct plane *p = list_entry(n, struct plane, node);
+		plane_free(&p);
+	}
 	dns_free(&r->dns);
 	rig_settle(r);
 	must_be_zero("connections of apps", rig_stat(r, STAT_CONNS_DOWN));

@@ -29,7 +29,7 @@ struct rig {
 	struct sidecar *sc;
 	struct account account;       /* of the fakes: not under the process's, so that this one tells only of the sidecar */
 	struct limits lim;            /* the fakes': wide */
-	struct list callers, calls, providers, raws;
+	struct list callers, calls, providers, raws, planes;
 	const char *yaml;             /* borrowed: what the next reload reads */
 	char err[4096];               /* of the last rig_reload or rig_new that failed */
 	uint64_t next_call;
@@ -40,6 +40,9 @@ struct rig {
 void rig_die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 struct rig *rig_new(const char *yaml);            /* dies with the problems of a yaml that is refused */
 struct rig *rig_new_seeded(const char *yaml, uint64_t seed);
+/* The same in two steps, for what must be there before the sidecar starts (control planes, DNS names): a world without one, then the sidecar in it. */
+struct rig *rig_bare(uint64_t seed);
+void rig_start(struct rig *r, const char *yaml);
 void rig_free(struct rig **r);
 /* One app at DOOR, one service DEMO with these endpoints ("10.0.0.1:1, 10.0.0.2:1"); more: further lines of the service (indented by 4) or NULL; top: further sections. */
 struct rig *rig_demo(const char *endpoints, const char *more, const char *top);
@@ -167,6 +170,12 @@ void served_trailers(struct served *s, int grpc, const char *more);
 void served_reset(struct served *s, uint32_t code);
 void served_credit(struct served *s);
 void served_answer(struct served *s);             /* as ANSWERS would */
+
+/* ---- control planes: tests/flow/rig_ads.h ---- */
+
+struct plane;
+/* A control plane at an address; it ends with the rig. kind: enum plane_kind (0: istiod). */
+struct plane *rig_plane(struct rig *r, const char *at, int kind);
 
 /* ---- raw bytes ---- */
 
