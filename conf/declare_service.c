@@ -72,7 +72,39 @@ void conf_take_statuses(struct schema *s, const struct yaml *node, void *base)
 	}
 }
 
-static void take_endpoint(struct schema *s, const struct yaml *node, struct endpoint_set *set)
+/* Zones come in runs: a run is a group of the set. */
+struct run {
+	struct endpoints_builder *b;
+	char *zone; /* NULL: none */
+	bool open;
+};
+
+static int run_end(struct run *r)
+{
+	int code = r->open ? endpoints_group_end(r->b, STR(""), str_of(r->zone), STR(""), 0, 0) : 0;
+
+	r->open = false;
+	return code;
+}
+
+static int run_put(struct run *r, const char *text, uint32_t weight, const char *zone)
+{
+	int code = 0;
+
+	if (!r->open || strcmp(r->zone ? r->zone : "", zone ? zone : "") != 0) {
+		code = run_end(r);
+		if (!code)
+			code = endpoints_group(r->b);
+		if (code)
+			return code;
+		free(r->zone);
+		r->zone = zone ? xstrdup(zone) : NULL;
+		r->open = true;
+	}
+	return endpoints_put_text(r->b, str_of(text), weight);
+}
+
+static void take_endpoint(struct schema *s, const struct yaml *node, struct run *run)
 {
 	struct draft_endpoint d = {0};
 	const struct yaml *at = node;
@@ -94,7 +126,7 @@ static void take_endpoint(struct schema *s, const struct yaml *node, struct endp
 		schema_problem(s, node, "expected HOST:PORT, or a map with address, weight, zone");
 	}
 	if (d.address && at) {
-		code = endpoints_add_text(set, str_of(d.address), d.weight, d.zone && *d.zone ? d.zone : NULL);
+		code = run_put(run, d.address, d.weight, d.zone);
 		if (code == -ENAMETOOLONG)
 			schema_problem(s, at, "the path is too long, expected at most %zu bytes: the kernel takes no more",
 				sizeof(((struct addr *)0)->un.sun_path) - 1);
@@ -111,6 +143,7 @@ static void take_endpoint(struct schema *s, const struct yaml *node, struct endp
 void conf_take_endpoints(struct schema *s, const struct yaml *node, void *base)
 {
 	struct draft_service *d = base;
+	struct run run = {0};
 	size_t i = 0;
 
 	if (!schema_is_list(s, node, "HOST:PORT"))
@@ -121,17 +154,17 @@ void conf_take_endpoints(struct schema *s, const struct yaml *node, void *base)
 	}
 	s->endpoints += (uint32_t)node->count;
 	endpoints_unref(&d->endpoints);
-	d->endpoints = endpoints_new((uint32_t)node->count, NULL);
-	if (!d->endpoints) {
-		schema_problem(s, node, "no memory for these endpoints");
-		return;
-	}
+	run.b = endpoints_build(NULL, NULL);
 	for (const struct yaml *c = node->first; c; c = c->next, i++) {
 		size_t mark = schema_push_index(s, i);
 		if (!c->bad)
-			take_endpoint(s, c, d->endpoints);
+			take_endpoint(s, c, &run);
 		schema_pop(s, mark);
 	}
+	if (run_end(&run) < 0)
+		schema_problem(s, node, "their weights are too much, expected at most %u in all", UINT32_MAX);
+	free(run.zone);
+	d->endpoints = endpoints_done(&run.b, 0);
 }
 
 /* What Istio retries; without `max` it says nothing. */
@@ -149,6 +182,13 @@ static void check_retries(struct schema *s, const struct yaml *node, struct draf
 	if (d->retry.status_count)
 		d->retry.on |= RETRY_STATUSES;
 	schema_pop(s, mark);
+}
+
+static struct endpoint_set *no_endpoints(void)
+{
+	struct endpoints_builder *b = endpoints_build(NULL, NULL);
+
+	return endpoints_done(&b, 0);
 }
 
 static void draft_to_service(const struct draft_service *d, struct conf_service *v)
@@ -170,14 +210,13 @@ static void draft_to_service(const struct draft_service *d, struct conf_service 
 	action->retry = d->retry;
 	v->spec = spec;
 	v->action = action;
-	v->endpoints = d->endpoints ? endpoints_ref(d->endpoints) : endpoints_new(0, NULL);
-	endpoints_seal(v->endpoints);
+	v->endpoints = d->endpoints ? endpoints_ref(d->endpoints) : no_endpoints();
 }
 
 static uint64_t service_hash(const struct conf_service *v)
 {
 	const struct retry_policy *r = &v->action->retry;
-	uint64_t h = declare_hash_value(declare_hash_value(declare_hash_text(2, v->name), v->spec->hash), v->endpoints->hash);
+	uint64_t h = declare_hash_value(declare_hash_value(declare_hash_text(2, v->name), v->spec->hash), endpoints_hash(v->endpoints));
 	const uint64_t route[] = {v->action->timeout_ns, r->max, r->on, r->per_try_timeout_ns, r->base_ns, r->cap_ns, r->status_count};
 
 	h = str_hash_seeded(str_n((const char *)route, sizeof(route)), h);

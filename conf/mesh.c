@@ -322,9 +322,7 @@ static void put_cluster(struct mesh *m, struct mesh_view *view, const char *name
 
 	if (!spec_taken->hash)
 		spec_seal(spec_taken);
-	if (!eps_taken->hash)
-		endpoints_seal(eps_taken);
-	if (old_spec && old_spec->hash == spec_taken->hash && old_eps->hash == eps_taken->hash) {
+	if (old_spec && old_spec->hash == spec_taken->hash && endpoints_hash(old_eps) == endpoints_hash(eps_taken)) {
 		spec_unref(&spec_taken);
 		endpoints_unref(&eps_taken);
 		return;

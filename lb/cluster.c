@@ -117,7 +117,7 @@ static void cluster_take(struct cluster *c)
 	c->withdrawn = false;
 	c->spec = spec_ref(m->spec);
 	spec_unref(&old);
-	if (set && set->has_names)
+	if (set && endpoints_has_names(set))
 		c->names = names_new(c->all->loop, c->all->dns, set, &c->names, names_changed, names_settled, c);
 	else
 		names_free(&c->names);
@@ -260,7 +260,7 @@ static enum pick_result pick_nobody(const struct cluster *c)
 		return PICK_UNHEALTHY;
 	if (c->names && names_waiting(c->names))
 		return PICK_WAIT;
-	return c->m.set && c->m.set->count ? PICK_UNHEALTHY : PICK_NONE;
+	return c->m.declared ? PICK_UNHEALTHY : PICK_NONE;
 }
 
 enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tried *tried, struct host **ret)
@@ -358,17 +358,17 @@ void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct hos
 	for (uint32_t i = 0; i < c->m.count; i++) {
 		const struct host *h = host_at(c, i);
 		char text[ADDR_TEXT];
+		struct endpoint e;
 		struct host_view v = {
-			.text = h                  ? h->text
-				: c->m.e[i].naddrs ? addr_text(&c->m.e[i].addrs[0], text)
-						   : "",
-			.zone = c->m.e[i].zone,
 			.weight = c->m.hot[i].weight,
 			.active = c->m.hot[i].active,
 			.flags = c->m.hot[i].flags,
 			.state = "idle",
 		};
 
+		endpoint_get(c->m.set, i, &e);
+		v.text = h ? h->text : e.naddrs ? addr_text(&e.addr, text) : "";
+		v.zone = e.zone;
 		if (h) {
 			v.connections = h->connections;
 			v.total = h->total;

@@ -14,9 +14,8 @@ struct clusters {
 
 /* What is derived from one endpoint set (and what DNS says of its names): made whole, then put in the place of the old. */
 struct members {
-	struct endpoint_set *set;   /* counted; e and zones point into it */
-	struct arena arena;         /* e, when there are names */
-	const struct endpoint *e;
+	struct endpoint_set *set;   /* counted; names expanded; hot record i is its endpoint i */
+	uint32_t declared;          /* endpoints of the set as it was declared, names counted as one */
 	struct hot *hot;
 	uint32_t count;
 	struct policy *policy;      /* NULL while count is 0 */

@@ -61,16 +61,17 @@ static void pool_changed(struct pool_watch *w)
 
 struct host *host_born(struct cluster *c, uint32_t index)
 {
-	const struct endpoint *e = &c->m.e[index];
 	struct host *h = xnew(struct host);
+	struct endpoint e;
 
+	endpoint_get(c->m.set, index, &e);
 	h->cluster = c;
 	h->index = index;
-	h->addr_count = e->naddrs;
-	h->addrs = xalloc(e->naddrs * sizeof(*h->addrs));
-	memcpy(h->addrs, e->addrs, e->naddrs * sizeof(*h->addrs));
+	h->addr_count = e.naddrs;
+	h->addrs = xalloc(e.naddrs * sizeof(*h->addrs));
+	endpoint_addrs(c->m.set, index, h->addrs, e.naddrs);
 	h->key = addrs_key(h->addrs, h->addr_count);
-	h->zone = e->zone ? xstrdup(e->zone) : NULL;
+	h->zone = e.zone ? xstrdup(e.zone) : NULL;
 	addr_text(&h->addrs[0], h->text);
 	if (c->host_count == c->host_cap) {
 		c->host_cap = c->host_cap ? c->host_cap * 2 : 4;

@@ -2,7 +2,6 @@
  * the v6 and v4 records that belong to one machine mostly sort alike. */
 #include "lb/hostnames.h"
 #include "base/err.h"
-#include <errno.h>
 #include <stdlib.h>
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -14,7 +13,6 @@ enum { ANSWERS_MAX = 1024 }; /* of one name; what is beyond is left out */
 
 struct name {
 	struct names *names; /* its owner */
-	uint32_t endpoint; /* index in the set */
 	char *host;
 	struct addr *addrs;
 	uint32_t addr_count; /* the last good answer, sorted, without a port */
@@ -152,24 +150,27 @@ struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_s
 {
 	uint32_t count = 0;
 	struct names *all;
+	struct endpoint e;
 
-	for (uint32_t i = 0; i < set->count; i++)
-		count += set->e[i].host != NULL;
+	for (uint32_t i = 0; i < endpoints_count(set); i++) {
+		endpoint_get(set, i, &e);
+		count += e.host != NULL;
+	}
 	all = xalloc(sizeof(*all) + count * sizeof(all->name[0]));
 	all->loop = l;
 	all->dns = dns;
 	all->changed = changed;
 	all->settled = settled;
 	all->ctx = ctx;
-	for (uint32_t i = 0; i < set->count; i++) {
+	for (uint32_t i = 0; i < endpoints_count(set); i++) {
 		struct name *n = &all->name[all->count], *known;
 
-		if (!set->e[i].host)
+		endpoint_get(set, i, &e);
+		if (!e.host)
 			continue;
 		all->count++;
 		n->names = all;
-		n->endpoint = i;
-		n->host = xstrdup(set->e[i].host);
+		n->host = xstrdup(e.host);
 		n->due = all->use.due = true;
 		known = names_find(old ? *old : NULL, n->host, all->count - 1);
 		if (!known || !known->answered || known->failed)
@@ -238,52 +239,57 @@ static void put_port(struct addr *a, uint16_t port)
 }
 
 /* Pair i has v6 answer i and v4 answer i; where one family has more, the rest stand alone. The v6 ones come first in addrs. */
-static uint32_t expand_name(const struct name *n, const struct endpoint *from, struct addr *addrs, struct endpoint *to)
+static int expand_name(const struct name *n, const struct endpoint_item *from, struct endpoints_builder *b)
 {
 	uint32_t v6 = 0, v4, pairs;
+	int err = 0;
 
 	while (v6 < n->addr_count && addr_is_v6(&n->addrs[v6]))
 		v6++;
 	v4 = n->addr_count - v6;
 	pairs = v6 > v4 ? v6 : v4;
-	for (uint32_t i = 0; i < pairs; i++) {
-		to[i] = *from;
-		to[i].host = NULL;
-		to[i].addrs = addrs;
-		to[i].naddrs = 0;
+	for (uint32_t i = 0; i < pairs && !err; i++) {
+		struct endpoint_item item = *from;
+		struct addr addrs[2];
+
+		item.host = str_n(NULL, 0);
+		item.addrs = addrs;
+		item.naddrs = 0;
 		if (i < v6)
-			addrs[to[i].naddrs++] = n->addrs[i];
+			addrs[item.naddrs++] = n->addrs[i];
 		if (i < v4)
-			addrs[to[i].naddrs++] = n->addrs[v6 + i];
-		for (uint32_t a = 0; a < to[i].naddrs; a++)
+			addrs[item.naddrs++] = n->addrs[v6 + i];
+		for (uint32_t a = 0; a < item.naddrs; a++)
 			put_port(&addrs[a], from->port);
-		addrs += to[i].naddrs;
+		err = endpoints_put(b, &item);
 	}
-	return pairs;
+	return err;
 }
 
-int names_expand(const struct names *n, const struct endpoint_set *set, struct arena *arena, struct endpoint **ret, uint32_t *ret_count)
+int names_expand(const struct names *n, const struct endpoint_set *set, struct account *account, struct endpoint_set **ret)
 {
-	size_t answers = 0;
-	struct endpoint *e;
-	struct addr *addrs;
-	uint32_t count = 0, at = 0;
+	struct endpoints_builder *b = endpoints_build(account, NULL);
+	struct addr addrs[ENDPOINT_ADDRS];
+	uint32_t at = 0;
+	int err = 0;
 
-	for (uint32_t i = 0; i < n->count; i++)
-		answers += n->name[i].addr_count;
-	e = arena_alloc(arena, (set->count + answers + 1) * sizeof(*e));
-	addrs = arena_alloc(arena, (answers + 1) * sizeof(*addrs));
-	if (!e || !addrs)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < set->count; i++) {
-		if (!set->e[i].host) {
-			e[count++] = set->e[i];
-			continue;
+	for (uint32_t g = 0; g < endpoints_groups(set) && !err; g++) {
+		struct endpoint_group group = endpoints_group_at(set, g);
+		const struct locality *l = &group.locality;
+
+		err = endpoints_group(b);
+		for (uint32_t i = group.first; i < group.first + group.count && !err; i++) {
+			struct endpoint_item item;
+
+			endpoint_item(set, i, addrs, ENDPOINT_ADDRS, &item);
+			err = item.host.n ? expand_name(&n->name[at++], &item, b) : endpoints_put(b, &item);
 		}
-		count += expand_name(&n->name[at], &set->e[i], addrs, &e[count]);
-		addrs += n->name[at++].addr_count;
+		if (!err)
+			err = endpoints_group_end(b, str_of(l->region), str_of(l->zone), str_of(l->sub_zone), l->weight, l->priority);
 	}
-	*ret = e;
-	*ret_count = count;
-	return 0;
+	if (err < 0)
+		endpoints_drop(&b);
+	else
+		*ret = endpoints_done(&b, endpoints_overprovisioning(set));
+	return err;
 }

@@ -18,17 +18,15 @@ void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clea
 	c->standing -= !(was & (HOT_DRAINING | HOT_UNHEALTHY));
 }
 
-static uint32_t flags_of(const struct endpoint *e)
+static uint32_t flags_of(const struct endpoint_brief *e)
 {
-	if (!e->naddrs)
-		return HOT_UNHEALTHY; /* nothing to connect to */
 	switch (e->health) {
 	case EP_UNHEALTHY:
 		return HOT_UNHEALTHY;
 	case EP_DRAINING:
 		return HOT_DRAINING;
 	default:
-		return HOT_USABLE;
+		return e->by_name ? HOT_UNHEALTHY : HOT_USABLE; /* a name that nobody resolves is nothing to connect to */
 	}
 }
 
@@ -36,32 +34,41 @@ void members_end(struct cluster *c, struct members *m)
 {
 	policy_free(&m->policy);
 	acct_free(&c->all->account, m->hot);
-	arena_reset(&m->arena);
 	endpoints_unref(&m->set);
 	*m = (struct members){0};
 }
 
+static void hot_fill(struct members *m)
+{
+	struct endpoint_brief brief[ENDPOINT_BLOCK];
+
+	for (uint32_t s = 0; s < endpoints_spans(m->set); s++) {
+		struct endpoint_span span = endpoints_span(m->set, s);
+
+		endpoints_brief(m->set, s, brief);
+		for (uint32_t i = 0; i < span.count; i++)
+			m->hot[span.first + i] = (struct hot){.weight = brief[i].weight, .flags = flags_of(&brief[i])};
+	}
+}
+
 static int members_make(struct cluster *c, struct endpoint_set *set, struct members *ret)
 {
-	struct members m = {.set = endpoints_ref(set), .e = set->e, .count = set->count};
+	struct members m = {.declared = endpoints_count(set)};
 	struct account *account = &c->all->account;
 	int err = 0;
 
-	arena_init(&m.arena, account);
-	if (c->names) {
-		struct endpoint *e = NULL;
-
-		err = names_expand(c->names, set, &m.arena, &e, &m.count);
-		m.e = e;
-	}
+	if (c->names)
+		err = names_expand(c->names, set, account, &m.set);
+	else
+		m.set = endpoints_ref(set);
+	m.count = m.set ? endpoints_count(m.set) : 0;
 	if (!err && m.count) {
 		m.hot = acct_alloc(account, m.count * sizeof(*m.hot));
 		if (!m.hot)
 			err = -ENOMEM;
 	}
 	if (!err && m.count) {
-		for (uint32_t i = 0; i < m.count; i++)
-			m.hot[i] = (struct hot){.weight = m.e[i].weight ? m.e[i].weight : 1, .flags = flags_of(&m.e[i])};
+		hot_fill(&m);
 		m.policy = policy_build(c->spec->lb, c->all->loop, account, m.hot, m.count, c->spec);
 		if (!m.policy)
 			err = -ENOMEM;
@@ -110,14 +117,14 @@ static bool addrs_eq(const struct addr *a, const struct addr *b, uint32_t n)
 }
 
 /* A host of these addresses that has no place in the new set yet: of an address that is listed twice only the first keeps it. */
-static struct host *known_find(const struct known *k, const struct endpoint *e)
+static struct host *known_find(const struct known *k, const struct addr *addrs, uint32_t n)
 {
-	uint64_t key = addrs_key(e->addrs, e->naddrs);
+	uint64_t key = addrs_key(addrs, n);
 
 	for (uint32_t at = (uint32_t)key & k->mask; k->slots[at]; at = (at + 1) & k->mask) {
 		struct host *h = k->slots[at];
 
-		if (h->index == UINT32_MAX && h->key == key && h->addr_count == e->naddrs && addrs_eq(h->addrs, e->addrs, e->naddrs))
+		if (h->index == UINT32_MAX && h->key == key && h->addr_count == n && addrs_eq(h->addrs, addrs, n))
 			return h;
 	}
 	return NULL;
@@ -125,19 +132,21 @@ static struct host *known_find(const struct known *k, const struct endpoint *e)
 
 static void host_adopt(struct cluster *c, struct host *h, uint32_t index)
 {
-	const char *zone = c->m.e[index].zone;
+	struct endpoint e;
 
+	endpoint_get(c->m.set, index, &e);
 	h->index = index;
 	c->m.hot[index].born = h->place + 1;
 	c->m.hot[index].active = h->active;
-	if (!h->zone != !zone || (zone && strcmp(zone, h->zone) != 0)) {
+	if (!h->zone != !e.zone || (e.zone && strcmp(e.zone, h->zone) != 0)) {
 		free((char *)h->zone);
-		h->zone = zone ? xstrdup(zone) : NULL;
+		h->zone = e.zone ? xstrdup(e.zone) : NULL;
 	}
 }
 
 static void hosts_adopt(struct cluster *c)
 {
+	struct addr addrs[ENDPOINT_ADDRS];
 	struct known k;
 
 	if (!c->host_count)
@@ -146,7 +155,7 @@ static void hosts_adopt(struct cluster *c)
 		c->hosts[i]->index = UINT32_MAX;
 	k = known_make(c);
 	for (uint32_t i = 0; i < c->m.count; i++) {
-		struct host *h = known_find(&k, &c->m.e[i]);
+		struct host *h = known_find(&k, addrs, endpoint_addrs(c->m.set, i, addrs, ENDPOINT_ADDRS));
 
 		if (h)
 			host_adopt(c, h, i);

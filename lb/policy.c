@@ -9,7 +9,7 @@ const struct policy_ops *policy_ops_of(enum lb_kind kind)
 		[LB_LEAST_REQUEST] = &policy_least_request,
 	};
 
-	return (size_t)kind < sizeof(ops) / sizeof(ops[0]) ? ops[kind] : &policy_round_robin;
+	return (size_t)kind < sizeof(ops) / sizeof(ops[0]) ? ops[kind] : &policy_random;
 }
 
 struct policy *policy_build(

@@ -56,6 +56,14 @@ static void refused_with(const char *text, int count, ...)
 
 /* ---- what it means ------------------------------------------------------------------------------------------------------ */
 
+static struct endpoint endpoint_of(const struct conf_service *v, uint32_t i)
+{
+	struct endpoint e;
+
+	endpoint_get(v->endpoints, i, &e);
+	return e;
+}
+
 START_TEST(without_a_file_the_embedded_default_is_a_static_directory)
 {
 	struct err e = ERR_INIT;
@@ -75,7 +83,7 @@ START_TEST(without_a_file_the_embedded_default_is_a_static_directory)
 	ck_assert_uint_eq(c->nservices, 1);
 	ck_assert_str_eq(c->services[0].name, "demo.default.svc.cluster.local:50051");
 	ck_assert_str_eq(c->services[0].action->cluster, c->services[0].name);
-	ck_assert_uint_eq(c->services[0].endpoints->count, 2);
+	ck_assert_uint_eq(endpoints_count(c->services[0].endpoints), 2);
 	ck_assert_str_eq(c->control.unix_path, "/run/thinmesh/control.sock");
 	ck_assert(!c->control.has_tcp);
 	ck_assert_str_eq(c->mesh_domain, "cluster.local");
@@ -191,7 +199,7 @@ START_TEST(a_service_begins_as_specs_and_routes_begin)
 	action->retry.max = 2;
 	action->retry.on = RETRY_CONNECT_FAILURE | RETRY_REFUSED_STREAM | RETRY_UNAVAILABLE | RETRY_CANCELLED;
 	ck_assert(route_action_eq(c->services[0].action, action));
-	ck_assert_uint_eq(c->services[0].endpoints->count, 0);
+	ck_assert_uint_eq(endpoints_count(c->services[0].endpoints), 0);
 	spec_unref(&spec);
 	route_action_unref(&action);
 	conf_unref(&c);
@@ -227,11 +235,11 @@ START_TEST(every_value_reaches_its_place)
 	ck_assert_str_eq(a->alias[0].from, "demo");
 	ck_assert_str_eq(a->paths[0].from, "org.apache.dubbo.demo.GreeterService");
 	v = &c->services[0];
-	ck_assert_uint_eq(v->endpoints->count, 5);
-	ck_assert_uint_eq(v->endpoints->e[1].weight, 50);
-	ck_assert_str_eq(v->endpoints->e[1].zone, "b");
-	ck_assert_str_eq(v->endpoints->e[2].host, "demo-v2.example.com");
-	ck_assert(v->endpoints->has_names);
+	ck_assert_uint_eq(endpoints_count(v->endpoints), 5);
+	ck_assert_uint_eq(endpoint_of(v, 1).weight, 50);
+	ck_assert_str_eq(endpoint_of(v, 1).zone, "b");
+	ck_assert_str_eq(endpoint_of(v, 2).host, "demo-v2.example.com");
+	ck_assert(endpoints_has_names(v->endpoints));
 	ck_assert_uint_eq(v->action->timeout_ns, 15000000000);
 	ck_assert_uint_eq(v->action->retry.max, 2);
 	ck_assert(v->action->retry.on & RETRY_STATUSES);
@@ -287,7 +295,7 @@ START_TEST(numbers_from_the_environment_may_stand_in_quotes)
 	struct conf *c = loaded(
 		APP "services:\n- {name: a:1, endpoints: [{address: \"b:1\", weight: \"${N}\"}]}\npark: {calls: \"${N}\"}\n", pod_env);
 
-	ck_assert_uint_eq(c->services[0].endpoints->e[0].weight, 7);
+	ck_assert_uint_eq(endpoint_of(&c->services[0], 0).weight, 7);
 	ck_assert_uint_eq(c->park.calls, 7);
 	conf_unref(&c);
 }

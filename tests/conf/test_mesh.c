@@ -9,15 +9,23 @@
 
 #define NAME "demo.default.svc.cluster.local:50051"
 
+static struct endpoint_set *set(const char *endpoint)
+{
+	struct endpoints_builder *b = endpoints_build(NULL, NULL);
+
+	ck_assert_int_eq(endpoints_group(b), 0);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(endpoint), 1), 0);
+	ck_assert_int_eq(endpoints_group_end(b, STR(""), STR(""), STR(""), 0, 0), 0);
+	return endpoints_done(&b, 0);
+}
+
 /* A service with one endpoint. */
 static void put(struct mesh *m, const char *name, const char *endpoint, uint64_t timeout_ns)
 {
 	struct route_action *a = route_action_new(name);
-	struct endpoint_set *eps = endpoints_new(1, NULL);
 
 	a->timeout_ns = timeout_ns;
-	ck_assert_int_eq(endpoints_add_text(eps, str_of(endpoint), 1, NULL), 0);
-	mesh_put_service(m, name, route_table_single(a), spec_new(name), eps);
+	mesh_put_service(m, name, route_table_single(a), spec_new(name), set(endpoint));
 }
 
 struct seen {
@@ -58,7 +66,7 @@ START_TEST(what_is_published_is_found_by_its_exact_name)
 	ck_assert_uint_eq(route_match(n->routes, NULL)->timeout_ns, 5);
 	c = mesh_cluster_find(m, NULL, str_of(route_match(n->routes, NULL)->cluster));
 	ck_assert_ptr_nonnull(c);
-	ck_assert_uint_eq(c->endpoints->count, 1);
+	ck_assert_uint_eq(endpoints_count(c->endpoints), 1);
 	ck_assert_uint_ne(c->spec->hash, 0);
 	ck_assert_ptr_null(mesh_find(m, STR("demo.default.svc.cluster.local")));
 	ck_assert_ptr_null(mesh_cluster_find(m, NULL, STR("other")));
@@ -333,14 +341,6 @@ static void remember(void *ctx, struct mesh_name *n)
 }
 
 static const struct mesh_view_ops remembers = {.want = remember};
-
-static struct endpoint_set *set(const char *endpoint)
-{
-	struct endpoint_set *eps = endpoints_new(1, NULL);
-
-	ck_assert_int_eq(endpoints_add_text(eps, str_of(endpoint), 1, NULL), 0);
-	return eps;
-}
 
 static struct route_table *table(const char *cluster)
 {

@@ -8,6 +8,21 @@
 #include "base/mem.h"
 #include "conf/spec.h"
 
+/* One group, open. */
+static struct endpoints_builder *begun(struct account *a, const struct endpoint_set *old)
+{
+	struct endpoints_builder *b = endpoints_build(a, old);
+
+	ck_assert_int_eq(endpoints_group(b), 0);
+	return b;
+}
+
+static struct endpoint_set *ended(struct endpoints_builder *b)
+{
+	ck_assert_int_eq(endpoints_group_end(b, STR(""), STR(""), STR(""), 0, 0), 0);
+	return endpoints_done(&b, 0);
+}
+
 START_TEST(endpoints_are_read_from_text)
 {
 	static const struct {
@@ -45,23 +60,26 @@ START_TEST(endpoints_are_read_from_text)
 		{"unix:", -EINVAL, NULL, NULL, 0},
 	};
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
-		struct endpoint_set *s = endpoints_new(1, NULL);
-		int code = endpoints_add_text(s, str_of(rows[i].text), 1, NULL);
+		struct endpoints_builder *b = begun(NULL, NULL);
+		int code = endpoints_put_text(b, str_of(rows[i].text), 1);
+		struct endpoint_set *s = ended(b);
 		char text[ADDR_TEXT];
+		struct endpoint e;
 
 		ck_assert_msg(code == rows[i].code, "'%s': %d, expected %d", rows[i].text, code, rows[i].code);
-		ck_assert_uint_eq(s->count, code == 0);
+		ck_assert_uint_eq(endpoints_count(s), code == 0);
+		if (!code)
+			endpoint_get(s, 0, &e);
 		if (rows[i].addr) {
-			ck_assert_uint_eq(s->e[0].naddrs, 1);
-			ck_assert_str_eq(addr_text(s->e[0].addrs, text), rows[i].addr);
-			ck_assert_ptr_null(s->e[0].host);
+			ck_assert_uint_eq(e.naddrs, 1);
+			ck_assert_str_eq(addr_text(&e.addr, text), rows[i].addr);
+			ck_assert_ptr_null(e.host);
 		} else if (rows[i].host) {
-			ck_assert_str_eq(s->e[0].host, rows[i].host);
-			ck_assert_int_eq(s->e[0].port, rows[i].port);
-			ck_assert_uint_eq(s->e[0].naddrs, 0);
+			ck_assert_str_eq(e.host, rows[i].host);
+			ck_assert_int_eq(e.port, rows[i].port);
+			ck_assert_uint_eq(e.naddrs, 0);
 		}
-		endpoints_seal(s);
-		ck_assert_int_eq(s->has_names, rows[i].host != NULL);
+		ck_assert_int_eq(endpoints_has_names(s), rows[i].host != NULL);
 		endpoints_unref(&s);
 		ck_assert_ptr_null(s);
 	}
@@ -70,109 +88,27 @@ END_TEST
 
 START_TEST(names_of_dns_have_their_bounds)
 {
-	struct endpoint_set *s = endpoints_new(9, NULL);
+	struct endpoints_builder *b = begun(NULL, NULL);
 	char text[400];
 
 	memset(text, 'a', sizeof(text));
 	memcpy(text + 63, ":1", 3);
-	ck_assert_int_eq(endpoints_add_text(s, str_of(text), 1, NULL), 0);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(text), 1), 0);
 	memcpy(text + 63, "a:1", 4);
-	ck_assert_int_eq(endpoints_add_text(s, str_of(text), 1, NULL), -EINVAL);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(text), 1), -EINVAL);
 	for (int i = 0; i < 300; i++)
 		text[i] = i % 2 ? '.' : 'a';
 	memcpy(text + 253, ":1", 3);
-	ck_assert_int_eq(endpoints_add_text(s, str_of(text), 1, NULL), 0);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(text), 1), 0);
 	memcpy(text + 253, ".a:1", 5);
-	ck_assert_int_eq(endpoints_add_text(s, str_of(text), 1, NULL), -EINVAL);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(text), 1), -EINVAL);
 	memcpy(text, "unix:/", 6);
 	memset(text + 6, 'x', 200);
 	text[206] = '\0';
-	ck_assert_int_eq(endpoints_add_text(s, str_of(text), 1, NULL), -ENAMETOOLONG);
-	ck_assert_int_eq(endpoints_add_text(s, str_n("a\0b:1", 5), 1, NULL), -EINVAL);
-	endpoints_unref(&s);
-}
-END_TEST
-
-START_TEST(a_set_takes_no_more_than_its_cap_and_no_weight_of_zero)
-{
-	struct endpoint_set *s = endpoints_new(1, NULL);
-
-	ck_assert_int_eq(endpoints_add_text(s, STR("a:1"), 0, NULL), -EINVAL);
-	ck_assert_int_eq(endpoints_add_text(s, STR("a:1"), 7, "z"), 0);
-	ck_assert_int_eq(endpoints_add_text(s, STR("b:1"), 1, NULL), -ENOSPC);
-	ck_assert_uint_eq(s->count, 1);
-	ck_assert_uint_eq(s->e[0].weight, 7);
-	ck_assert_str_eq(s->e[0].zone, "z");
-	endpoints_unref(&s);
-}
-END_TEST
-
-START_TEST(the_account_may_refuse_a_set_and_gets_everything_back)
-{
-	struct account a;
-	struct endpoint_set *s;
-	int code = 0, added = 0;
-
-	account_init(&a, NULL, "test", 256 * 1024);
-	ck_assert_ptr_null(endpoints_new(100000, &a));
-	ck_assert_uint_eq(a.used, 0);
-	s = endpoints_new(2000, &a);
-	ck_assert_ptr_nonnull(s);
-	for (; added < 2000 && code == 0; added++) {
-		char text[40];
-		snprintf(text, sizeof(text), "10.0.%d.%d:1", added / 250, added % 250 + 1);
-		code = endpoints_add_text(s, str_of(text), 1, NULL);
-	}
-	ck_assert_int_eq(code, -ENOMEM);
-	endpoints_unref(&s);
-	ck_assert_uint_eq(a.used, 0);
-	account_end(&a);
-}
-END_TEST
-
-static uint64_t set_hash(const char *one, uint32_t weight, const char *zone, const char *two)
-{
-	struct endpoint_set *s = endpoints_new(2, NULL);
-	uint64_t h;
-
-	ck_assert_int_eq(endpoints_add_text(s, str_of(one), weight, zone), 0);
-	if (two)
-		ck_assert_int_eq(endpoints_add_text(s, str_of(two), 1, NULL), 0);
-	endpoints_seal(s);
-	h = s->hash;
-	endpoints_unref(&s);
-	return h;
-}
-
-START_TEST(the_hash_of_a_set_is_over_all_that_is_declared)
-{
-	uint64_t h = set_hash("10.0.0.1:1", 1, NULL, "10.0.0.2:1");
-
-	ck_assert_uint_eq(h, set_hash("10.0.0.1:1", 1, NULL, "10.0.0.2:1"));
-	ck_assert_uint_ne(h, set_hash("10.0.0.2:1", 1, NULL, "10.0.0.1:1"));
-	ck_assert_uint_ne(h, set_hash("10.0.0.1:2", 1, NULL, "10.0.0.2:1"));
-	ck_assert_uint_ne(h, set_hash("10.0.0.1:1", 2, NULL, "10.0.0.2:1"));
-	ck_assert_uint_ne(h, set_hash("10.0.0.1:1", 1, "z", "10.0.0.2:1"));
-	ck_assert_uint_ne(h, set_hash("10.0.0.1:1", 1, NULL, NULL));
-	ck_assert_uint_ne(set_hash("a:1", 1, NULL, NULL), set_hash("b:1", 1, NULL, NULL));
-	ck_assert_uint_ne(set_hash("a:1", 1, NULL, NULL), set_hash("a:2", 1, NULL, NULL));
-	ck_assert_uint_eq(set_hash("A:1", 1, NULL, NULL), set_hash("a:1", 1, NULL, NULL));
-}
-END_TEST
-
-START_TEST(alternates_belong_to_one_endpoint)
-{
-	struct endpoint_set *s = endpoints_new(1, NULL);
-	struct addr both[2];
-
-	ck_assert_int_eq(addr_parse(STR("[::1]:1"), &both[0]), 0);
-	ck_assert_int_eq(addr_parse(STR("127.0.0.1:1"), &both[1]), 0);
-	ck_assert_int_eq(endpoints_add_addrs(s, both, 0, 1, 0, NULL), -EINVAL);
-	ck_assert_int_eq(endpoints_add_addrs(s, both, 2, 3, 1, "z"), 0);
-	ck_assert_uint_eq(s->e[0].naddrs, 2);
-	ck_assert(addr_eq(&s->e[0].addrs[1], &both[1]));
-	ck_assert_uint_eq(s->e[0].priority, 1);
-	endpoints_unref(&s);
+	ck_assert_int_eq(endpoints_put_text(b, str_of(text), 1), -ENAMETOOLONG);
+	ck_assert_int_eq(endpoints_put_text(b, str_n("a\0b:1", 5), 1), -EINVAL);
+	endpoints_drop(&b);
+	ck_assert_ptr_null(b);
 }
 END_TEST
 
@@ -208,11 +144,64 @@ START_TEST(policies_have_the_names_of_the_configuration)
 	ck_assert_str_eq(lb_kind_name(LB_ROUND_ROBIN), "round_robin");
 	ck_assert_str_eq(lb_kind_name(LB_RANDOM), "random");
 	ck_assert_str_eq(lb_kind_name(LB_LEAST_REQUEST), "least_request");
+	ck_assert_str_eq(lb_kind_name(LB_RING_HASH), "ring_hash");
+	ck_assert_str_eq(lb_kind_name(LB_MAGLEV), "maglev");
 	ck_assert_str_eq(lb_kind_name((enum lb_kind)99), "?");
+	ck_assert(lb_kind_is_built(LB_LEAST_REQUEST) && !lb_kind_is_built(LB_RING_HASH) && !lb_kind_is_built(LB_MAGLEV));
 }
 END_TEST
 
-UNIT_SUITE("spec", endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_set_takes_no_more_than_its_cap_and_no_weight_of_zero,
-	the_account_may_refuse_a_set_and_gets_everything_back, the_hash_of_a_set_is_over_all_that_is_declared,
-	alternates_belong_to_one_endpoint, a_spec_begins_with_its_defaults_and_is_equal_by_content,
-	policies_have_the_names_of_the_configuration)
+/* A field each, so that none is forgotten in the hash. */
+START_TEST(each_field_of_a_spec_is_in_its_hash)
+{
+	struct cluster_spec *first = spec_new("demo");
+	uint64_t seen[32];
+	uint32_t n = 0;
+
+	spec_seal(first);
+	seen[n++] = first->hash;
+	for (int field = 0; field < 22; field++) {
+		struct cluster_spec *s = spec_new("demo");
+
+		switch (field) {
+		case 0: s->lb = LB_MAGLEV; break;
+		case 1: s->choices++; break;
+		case 2: s->connect_timeout_ns++; break;
+		case 3: s->idle_timeout_ns++; break;
+		case 4: s->verify_after_ns++; break;
+		case 5: s->max_connections++; break;
+		case 6: s->max_pending++; break;
+		case 7: s->max_requests++; break;
+		case 8: s->max_connections_per_host++; break;
+		case 9: s->max_streams++; break;
+		case 10: s->panic_percent++; break;
+		case 11: s->overprovisioning++; break;
+		case 12: s->locality_weighted = true; break;
+		case 13: s->one_address = true; break;
+		case 14: s->ring_min++; break;
+		case 15: s->ring_max++; break;
+		case 16: s->removal_hold_ns++; break;
+		case 17: s->tls_otherwise = true; break;
+		case 18: s->tls_name = xstrdup("t"); break;
+		default:
+			s->tls = xnew(struct tls_row);
+			s->ntls = 1;
+			s->tls[0].tls = field != 19;
+			if (field == 21) {
+				s->tls[0].pairs = xnew(struct tls_pair);
+				s->tls[0].npairs = 1;
+				s->tls[0].pairs[0] = (struct tls_pair){xstrdup("tlsMode"), xstrdup("istio")};
+			}
+		}
+		spec_seal(s);
+		for (uint32_t i = 0; i < n; i++)
+			ck_assert_msg(seen[i] != s->hash, "field %d", field);
+		seen[n++] = s->hash;
+		spec_unref(&s);
+	}
+	spec_unref(&first);
+}
+END_TEST
+
+UNIT_SUITE("spec", endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_spec_begins_with_its_defaults_and_is_equal_by_content,
+	each_field_of_a_spec_is_in_its_hash, policies_have_the_names_of_the_configuration)

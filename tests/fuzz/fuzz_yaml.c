@@ -29,9 +29,13 @@ static void publish(struct conf *c)
 	for (uint32_t i = 0; i < c->nservices; i++) {
 		struct conf_service *v = &c->services[i];
 
-		insist(v->spec->hash && v->endpoints->hash && v->action->cluster);
-		for (uint32_t k = 0; k < v->endpoints->count; k++)
-			insist(v->endpoints->e[k].weight && (v->endpoints->e[k].naddrs || v->endpoints->e[k].host));
+		insist(v->spec->hash && endpoints_hash(v->endpoints) && v->action->cluster);
+		for (uint32_t k = 0; k < endpoints_count(v->endpoints); k++) {
+			struct endpoint e;
+
+			endpoint_get(v->endpoints, k, &e);
+			insist(e.weight && (e.naddrs || e.host));
+		}
 		mesh_put_service(
 			m, v->name, route_table_single(route_action_ref(v->action)), spec_ref(v->spec), endpoints_ref(v->endpoints));
 		insist(mesh_find(m, str_of(v->name)) && mesh_cluster_find(m, NULL, str_of(v->name)));

@@ -52,57 +52,18 @@ struct cluster_spec *lb_rig_spec(void)
 	return s;
 }
 
-static void add_endpoint(struct endpoint_set *s, struct str text)
-{
-	struct str weight = str_n("1", 1), zone = str_n(NULL, 0);
-	ptrdiff_t at = str_find(text, '%');
-	struct addr addrs[4];
-	uint32_t n = 0;
-	uint64_t w = 1;
-	char zone_text[32] = "";
-
-	if (at >= 0) {
-		zone = str_cut(text, (size_t)at + 1, text.n);
-		text = str_cut(text, 0, (size_t)at);
-		memcpy(zone_text, zone.p, zone.n);
-		zone_text[zone.n] = 0;
-	}
-	at = str_find(text, '*');
-	if (at >= 0) {
-		weight = str_cut(text, (size_t)at + 1, text.n);
-		text = str_cut(text, 0, (size_t)at);
-	}
-	if (!str_u64(weight, &w))
-		abort();
-	if (text.p[0] >= 'a' && text.p[0] <= 'z' && !str_starts(text, STR("unix:"))) {
-		if (endpoints_add_text(s, text, (uint32_t)w, zone.n ? zone_text : NULL) < 0)
-			abort();
-		return;
-	}
-	while (text.n) {
-		ptrdiff_t comma = str_find(text, ',');
-
-		if (addr_parse(comma < 0 ? text : str_cut(text, 0, (size_t)comma), &addrs[n++]) < 0)
-			abort();
-		text = comma < 0 ? str_n(NULL, 0) : str_cut(text, (size_t)comma + 1, text.n);
-	}
-	if (endpoints_add_addrs(s, addrs, n, (uint32_t)w, 0, zone.n ? zone_text : NULL) < 0)
-		abort();
-}
-
 struct endpoint_set *lb_rig_set(const char *text)
 {
-	struct endpoint_set *s = endpoints_new(64, NULL);
-	struct str left = str_of(text);
+	return set_text(text, NULL, NULL);
+}
 
-	while (left.n) {
-		ptrdiff_t blank = str_find(left, ' ');
+void lb_rig_publish(struct lb_rig *r, struct endpoint_set *taken)
+{
+	struct endpoint_set *old = r->decl.endpoints;
 
-		add_endpoint(s, blank < 0 ? left : str_cut(left, 0, (size_t)blank));
-		left = blank < 0 ? str_n(NULL, 0) : str_cut(left, (size_t)blank + 1, left.n);
-	}
-	endpoints_seal(s);
-	return s;
+	r->decl.endpoints = taken;
+	r->decl.changed(&r->decl);
+	endpoints_unref(&old);
 }
 
 /* As conf/mesh publishes: the old ones live through the hook. */

@@ -3,6 +3,7 @@
  * lb_rig owns all. A cluster is declared by hand (struct mesh_cluster), so that each test says in one line what its endpoints are. */
 #pragma once
 #include "lb/cluster.h"
+#include "tests/lb/setrig.h"
 #include "tests/sim/simnet.h"
 
 #define MS UINT64_C(1000000)
@@ -56,8 +57,8 @@ struct lb_rig *lb_rig_new(void);
 void lb_rig_free(struct lb_rig **r);
 void lb_rig_advance(struct lb_rig *r, uint64_t ns);
 struct cluster_spec *lb_rig_spec(void);            /* round robin, the defaults else */
-/* "10.0.0.1:1 10.0.0.2:1*50": blanks between endpoints, *weight, %zone; comma: alternates of one endpoint. "": none. */
-struct endpoint_set *lb_rig_set(const char *text);
+struct endpoint_set *lb_rig_set(const char *text); /* see tests/lb/setrig.h; "": none */
+void lb_rig_publish(struct lb_rig *r, struct endpoint_set *taken); /* as mesh does it, once something is declared */
 void lb_rig_declare(struct lb_rig *r, struct cluster_spec *spec_taken /* NULL: as before */, const char *endpoints);
 void lb_rig_withdraw(struct lb_rig *r);
 

@@ -213,19 +213,7 @@ START_TEST(an_update_that_memory_refuses_leaves_the_old_endpoints)
 	limit = r->loop->memory.limit;
 	r->loop->memory.limit = r->loop->memory.used;
 	/* More than the granule that the cluster's account has at hand: built by hand, as text would take long. */
-	{
-		struct endpoint_set *big = endpoints_new(3000, NULL), *old = r->decl.endpoints;
-		struct addr a = simnet_addr("10.1.0.1:1");
-
-		for (uint16_t i = 0; i < 3000; i++) {
-			a.in4.sin_port = htons(i + 1);
-			ck_assert_int_eq(endpoints_add_addrs(big, &a, 1, 1, 0, NULL), 0);
-		}
-		endpoints_seal(big);
-		r->decl.endpoints = big;
-		r->decl.changed(&r->decl);
-		endpoints_unref(&old);
-	}
+	lb_rig_publish(r, set_range(3000, UINT32_MAX, NULL));
 	ck_assert_uint_eq(lb_rig_view(r).updates_refused, 1);
 	ck_assert_uint_eq(lb_rig_view(r).hosts, 1);
 	ck_assert_int_eq(cluster_pick(r->cluster, 0, NULL, &h), PICK_OK);
@@ -241,22 +229,13 @@ START_TEST(in_a_large_set_hosts_without_connections_are_given_up)
 {
 	struct cluster_spec *spec = lb_rig_spec();
 	struct lb_rig *r = lb_rig_new();
-	struct endpoint_set *big = endpoints_new(1000, NULL);
-	struct addr a = simnet_addr("10.1.0.1:1");
 	struct call c;
 	uint32_t born = 0;
 
 	spec->idle_timeout_ns = SEC;
 	spec->verify_after_ns = 0;
-	for (uint16_t i = 0; i < 1000; i++) {
-		a.in4.sin_port = htons(i + 1);
-		endpoints_add_addrs(big, &a, 1, 1, 0, NULL);
-	}
-	endpoints_seal(big);
 	lb_rig_declare(r, spec, "");
-	endpoints_unref(&r->decl.endpoints);
-	r->decl.endpoints = big;
-	r->decl.changed(&r->decl);
+	lb_rig_publish(r, set_range(1000, UINT32_MAX, NULL));
 	for (int i = 0; i < 50; i++) {
 		call_start(r, &c); /* nobody listens: refused, then backed off */
 		lb_rig_advance(r, 0);
@@ -335,28 +314,20 @@ START_TEST(after_a_backoff_one_call_finds_out_for_all)
 }
 END_TEST
 
-static void set_health(struct lb_rig *r, uint32_t index, enum endpoint_health health)
-{
-	r->decl.endpoints->e[index].health = (uint8_t)health; /* the test is the set's only writer */
-}
-
 START_TEST(draining_and_unhealthy_endpoints_are_not_picked_even_if_all_are)
 {
+	struct cluster_spec *spec = lb_rig_spec();
 	struct lb_rig *r = lb_rig_new();
 	struct host *h;
 
-	lb_rig_declare(r, NULL, "10.0.0.1:1 10.0.0.2:1 10.0.0.3:1");
-	set_health(r, 0, EP_UNHEALTHY);
-	set_health(r, 1, EP_DRAINING);
-	set_health(r, 2, EP_DEGRADED);
-	r->decl.changed(&r->decl);
+	spec->panic_percent = 0;
+	lb_rig_declare(r, spec, "10.0.0.1:1!u 10.0.0.2:1!d 10.0.0.3:1!g");
 	for (int i = 0; i < 10; i++) {
 		ck_assert_int_eq(cluster_pick(r->cluster, 0, NULL, &h), PICK_OK);
 		ck_assert_str_eq(h->text, "10.0.0.3:1");
 		host_done(&h, HOST_OK);
 	}
-	set_health(r, 2, EP_UNHEALTHY);
-	r->decl.changed(&r->decl);
+	lb_rig_declare(r, NULL, "10.0.0.1:1!u 10.0.0.2:1!d 10.0.0.3:1!u");
 	ck_assert_int_eq(cluster_pick(r->cluster, 0, NULL, &h), PICK_UNHEALTHY);
 	lb_rig_free(&r);
 }

@@ -1,0 +1,196 @@
+/* conf/endpoints: endpoint sets: read, shared, ended; conf/endpoints_build.c makes them.
+ *
+ * A row is 32 bytes. An IPv4 or IPv6 address lies in it; anything else (alternates, Unix paths, scoped IPv6, host names) lies in the bytes behind its
+ * block's rows, and the row says where. */
+#include "conf/endpoints_int.h"
+
+#include <stdlib.h>
+
+void endpoint_block_unref(struct endpoint_block *b)
+{
+	if (--b->refs > 0)
+		return;
+	for (uint32_t i = 0; i < b->nmetas; i++)
+		endpoint_meta_unref(b->metas[i]);
+	charge_end(&b->charge);
+	free(b);
+}
+
+void endpoints_unref(struct endpoint_set **ps)
+{
+	struct endpoint_set *s = *ps;
+
+	*ps = NULL;
+	if (!s || --s->head.refs > 0)
+		return;
+	for (uint32_t i = 0; i < s->nspans; i++)
+		endpoint_block_unref(s->spans[i].block);
+	charge_end(&s->charge);
+	free(s->spans);
+	free(s->groups);
+	free(s->texts);
+	free(s);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+
+/* The last span that begins at or before i. Groups without endpoints have no spans, so no two begin at one place. */
+static const struct set_span *span_of(const struct endpoint_set *s, uint32_t i)
+{
+	uint32_t low = 0, high = s->nspans;
+
+	assert(i < s->head.count);
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (s->spans[middle].first <= i)
+			low = middle;
+		else
+			high = middle;
+	}
+	return &s->spans[low];
+}
+
+static void row_ip(const struct endpoint_row *r, struct addr *ret)
+{
+	*ret = (struct addr){0};
+	if (r->kind == ROW_V4) {
+		ret->in4.sin_family = AF_INET;
+		ret->in4.sin_port = r->port;
+		memcpy(&ret->in4.sin_addr, r->at, sizeof(ret->in4.sin_addr));
+		ret->len = sizeof(ret->in4);
+	} else {
+		ret->in6.sin6_family = AF_INET6;
+		ret->in6.sin6_port = r->port;
+		memcpy(&ret->in6.sin6_addr, r->at, sizeof(ret->in6.sin6_addr));
+		ret->len = sizeof(ret->in6);
+	}
+}
+
+static const uint8_t *row_more(const struct endpoint_block *b, const struct endpoint_row *r)
+{
+	uint32_t at;
+
+	memcpy(&at, r->at, sizeof(at));
+	assert(at < b->nmore);
+	return b->more + at;
+}
+
+static uint32_t row_addrs(const struct endpoint_block *b, const struct endpoint_row *r, struct addr *out, uint32_t max)
+{
+	const uint8_t *at;
+
+	if (r->kind == ROW_HOST)
+		return 0;
+	if (r->kind != ROW_ADDRS) {
+		if (max)
+			row_ip(r, out);
+		return 1;
+	}
+	at = row_more(b, r);
+	for (uint32_t i = 0; i < r->naddrs && i < max; i++) {
+		int n = addr_unpack(at, (size_t)(b->more + b->nmore - at), &out[i]);
+
+		assert(n > 0); /* they were packed by us */
+		at += n;
+	}
+	return r->naddrs;
+}
+
+void endpoint_get(const struct endpoint_set *s, uint32_t i, struct endpoint *ret)
+{
+	const struct set_span *span = span_of(s, i);
+	const struct endpoint_block *b = span->block;
+	const struct endpoint_row *r = &b->rows[i - span->first];
+	const struct set_group *g = &s->groups[span->group];
+
+	*ret = (struct endpoint){.weight = r->weight,
+		.priority = g->locality.priority,
+		.health = r->health,
+		.zone = *g->locality.zone ? g->locality.zone : NULL,
+		.locality = &g->locality,
+		.meta = r->meta ? b->metas[r->meta - 1] : NULL,
+		.incarnation = r->incarnation};
+	ret->naddrs = row_addrs(b, r, &ret->addr, 1);
+	if (r->kind == ROW_HOST) {
+		ret->host = (const char *)row_more(b, r);
+		ret->port = ntohs(r->port);
+	}
+}
+
+uint32_t endpoint_addrs(const struct endpoint_set *s, uint32_t i, struct addr *out, uint32_t max)
+{
+	const struct set_span *span = span_of(s, i);
+
+	return row_addrs(span->block, &span->block->rows[i - span->first], out, max);
+}
+
+void endpoint_item(const struct endpoint_set *s, uint32_t i, struct addr *addrs, uint32_t max, struct endpoint_item *ret)
+{
+	const struct set_span *span = span_of(s, i);
+	const struct endpoint_block *b = span->block;
+	const struct endpoint_row *r = &b->rows[i - span->first];
+	uint32_t n = row_addrs(b, r, addrs, max);
+
+	*ret = (struct endpoint_item){.addrs = addrs,
+		.naddrs = n < max ? n : max,
+		.weight = r->weight,
+		.health = r->health,
+		.incarnation = r->incarnation,
+		.meta = r->meta ? b->metas[r->meta - 1] : NULL};
+	if (r->kind == ROW_HOST) {
+		ret->host = str_of((const char *)row_more(b, r));
+		ret->port = ntohs(r->port);
+	}
+}
+
+uint32_t endpoints_spans(const struct endpoint_set *s)
+{
+	return s->nspans;
+}
+
+struct endpoint_span endpoints_span(const struct endpoint_set *s, uint32_t span)
+{
+	const struct set_span *at = &s->spans[span];
+
+	return (struct endpoint_span){at->block, at->first, at->block->count, at->group};
+}
+
+uint32_t endpoints_groups(const struct endpoint_set *s)
+{
+	return s->ngroups;
+}
+
+struct endpoint_group endpoints_group_at(const struct endpoint_set *s, uint32_t group)
+{
+	const struct set_group *g = &s->groups[group];
+
+	return (struct endpoint_group){g->locality, g->first, g->count, g->span, g->spans};
+}
+
+void endpoints_brief(const struct endpoint_set *s, uint32_t span, struct endpoint_brief out[ENDPOINT_BLOCK])
+{
+	const struct endpoint_block *b = s->spans[span].block;
+
+	for (uint32_t i = 0; i < b->count; i++) {
+		const struct endpoint_row *r = &b->rows[i];
+
+		out[i] = (struct endpoint_brief){
+			r->weight, r->incarnation, r->health, r->kind == ROW_HOST, r->meta ? b->metas[r->meta - 1] : NULL};
+	}
+}
+
+uint32_t endpoints_overprovisioning(const struct endpoint_set *s)
+{
+	return s->overprovisioning;
+}
+
+size_t endpoints_memory(const struct endpoint_set *s)
+{
+	size_t all = s->size;
+
+	for (uint32_t i = 0; i < s->nspans; i++)
+		if (s->spans[i].block->refs == 1)
+			all += s->spans[i].block->size;
+	return all;
+}
