@@ -1,11 +1,14 @@
 /* net/dial: see dial.h.
  *
- *   struct dial: owned by its caller until fn is called.   struct attempt: one address of it: connecting -> waiting for SETTINGS -> won or lost.
+ *   struct dial: owned by its caller until fn is called.   struct attempt: one address of it: connecting -> (TLS handshake ->) waiting for SETTINGS
+ *   -> won or lost.
  *
  * The addresses are tried in the order of RFC 8305 4: families in turn, IPv6 first; the next one 250 ms after the last, or at once when one
  * failed. An attempt has won when the peer's SETTINGS came, not when TCP was connected: a balancer in front of a dead server connects, too.
+ * What TLS found wrong lies in the sock, which goes first: it is copied into the dial, whose fn is told at the end of all attempts.
  * Connections belong to the dial until then, and get their owner when they win. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
@@ -18,12 +21,15 @@ struct attempt {
 	struct dial *dial;
 	struct sock *sock;        /* owned until it is handed to conn */
 	struct h2_conn *conn;     /* owned until it wins, loses or closes */
-	bool open;
+	struct sock *tls;         /* borrowed: sock, then conn's, where it speaks TLS */
+	bool open, shaking;
 };
 struct dial {
 	struct loop *loop;
 	const struct limits *limits;
 	struct account *account;
+	struct tls_context *tls;  /* a ref; NULL: plaintext */
+	char *server_name;
 	const struct h2_client_events *ev;
 	void *owner;
 	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why);
@@ -31,7 +37,8 @@ struct dial {
 	struct task failed;       /* all attempts failed inside dial_start: told later */
 	struct grave grave;
 	int err;                  /* of the attempt that failed last */
-	const char *why;
+	const char *why;          /* static, or why_text */
+	char why_text[512];
 	bool over;
 	size_t count, next;
 	struct addr addrs[ADDRS_MAX];
@@ -78,6 +85,11 @@ static void silent(void *owner)
 	(void)owner;
 }
 
+static void nothing_yet(void *user)
+{
+	(void)user;
+}
+
 static void silent_closed(void *owner, int err, uint64_t streams_carried)
 {
 	(void)owner, (void)err, (void)streams_carried;
@@ -88,9 +100,10 @@ static void attempt_drop(struct attempt *a)
 	static const struct h2_client_events nobody = {.on_up = silent, .on_room = silent, .on_goaway = silent, .on_closed = silent_closed};
 	struct h2_conn *conn = a->conn;
 
-	a->open = false;
+	a->open = a->shaking = false;
 	sock_close(&a->sock);
 	a->conn = NULL;
+	a->tls = NULL;
 	if (conn) {
 		h2_conn_set_owner(conn, &nobody, NULL);
 		h2_conn_close(conn, H2_NO_ERROR);
@@ -110,6 +123,9 @@ static void dial_end(struct dial *d)
 	loop_undefer(&d->failed);
 	for (size_t i = 0; i < d->next; i++)
 		attempt_drop(&d->attempts[i]);
+	tls_context_unref(&d->tls);
+	free(d->server_name);
+	d->server_name = NULL;
 	loop_bury(d->loop, &d->grave, dial_bury);
 }
 
@@ -156,9 +172,13 @@ static void attempt_failed(struct attempt *a, int err, const char *why)
 {
 	struct dial *d = a->dial;
 
-	attempt_drop(a);
 	d->err = err;
 	d->why = why;
+	if (a->tls && tls_why(a->tls)[0]) { /* it knows better than the floors above it */
+		snprintf(d->why_text, sizeof(d->why_text), "%s", tls_why(a->tls));
+		d->why = d->why_text;
+	}
+	attempt_drop(a);
 	if (d->next < d->count)
 		try_next(d);
 	else if (attempts_open(d) == 0)
@@ -197,17 +217,12 @@ static void conn_closed(void *owner, int err, uint64_t streams_carried)
 		attempt_failed(a, err, "closed before SETTINGS");
 }
 
-static void sock_connected(void *user, int err)
+static void speak(struct attempt *a)
 {
 	static const struct h2_client_events events = {.on_up = conn_up, .on_room = silent, .on_goaway = conn_goaway, .on_closed = conn_closed};
-	struct attempt *a = user;
 	struct dial *d = a->dial;
 	struct sock *taken = a->sock;
 
-	if (err) {
-		attempt_failed(a, err, why_of(err));
-		return;
-	}
 	a->sock = NULL;
 	a->conn = h2_conn_client(d->loop, taken, d->limits, d->account, &events, a);
 	if (!a->conn)
@@ -216,9 +231,43 @@ static void sock_connected(void *user, int err)
 		timer_in(d->loop, &d->stagger, stagger_ns, stagger_due);
 }
 
-static void nothing_yet(void *user)
+static void tls_connected(void *user, int err)
 {
-	(void)user;
+	struct attempt *a = user;
+
+	a->shaking = false;
+	if (err)
+		attempt_failed(a, err, why_of(err));
+	else
+		speak(a);
+}
+
+static void sock_connected(void *user, int err)
+{
+	static const struct sock_events events = {.connected = tls_connected, .readable = nothing_yet, .writable = nothing_yet};
+	struct attempt *a = user;
+	struct dial *d = a->dial;
+	struct sock *taken = a->sock;
+	int r;
+
+	if (err) {
+		attempt_failed(a, err, why_of(err));
+		return;
+	}
+	if (!d->tls) {
+		speak(a);
+		return;
+	}
+	a->sock = NULL;
+	r = tls_client(d->loop, d->tls, taken, d->server_name, d->account, &events, a, &a->sock);
+	if (r < 0) {
+		attempt_failed(a, r, r == -ENOMEM ? "the memory limit is reached" : "no name to verify the peer by");
+		return;
+	}
+	a->tls = a->sock;
+	a->shaking = true;
+	if (d->next < d->count) /* the same for its handshake */
+		timer_in(d->loop, &d->stagger, stagger_ns, stagger_due);
 }
 
 static void try_next(struct dial *d)
@@ -253,6 +302,8 @@ static void deadline_due(struct timer *t)
 	for (size_t i = 0; i < d->next; i++)
 		if (d->attempts[i].conn)
 			why = "no SETTINGS from the peer";
+		else if (d->attempts[i].shaking)
+			why = "the peer does not finish the TLS handshake";
 	dial_fail(d, ERR_TIMEOUT, why);
 }
 
@@ -284,6 +335,8 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->loop = l;
 	d->limits = spec->limits;
 	d->account = spec->account;
+	d->tls = spec->tls ? tls_context_ref(spec->tls) : NULL;
+	d->server_name = spec->server_name ? xstrdup(spec->server_name) : NULL;
 	d->ev = ev;
 	d->owner = owner;
 	d->fn = fn;

@@ -28,7 +28,8 @@ int64_t tls_context_expires(const struct tls_context *c);
  * Takes `under` over also when it fails (-ENOMEM). Session tickets are kept per context and server name for resumption. */
 int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, const char *server_name, struct account *a,
 	const struct sock_events *ev, void *user, struct sock **ret);
-/* Why the handshake or the connection failed, for people: "certificate has expired (CN=..., not after ...)", "the peer is 'a.b', wanted 'c.d'". Lives as long as the sock. */
+/* Why the handshake or the connection failed, for people: "certificate has expired (CN=..., not after ...)", "the peer is 'a.b', wanted 'c.d'". "": nothing that TLS knows of.
+ * Lives as long as the sock, and after sock_close until the end of the turn. */
 const char *tls_why(const struct sock *s);
 bool tls_is(const struct sock *s);
 bool tls_resumed(const struct sock *s);

@@ -1,0 +1,715 @@
+/* net/tls: a sock that speaks TLS over another sock. See net/tls.h; files and sessions are net/tls_context.c, names net/tls_verify.c.
+ *
+ *   user  <-- connected, readable, writable --  tls_sock  <-- the same --  the sock below (kernel or memory), owned
+ *         -- recv, writev, want, close -------->  in > SSL > out  -- recv, writev -->
+ *
+ * Phases: SHAKING -> OPEN, or -> OVER (failed before it was open; told by connected()). What ends an open connection is kept in `end` and told by recv.
+ * OpenSSL works on memory only: before it reads it is given bytes (refill), after each call what it wrote is pushed to the sock below.
+ *
+ * Reading. There may be plaintext left in here that the kernel knows nothing of: `more` says so, and the task `retell` tells readable once a turn
+ * until recv has said -EAGAIN. So readiness is level-triggered, as net/sock.h promises. in: records beyond what the reader had room for.
+ *
+ * Writing. OpenSSL's output always has room: what the sock below does not take of a record is kept in `out` (one record and some handshake messages
+ * at most), so reading never waits for writing. Bytes count as taken when the last byte of their record has been taken below, not before: until
+ * then they are `pending`, and the next writev, which begins with them again as after every -EAGAIN, skips them. A record that has not gone out
+ * whole cannot be read by the peer, so "not taken" still means "not processed": that decides whether a call may go to another provider. For the
+ * same reason out with pending bytes is flushed by writev only, never behind its caller's back.
+ *
+ * Owner: whoever got the sock. Memory goes with the morgue. */
+#include "net/tls.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/addr.h"
+#include "net/tls_int.h"
+
+/* What OpenSSL holds for a connection: SSL and handshake state, the peer's chain, a buffer each way while it is used. */
+enum { TLS_COST = 48 * 1024, RECORD_MAX = 16384, READ_MAX = 32768, PEEK_MAX = 4096, OUT_MAX = 256 * 1024, WBIO_KEEP = 4096, REFILLS_MAX = 16 };
+enum phase { SHAKING, OPEN, OVER };
+
+struct tls_sock {
+	struct sock s;
+	struct sock *under;          /* owned */
+	struct tls_context *context; /* a ref */
+	struct account *account;     /* borrowed */
+	SSL *ssl;
+	BIO *rbio, *wbio;            /* the SSL's */
+	BUF_MEM feed;                /* what rbio reads: in, or a buffer on the stack of whoever is reading right now */
+	char *in, *out;              /* charged; NULL: nothing */
+	size_t in_n, out_n, out_at, out_cap;
+	size_t pending;              /* plaintext of the record in out */
+	struct tls_verify verify;
+	char *server_name;           /* "" where there is none */
+	SSL_SESSION *session;        /* a ref: the last that was looked at; held, so that no later one can lie at its address */
+	int write_err;               /* what the sock below said to a write; 0: nothing yet */
+	int end;                     /* what recv says from now on, where ended */
+	enum phase phase;
+	bool ended, more, closed, started, resumed, write_waits_for_read;
+	struct task start, retell;
+	struct grave grave;
+	char why[TLS_WHY];
+};
+
+static struct tls_sock *tls_of(const struct sock *s)
+{
+	return container_of((struct sock *)(uintptr_t)s, struct tls_sock, s);
+}
+
+static const struct tls_lib *lib(const struct tls_sock *k)
+{
+	return k->context->lib;
+}
+
+/* ---- out: to the sock below ------------------------------------------------------------------------------------------------------- */
+
+static void out_free(struct tls_sock *k)
+{
+	acct_free(k->account, k->out);
+	k->out = NULL;
+	k->out_n = k->out_at = k->out_cap = 0;
+}
+
+/* What the sock below takes of it; 0 where it fails, which write_err then tells. */
+static size_t write_below(struct tls_sock *k, char *p, size_t n)
+{
+	struct iovec iov = {p, n};
+	ssize_t took = k->write_err ? 0 : sock_writev(k->under, &iov, 1);
+
+	if (took >= 0)
+		return (size_t)took;
+	if (took != -EAGAIN && took != -ENOTCONN) /* not connected: connected() is still to come, and will tell */
+		k->write_err = (int)took;
+	return 0;
+}
+
+static void out_add(struct tls_sock *k, const char *p, size_t n)
+{
+	if (k->write_err)
+		return;
+	if (k->out_cap - k->out_n < n) {
+		size_t cap = (k->out_n + n + 1023) & ~(size_t)1023;
+		char *grown = cap <= OUT_MAX ? acct_realloc(k->account, k->out, cap) : NULL;
+		if (!grown) { /* a record that is not sent whole is the end of all that follow */
+			k->write_err = cap <= OUT_MAX ? -ENOMEM : ERR_LIMIT;
+			return;
+		}
+		k->out = grown;
+		k->out_cap = cap;
+	}
+	memcpy(k->out + k->out_n, p, n);
+	k->out_n += n;
+}
+
+/* True: nothing is left. */
+static bool out_flush(struct tls_sock *k)
+{
+	while (k->out_at < k->out_n) {
+		size_t took = write_below(k, k->out + k->out_at, k->out_n - k->out_at);
+		if (took == 0)
+			return false;
+		k->out_at += took;
+	}
+	if (k->out)
+		out_free(k);
+	return !k->write_err;
+}
+
+/* What OpenSSL has just written. */
+static void push(struct tls_sock *k)
+{
+	char piece[RECORD_MAX + 1024];
+	int n;
+
+	while ((n = lib(k)->BIO_read(k->wbio, piece, sizeof(piece))) > 0) {
+		size_t took = k->out ? 0 : write_below(k, piece, (size_t)n);
+		if (took < (size_t)n)
+			out_add(k, piece + took, (size_t)n - took);
+	}
+}
+
+/* A memory BIO keeps what it has grown to: after a big record it is replaced, so that an idle connection holds nothing. */
+static void wbio_shrink(struct tls_sock *k)
+{
+	BIO *fresh = lib(k)->BIO_new(lib(k)->BIO_s_mem());
+
+	if (fresh) {
+		lib(k)->SSL_set0_wbio(k->ssl, fresh);
+		k->wbio = fresh;
+	}
+}
+
+/* ---- in: from the sock below ------------------------------------------------------------------------------------------------------- */
+
+static void feed_set(struct tls_sock *k, char *p, size_t n)
+{
+	k->feed = (BUF_MEM){.length = n, .data = p, .max = n};
+	lib(k)->BIO_ctrl(k->rbio, BIO_C_SET_BUF_MEM, BIO_NOCLOSE, &k->feed);
+}
+
+static void in_free(struct tls_sock *k)
+{
+	acct_free(k->account, k->in);
+	k->in = NULL;
+}
+
+/* OpenSSL has read all it was given and wants more: as recv. buf is the caller's, who settles before it returns. */
+static ssize_t refill(struct tls_sock *k, char *buf, size_t cap)
+{
+	ssize_t n = sock_recv(k->under, buf, cap);
+
+	if (k->in)
+		in_free(k);
+	if (n > 0)
+		feed_set(k, buf, (size_t)n);
+	return n;
+}
+
+/* Before a reader's buffer goes: what OpenSSL has not read of it moves to in. False: no memory for it. */
+static bool settle(struct tls_sock *k)
+{
+	size_t left = lib(k)->BIO_ctrl_pending(k->rbio), read = k->feed.length - left;
+	char *rest;
+
+	if (k->in && left)
+		return true; /* it reads from there */
+	if (k->in)
+		in_free(k);
+	if (left == 0) {
+		feed_set(k, NULL, 0);
+		return true;
+	}
+	rest = acct_alloc(k->account, left);
+	if (rest)
+		memcpy(rest, k->feed.data + read, left);
+	feed_set(k, rest, rest ? left : 0);
+	k->in = rest;
+	return rest != NULL;
+}
+
+/* ---- why ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* What OpenSSL has found wrong, as a code and as a text. */
+static int ssl_failed(struct tls_sock *k)
+{
+	const struct tls_lib *o = lib(k);
+	unsigned long e = o->ERR_peek_error();
+	int reason = ERR_GET_REASON(e);
+	const char *text = e ? o->ERR_reason_error_string(e) : NULL;
+
+	o->ERR_clear_error();
+	if (k->why[0]) /* of the certificate: net/tls_verify has said it */
+		return -EKEYREJECTED;
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
+		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET),
+			k->context->shows ? "our certificate" : "no certificate");
+		return ERR_REFUSED;
+	}
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)) {
+		snprintf(k->why, sizeof(k->why), "the peer does not speak TLS (%s)", text ? text : "?");
+		return ERR_MALFORMED;
+	}
+	snprintf(k->why, sizeof(k->why), "TLS: %s", text ? text : "the connection is broken");
+	return reason == ERR_R_MALLOC_FAILURE ? -ENOMEM : ERR_MALFORMED;
+}
+
+static void why_say(struct tls_sock *k, const char *text)
+{
+	if (!k->why[0])
+		snprintf(k->why, sizeof(k->why), "%s", text);
+}
+
+/* ---- readiness ------------------------------------------------------------------------------------------------------------------------- */
+
+static void want_below(struct tls_sock *k)
+{
+	bool read = k->phase == SHAKING || (k->phase == OPEN && (k->s.want_read || k->write_waits_for_read) && !k->ended);
+	bool write = k->phase == SHAKING ? k->out != NULL : k->phase == OPEN && ((k->s.want_write && !k->write_waits_for_read) || (k->out && !k->pending));
+
+	if (!k->closed)
+		sock_want(k->under, read, write);
+}
+
+static void retell(struct task *t)
+{
+	struct tls_sock *k = container_of(t, struct tls_sock, retell);
+
+	if (k->closed || !k->more || !k->s.want_read)
+		return;
+	k->s.ev->readable(k->s.user);
+	if (!k->closed && k->more && k->s.want_read)
+		loop_defer(k->s.loop, &k->retell, retell);
+}
+
+static void more_is(struct tls_sock *k, bool more)
+{
+	k->more = more;
+	if (more && k->s.want_read)
+		loop_defer(k->s.loop, &k->retell, retell);
+}
+
+static void ends(struct tls_sock *k, int end)
+{
+	k->ended = true;
+	k->end = end;
+}
+
+static void tls_want(struct sock *s, bool read, bool write)
+{
+	struct tls_sock *k = tls_of(s);
+
+	s->want_read = read;
+	s->want_write = write;
+	if (k->phase == OPEN && !k->closed) {
+		more_is(k, k->more);
+		want_below(k);
+	}
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------------------------------------------- */
+
+/* TLS 1.3 brings tickets whenever it likes, each as a new session of the SSL. */
+static void session_look(struct tls_sock *k)
+{
+	const struct tls_lib *o = lib(k);
+
+	if (o->SSL_get_session(k->ssl) == k->session)
+		return;
+	o->SSL_SESSION_free(k->session);
+	k->session = o->SSL_get1_session(k->ssl);
+	if (k->session && o->SSL_SESSION_is_resumable(k->session))
+		tls_session_keep(k->context, k->server_name, o->SSL_get1_session(k->ssl));
+}
+
+/* ---- the handshake ----------------------------------------------------------------------------------------------------------------------- */
+
+static void shake_failed(struct tls_sock *k, int err)
+{
+	k->phase = OVER;
+	ends(k, err);
+	tls_session_forget(k->context, k->server_name);
+	want_below(k);
+	k->s.ev->connected(k->s.user, err);
+}
+
+static void shake_done(struct tls_sock *k)
+{
+	k->phase = OPEN;
+	k->resumed = lib(k)->SSL_session_reused(k->ssl) == 1;
+	session_look(k);
+	k->more = k->in || lib(k)->SSL_has_pending(k->ssl); /* the server may have gone on speaking */
+	want_below(k);
+	k->s.ev->connected(k->s.user, 0);
+}
+
+/* 1: done. -EAGAIN: bytes must come first. Otherwise what ended it. */
+static int shake_on(struct tls_sock *k, char *buf, size_t cap)
+{
+	const struct tls_lib *o = lib(k);
+
+	for (int i = 0; i < REFILLS_MAX; i++) {
+		o->ERR_clear_error();
+		int r = o->SSL_do_handshake(k->ssl);
+		push(k);
+		if (r == 1)
+			return k->write_err ? k->write_err : 1;
+		if (o->SSL_get_error(k->ssl, r) != SSL_ERROR_WANT_READ)
+			return ssl_failed(k);
+		ssize_t n = refill(k, buf, cap);
+		if (n == -EAGAIN || n == -ENOTCONN) /* a write that failed is told when the peer has not said why */
+			return k->write_err ? k->write_err : -EAGAIN;
+		if (n == 0) {
+			why_say(k, "the peer closed the connection in the TLS handshake");
+			return ERR_CLOSED;
+		}
+		if (n < 0)
+			return (int)n;
+	}
+	return -EAGAIN; /* the sock below is still readable, and will say so */
+}
+
+static void shake(struct tls_sock *k)
+{
+	char buf[READ_MAX];
+	int r = shake_on(k, buf, sizeof(buf));
+
+	if (!settle(k) && (r == 1 || r == -EAGAIN))
+		r = -ENOMEM;
+	if (r == 1)
+		shake_done(k);
+	else if (r == -EAGAIN)
+		want_below(k);
+	else
+		shake_failed(k, r);
+}
+
+static void start(struct task *t)
+{
+	struct tls_sock *k = container_of(t, struct tls_sock, start);
+
+	k->started = true;
+	if (k->phase == SHAKING)
+		shake(k);
+}
+
+/* ---- recv -------------------------------------------------------------------------------------------------------------------------------- */
+
+/* What OpenSSL's refusal to read means: bytes were brought, go on (1); -EAGAIN; or the end was noted (0). */
+static int read_stopped(struct tls_sock *k, char *buf, size_t cap, int *refills)
+{
+	const struct tls_lib *o = lib(k);
+
+	push(k); /* an alert, the answer to a key update */
+	switch (o->SSL_get_error(k->ssl, 0)) {
+	case SSL_ERROR_WANT_READ:
+		break;
+	case SSL_ERROR_ZERO_RETURN:
+		ends(k, 0);
+		return 0;
+	default:
+		ends(k, ssl_failed(k));
+		return 0;
+	}
+	if (++*refills > REFILLS_MAX) /* others want their turn, too */
+		return -EAGAIN;
+	ssize_t n = refill(k, buf, cap);
+	if (n > 0)
+		return 1;
+	if (n == -EAGAIN)
+		return -EAGAIN;
+	if (n < 0)
+		ends(k, (int)n);
+	else /* no close_notify: HTTP/2 frames itself, so that is an end like any; but not in the middle of a record */
+		ends(k, o->SSL_has_pending(k->ssl) ? -ECONNRESET : 0);
+	return 0;
+}
+
+static ssize_t tls_recv(struct sock *s, void *to, size_t n)
+{
+	struct tls_sock *k = tls_of(s);
+	const struct tls_lib *o = lib(k);
+	char buf[READ_MAX];
+	size_t got = 0, part;
+	int refills = 0, r = 1;
+
+	if (k->closed)
+		return -EBADF;
+	if (k->ended)
+		return k->end;
+	if (k->phase != OPEN)
+		return -EAGAIN;
+	while (got < n && r > 0) {
+		o->ERR_clear_error();
+		if (o->SSL_read_ex(k->ssl, (char *)to + got, n - got, &part))
+			got += part;
+		else
+			r = read_stopped(k, buf, sizeof(buf), &refills);
+	}
+	if (!settle(k))
+		ends(k, -ENOMEM);
+	session_look(k);
+	if (k->ended && got == 0)
+		more_is(k, true);
+	else
+		more_is(k, k->ended || (r > 0 && (k->in || o->SSL_has_pending(k->ssl))) || refills > REFILLS_MAX);
+	want_below(k);
+	return got ? (ssize_t)got : k->ended ? k->end : -EAGAIN;
+}
+
+/* ---- writev ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* The next bytes from `at` on, at most a record of them, in one piece: small ones are gathered, because each record costs 22 bytes and a system call. */
+static size_t next_piece(const struct iovec *iov, int n, size_t at, char *gather, const char **ret)
+{
+	size_t have = 0;
+	int i = 0;
+
+	for (; i < n && at >= iov[i].iov_len; i++)
+		at -= iov[i].iov_len;
+	if (i < n && iov[i].iov_len - at >= RECORD_MAX) {
+		*ret = (const char *)iov[i].iov_base + at;
+		return RECORD_MAX;
+	}
+	for (; i < n && have < RECORD_MAX; i++, at = 0) {
+		size_t part = iov[i].iov_len - at < RECORD_MAX - have ? iov[i].iov_len - at : RECORD_MAX - have;
+		if (part)
+			memcpy(gather + have, (const char *)iov[i].iov_base + at, part);
+		have += part;
+	}
+	*ret = gather;
+	return have;
+}
+
+/* A server that refuses us (TLS 1.3: a client certificate is judged after our handshake is done) says so and closes; a write often meets the close first. */
+static int write_failed(struct tls_sock *k)
+{
+	const struct tls_lib *o = lib(k);
+	char buf[PEEK_MAX], c;
+	size_t part;
+	int refills = 0, r = 1;
+
+	if (k->out)
+		out_free(k);
+	while (r > 0 && !k->ended) {
+		o->ERR_clear_error();
+		if (o->SSL_peek_ex(k->ssl, &c, 1, &part))
+			break;
+		r = read_stopped(k, buf, sizeof(buf), &refills);
+	}
+	settle(k);
+	return k->ended && k->end < 0 ? k->end : k->write_err;
+}
+
+/* One record. 1: it is out, or in `out`. -EAGAIN: OpenSSL is in the middle of a message of the peer's. */
+static int write_record(struct tls_sock *k, const char *p, size_t n)
+{
+	const struct tls_lib *o = lib(k);
+	char buf[PEEK_MAX];
+	size_t done;
+	int refills = 0, r = 1;
+
+	while (r > 0) {
+		o->ERR_clear_error();
+		if (o->SSL_write_ex(k->ssl, p, n, &done)) {
+			push(k);
+			break;
+		}
+		r = read_stopped(k, buf, sizeof(buf), &refills);
+	}
+	if (!settle(k))
+		ends(k, -ENOMEM);
+	if (refills) /* what came in on the way is nothing that the sock below would show */
+		more_is(k, true);
+	if (k->ended && k->end < 0)
+		return k->end;
+	if (k->write_err)
+		return write_failed(k);
+	return r == 0 ? -EPIPE : r;
+}
+
+static ssize_t tls_writev(struct sock *s, const struct iovec *iov, int n)
+{
+	struct tls_sock *k = tls_of(s);
+	char gather[RECORD_MAX];
+	const char *p;
+	size_t taken = 0, all = 0, piece, largest = 0;
+	int r = 1;
+
+	if (k->closed)
+		return -EBADF;
+	if (k->phase != OPEN || (k->ended && k->end < 0))
+		return k->ended ? k->end : -EAGAIN;
+	if (!out_flush(k))
+		return k->write_err ? write_failed(k) : -EAGAIN;
+	for (int i = 0; i < n; i++)
+		all += iov[i].iov_len;
+	taken = k->pending < all ? k->pending : all;
+	k->pending -= taken;
+	k->write_waits_for_read = false;
+	while (taken < all && (piece = next_piece(iov, n, taken, gather, &p)) > 0) {
+		r = write_record(k, p, piece);
+		if (piece > largest)
+			largest = piece;
+		if (r <= 0)
+			break;
+		if (k->out) { /* not whole: not taken */
+			k->pending = piece;
+			break;
+		}
+		taken += piece;
+	}
+	if (largest > WBIO_KEEP)
+		wbio_shrink(k);
+	k->write_waits_for_read = r == -EAGAIN;
+	if (r < 0 && r != -EAGAIN && taken == 0)
+		return r;
+	want_below(k);
+	return taken || all == 0 ? (ssize_t)taken : -EAGAIN;
+}
+
+/* ---- events of the sock below ---------------------------------------------------------------------------------------------------------------- */
+
+static void below_connected(void *user, int err)
+{
+	struct tls_sock *k = user;
+
+	if (err)
+		shake_failed(k, err);
+	else if (k->started)
+		shake(k);
+}
+
+static void below_readable(void *user)
+{
+	struct tls_sock *k = user;
+	bool write = k->write_waits_for_read;
+
+	if (k->phase == SHAKING) {
+		if (k->started)
+			shake(k);
+		return;
+	}
+	if (k->phase == OPEN && k->s.want_read)
+		k->s.ev->readable(k->s.user);
+	if (write && !k->closed && k->s.want_write) {
+		k->write_waits_for_read = false;
+		k->s.ev->writable(k->s.user);
+		want_below(k);
+	}
+}
+
+static void below_writable(void *user)
+{
+	struct tls_sock *k = user;
+
+	if (k->phase != OVER && !k->pending)
+		out_flush(k);
+	if (k->phase == SHAKING && k->write_err) {
+		shake(k); /* reads why, if the peer has said it */
+		return;
+	}
+	if (k->phase == OPEN && k->s.want_write)
+		k->s.ev->writable(k->s.user);
+	want_below(k);
+}
+
+static const struct sock_events below_events = {.connected = below_connected, .readable = below_readable, .writable = below_writable};
+
+/* ---- the beginning and the end ----------------------------------------------------------------------------------------------------------------- */
+
+static void tls_bury(struct grave *g)
+{
+	struct tls_sock *k = container_of(g, struct tls_sock, grave);
+
+	free(k->server_name);
+	free(k);
+}
+
+static void tls_close(struct sock *s)
+{
+	struct tls_sock *k = tls_of(s);
+	const struct tls_lib *o = lib(k);
+
+	if (k->closed)
+		return;
+	if (k->phase == OPEN && !k->write_err && !k->out && !(k->ended && k->end < 0)) {
+		o->ERR_clear_error();
+		o->SSL_shutdown(k->ssl); /* close_notify, as far as the sock below takes it */
+		push(k);
+	}
+	k->closed = true;
+	loop_undefer(&k->start);
+	loop_undefer(&k->retell);
+	/* However it ended, what HTTP/2 needs was framed by HTTP/2: OpenSSL shall not spoil the session that others may resume. */
+	o->SSL_set_shutdown(k->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	o->SSL_SESSION_free(k->session);
+	o->SSL_free(k->ssl);
+	o->ERR_clear_error();
+	k->ssl = NULL;
+	if (k->in)
+		in_free(k);
+	if (k->out)
+		out_free(k);
+	mem_give(k->account, TLS_COST);
+	tls_context_unref(&k->context);
+	sock_close(&k->under);
+	loop_bury(s->loop, &k->grave, tls_bury);
+}
+
+static const struct sock_ops tls_ops = {.recv = tls_recv, .writev = tls_writev, .want = tls_want, .close = tls_close};
+
+static bool ssl_make(struct tls_sock *k)
+{
+	const struct tls_lib *o = lib(k);
+
+	k->ssl = o->SSL_new(k->context->ssl);
+	k->rbio = o->BIO_new(o->BIO_s_mem());
+	k->wbio = o->BIO_new(o->BIO_s_mem());
+	if (!k->ssl || !k->rbio || !k->wbio || o->SSL_set_ex_data(k->ssl, 0, k) != 1) {
+		o->BIO_free(k->rbio);
+		o->BIO_free(k->wbio);
+		return false;
+	}
+	o->SSL_set_bio(k->ssl, k->rbio, k->wbio);
+	feed_set(k, NULL, 0);
+	o->SSL_set_connect_state(k->ssl);
+	size_t n = strlen(k->server_name);
+	if (n && !addr_is_ip(str_of(k->server_name))) {
+		char sni[TLS_NAME_MAX + 1];
+		memcpy(sni, k->server_name, n + 1);
+		if (n > 1 && sni[n - 1] == '.') /* RFC 6066 3: without a trailing dot */
+			sni[n - 1] = 0;
+		if (o->SSL_ctrl(k->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, sni) != 1)
+			return false;
+	}
+	SSL_SESSION *again = tls_session_find(k->context, k->server_name, k->verify.now);
+	if (again)
+		o->SSL_set_session(k->ssl, again);
+	return true;
+}
+
+int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, const char *server_name, struct account *a,
+	const struct sock_events *ev, void *user, struct sock **ret)
+{
+	if ((!server_name && !c->no_names && c->nsans == 0) || (server_name && strlen(server_name) > TLS_NAME_MAX)) {
+		sock_close(&under_taken);
+		return -EINVAL;
+	}
+	if (!mem_try(a, TLS_COST)) {
+		sock_close(&under_taken);
+		return -ENOMEM;
+	}
+	struct tls_sock *k = xnew(struct tls_sock);
+	k->s = (struct sock){.ops = &tls_ops, .ev = ev, .user = user, .loop = l, .fd = -1, .peer = under_taken->peer, .cred = under_taken->cred};
+	k->under = under_taken;
+	k->context = tls_context_ref(c);
+	k->account = a;
+	k->server_name = xstrdup(server_name ? server_name : "");
+	k->verify = (struct tls_verify){.context = c, .server_name = k->server_name, .now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000),
+		.why = k->why, .why_cap = sizeof(k->why)};
+	if (!ssl_make(k)) {
+		lib(k)->SSL_free(k->ssl);
+		mem_give(a, TLS_COST);
+		tls_context_unref(&k->context);
+		sock_close(&k->under);
+		free(k->server_name);
+		free(k);
+		return -ENOMEM;
+	}
+	sock_set(k->under, &below_events, k);
+	want_below(k);
+	loop_defer(l, &k->start, start); /* never connected() before the caller has its sock; a connect below that fails at once is told first */
+	*ret = &k->s;
+	return 0;
+}
+
+/* ---- looking -------------------------------------------------------------------------------------------------------------------------------------- */
+
+struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl)
+{
+	struct tls_sock *k = o->SSL_get_ex_data(ssl, 0);
+
+	return &k->verify;
+}
+
+bool tls_is(const struct sock *s)
+{
+	return s->ops == &tls_ops;
+}
+
+const char *tls_why(const struct sock *s)
+{
+	return tls_is(s) ? tls_of(s)->why : "";
+}
+
+bool tls_resumed(const struct sock *s)
+{
+	return tls_is(s) && tls_of(s)->resumed;
+}
+
+const char *tls_version(const struct sock *s)
+{
+	struct tls_sock *k = tls_is(s) ? tls_of(s) : NULL;
+
+	return k && k->ssl ? lib(k)->SSL_get_version(k->ssl) : "";
+}
