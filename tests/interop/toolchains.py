@@ -99,7 +99,8 @@ class Toolbox:
         """targets: name of the binary -> package."""
         cwd = os.path.join(HERE, peer)
         # `list -deps` fetches what the build needs and no more; `mod download` would bring the whole module graph.
-        self.fetch(peer, ["go", "list", "-deps"] + list(targets.values()), cwd)
+        tags = [flag for flag in flags if flag.startswith("-tags")]
+        self.fetch(peer, ["go", "list", "-deps"] + tags + list(targets.values()), cwd)
         for name, package in targets.items():
             self.build(peer, ["go", "build", *flags, "-o", self.path("bin", name), package], cwd, dict(self.env, GOPROXY="off"))
 
@@ -108,6 +109,16 @@ class Toolbox:
 
     def h2spec(self):
         self._go("h2spec", {"h2spec": "github.com/summerwind/h2spec/cmd/h2spec", "h2spec-provider": "./provider"})
+
+    def istiod(self):
+        # As istiod itself is built; without its symbols, for nobody debugs it here.
+        self._go("istiod", {"istiod-peer": "."}, "-tags=vtprotobuf", "-ldflags=-s -w")
+
+    def control_plane(self):
+        self._go("control-plane", {"control-plane": "."}, "-ldflags=-s -w")
+
+    def xds_client(self):
+        self._go("xds-client", {"mesh-client": "./client", "mesh-provider": "./provider"}, "-ldflags=-s -w")
 
     def kitex(self):
         # sonic links to the runtime's insides by name, which newer linkers refuse unless told.

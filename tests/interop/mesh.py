@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Scenarios of a mesh: real control planes, real providers, a real client, and the daemon between them.
+
+    tests/interop/mesh.py [--case WORD] SUITE DAEMON BINARIES FOLDER      (tests/interop/run calls it; --list tells the suites)
+
+Prints TAP: one case a scenario, named `function: what is promised`. Each scenario has a control plane, providers, daemon and caller of
+its own, in a folder of its own below FOLDER, which is kept where the scenario failed; all are ended by pid. A scenario that takes longer
+than two minutes has failed.
+
+THINMESH_INTEROP_HOP=grpc-go puts grpc-go's own xDS client where the daemon stands: that proves the peers and this runner, not thinmesh.
+"""
+import argparse
+import os
+import shutil
+import signal
+import sys
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mesh_cases as cases  # noqa: E402
+import mesh_parts as parts  # noqa: E402
+
+CASE_S = 120
+
+COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.deleted, cases.endpoints_at_once, cases.endpoints_held,
+          cases.canary, cases.plane_killed, cases.snapshot_start, cases.down_at_start]
+TOKENS = [cases.token, cases.token_refused, cases.token_corrected]
+CERTIFICATES = [cases.client_certificate, cases.certificate_missing, cases.server_of_another_name]
+
+
+class Suite:
+    """absent_s: how long this control plane may leave us in doubt whether a name exists: istiod says so at once, in delta go-control-plane
+    says nothing and the daemon concludes after 15 s."""
+
+    def __init__(self, plane, profile, protocol, run, cache=None, how=None, absent_s=5):
+        self.plane_kind, self.profile, self.protocol, self.cases, self.cache, self.how = plane, profile, protocol, run, cache, how or {}
+        self.absent_s = absent_s
+        self.name = "%s, %s %s" % (plane + (" (%s)" % cache if cache else ""), profile, protocol) + \
+            ("".join(", " + k.replace("_", " ") for k in self.how))
+        self.peers = ["istiod" if plane == "istiod" else "control-plane", "xds-client"]
+
+
+SUITES = [
+    Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + TOKENS + [cases.agrees]),
+    Suite("istiod", "istio", "delta", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees]),
+    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees]),
+    Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + CERTIFICATES + [cases.agrees], "snapshot"),
+    Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, cases.client_certificate, cases.agrees], "snapshot", absent_s=25),
+    # What differs in the library's other cache, and in how resources name each other.
+    Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,
+          cases.plane_killed], "linear", absent_s=25),
+    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,
+          cases.plane_killed], "linear", absent_s=25),
+    Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.canary, cases.deleted], "snapshot", {"inline": True}),
+    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "snapshot", {"inline": True}, absent_s=25),
+    Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.canary, cases.endpoints_at_once], "snapshot", {"new_names": True}),
+    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "linear", {"new_names": True}, absent_s=25),
+]
+
+
+class Setup:
+    """What a scenario is given: the suite's way of making a control plane and a daemon, in the scenario's world."""
+
+    def __init__(self, suite, world):
+        self.suite, self.world = suite, world
+        self.absent_s = suite.absent_s
+        self.by_name = suite.plane_kind != "istiod"  # the server tells what it was asked for
+
+    def plane(self, *services, start=True):
+        plane = parts.Istiod(self.world) if self.suite.plane_kind == "istiod" else \
+            parts.GoControlPlane(self.world, self.suite.cache, **self.suite.how)
+        plane.declare(*services)
+        if start:
+            plane.start()
+        return plane
+
+    def sidecar(self, plane, **how):
+        return self.world.sidecar(plane, self.suite.profile, self.suite.protocol, **how)
+
+
+def too_long(*_):
+    raise parts.Failed("it took more than %d s" % CASE_S)
+
+
+def asked_to_end(*_):
+    raise KeyboardInterrupt
+
+
+def run_case(case, suite, daemon, binaries, folder):
+    """Returns (what is wrong or None, what else is to be told)."""
+    notes = []
+    os.makedirs(folder)
+    world, wrong = parts.World(folder, daemon, binaries, notes), None
+    signal.alarm(CASE_S)
+    try:
+        case(Setup(suite, world))
+        world.finish()
+    except parts.Failed as e:
+        wrong = str(e)
+    except parts.Skipped as e:
+        notes.append("SKIP " + str(e))
+    except Exception:  # noqa: BLE001: a scenario that breaks is a scenario that failed
+        wrong = "the runner: " + traceback.format_exc(limit=-3)
+    finally:
+        signal.alarm(0)
+        world.stop()
+    if wrong is None:
+        shutil.rmtree(folder)
+    return wrong, notes
+
+
+def main():
+    if "--list" in sys.argv:
+        print("\n".join("%s\n%s" % (s.name, "".join("    %s: %s\n" % (c.__name__, c.__doc__) for c in s.cases)) for s in SUITES))
+        return
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--case", default="")
+    p.add_argument("suite")
+    p.add_argument("daemon")
+    p.add_argument("binaries")
+    p.add_argument("folder")
+    a = p.parse_args()
+    suite = [s for s in SUITES if s.name == a.suite]
+    if not suite:
+        sys.exit("mesh: no suite '%s'; --list tells them" % a.suite)
+    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGTERM, asked_to_end)
+    chosen = [c for c in suite[0].cases if a.case in c.__name__]
+    print("1..%d" % len(chosen), flush=True)
+    for i, case in enumerate(chosen, 1):
+        folder = os.path.join(os.path.abspath(a.folder), "%02d" % i)
+        wrong, notes = run_case(case, suite[0], os.path.abspath(a.daemon), os.path.abspath(a.binaries), folder)
+        name = "%s: %s" % (case.__name__, case.__doc__)
+        # One line each: TAP has no others, and the logs are in the folder.
+        tail = ["in %s" % folder] + wrong.splitlines() if wrong else notes
+        print("%sok %d - %s # %s" % ("not " if wrong else "", i, name, " | ".join(tail)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,401 @@
+# The scenarios of the mesh: each is a function of a setup that returns where the promise was kept and raises Failed where it was not.
+#
+# A setup (mesh.py) gives `world`, makes the control plane of the suite, and knows the suite's profile and protocol. Times are limits, never
+# expectations: a machine that is slow makes a scenario longer, not red.
+
+import os
+import time
+
+from mesh_parts import STAND_IN, Skipped, http, must, within
+
+OK, UNIMPLEMENTED, UNAVAILABLE = 0, 12, 14
+CHANGE_S = 10     # for a change at the control plane to be seen by calls
+RECONNECT_S = 40  # the daemon's longest back-off is 30 s
+
+
+def refused(caller, service, limit_s):
+    """Calls until the answer is UNIMPLEMENTED; nothing but 'not known yet' may come before."""
+    def once():
+        answer = caller.call(service, 25000)  # grpc-go's own client waits 15 s for the control plane's word
+        must(answer["code"] in (UNIMPLEMENTED, UNAVAILABLE), "an unknown name was answered with %s", answer)
+        # grpc-go's own client says UNAVAILABLE for a name that does not exist.
+        return answer if answer["code"] == UNIMPLEMENTED or STAND_IN else None
+    return within(limit_s, "the name is refused", once)
+
+
+def answers(caller, service, hosts, what="a call"):
+    answer = caller.call(service)
+    must(answer["code"] == OK, "%s: %s %s", what, answer["code"], answer["message"])
+    must(answer["who"] in hosts, "%s was answered by %s, which is none of %s", what, answer["who"], hosts)
+    return answer
+
+
+def shares(caller, service, count):
+    """host -> share of the calls, all of which must succeed."""
+    said = caller.calls(service, count, 20)
+    must(set(said["codes"]) == {"0"}, "calls failed: %s, the first: %s", said["codes"], said.get("first"))
+    return {who: n / count for who, n in said["who"].items()}
+
+
+# ---- names
+
+def first_call(s):
+    """the first call to a name that was never asked for is answered, by all of its providers in turn"""
+    w = s.world
+    w.provide(2, 3)
+    demo = w.service("demo", 2, 3)
+    plane = s.plane(demo, w.service("other", 2))
+    daemon, caller = s.sidecar(plane)
+    hosts = [w.who(2), w.who(3)]
+    w.note("the first call took %.1f ms, the next %.1f ms", answers(caller, demo, hosts, "the first call")["ms"],
+           answers(caller, demo, hosts)["ms"])
+    got = shares(caller, demo, 200)
+    must(sorted(got) == hosts, "200 calls were answered by %s alone", got)
+    if daemon and s.by_name:
+        seen = plane.seen()
+        must(not seen["nacks"], "it refused: %s", seen["nacks"])
+        must(not any("other" in n for names in seen["names"].values() for n in names), "it asked for what nobody called: %s", seen["names"])
+
+
+def unknown(s):
+    """a name that nobody provides is UNIMPLEMENTED, and the text names what was asked"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    _, caller = s.sidecar(s.plane(demo))
+    answers(caller, demo, [w.who(2)])
+    answer = refused(caller, w.service("nobody"), s.absent_s)
+    must("nobody" in answer["message"], "the text does not name what was asked: %s", answer["message"])
+    w.note("%s", answer["message"])
+    answers(caller, demo, [w.who(2)], "a call to another name afterwards")
+
+
+def created_after_refusal(s):
+    """a service that is created after its first refusal becomes callable without a restart"""
+    w = s.world
+    w.provide(2)
+    new = w.service("late", 2)
+    plane = s.plane(w.service("demo", 2))
+    _, caller = s.sidecar(plane)
+    refused(caller, new, s.absent_s)
+    plane.declare(new)
+    within(CHANGE_S, lambda: "the new service answers: %s" % caller.call(new), lambda: caller.call(new)["code"] == OK)
+
+
+def deleted(s):
+    """a service that is deleted is refused again, and another one goes on"""
+    w = s.world
+    w.provide(2, 3)
+    demo, other = w.service("demo", 2), w.service("other", 3)
+    plane = s.plane(demo, other)
+    _, caller = s.sidecar(plane, more=["removal_hold: 0s"])
+    answers(caller, demo, [w.who(2)])
+    answers(caller, other, [w.who(3)])
+    caller.load(other, 100)
+    plane.forget(demo)
+
+    def gone():
+        answer = caller.call(demo)
+        return answer["code"] == UNIMPLEMENTED or STAND_IN and answer["code"] == UNAVAILABLE
+    within(20, lambda: "the deleted service is refused: %s" % caller.call(demo), gone)
+    within(CHANGE_S, "the other one is answered meanwhile", lambda: caller.seen()["codes"].get("0"))
+    caller.stop_load()
+    plane.declare(demo)
+    within(CHANGE_S, "the service that is created again answers", lambda: caller.call(demo)["code"] == OK)
+
+
+# ---- endpoints and routes
+
+def until_only(caller, hosts, limit_s=CHANGE_S):
+    """Until a third of a second of the load was answered by exactly these."""
+    def quiet():
+        caller.seen()
+        time.sleep(0.3)
+        quiet.last = sorted(caller.seen()["who"])
+        return quiet.last == sorted(hosts)
+    within(limit_s, lambda: "calls go to exactly %s: %s" % (sorted(hosts), quiet.last), quiet)
+
+
+def endpoints_change(s, more, limit_s):
+    w = s.world
+    w.provide(2)
+    w.provide(3)
+    w.provide(4)
+    plane = s.plane(w.service("demo", 2, 3))
+    demo = plane.services["demo"]
+    _, caller = s.sidecar(plane, more=more)
+    answers(caller, demo, [w.who(2), w.who(3)])
+    caller.load(demo, 300)
+    plane.declare(w.service("demo", 2, 3, 4))
+    until_only(caller, [w.who(2), w.who(3), w.who(4)])
+    plane.declare(w.service("demo", 3, 4))
+    if more:  # without a hold the order of the control plane is enough
+        until_only(caller, [w.who(3), w.who(4)])
+    w.providers[2].stop()
+    until_only(caller, [w.who(3), w.who(4)], limit_s)
+    # All of them are replaced in one push, then the old ones leave.
+    w.provide(5, 6)
+    plane.declare(w.service("demo", 5, 6))
+    if more:
+        until_only(caller, [w.who(5), w.who(6)])
+    for host in (3, 4):
+        w.providers[host].stop()
+    until_only(caller, [w.who(5), w.who(6)], limit_s)
+    w.note("%d calls, none failed", caller.stop_load())
+
+
+def endpoints_at_once(s):
+    """removal_hold 0: endpoints added and removed under load take effect at once, and no call fails"""
+    endpoints_change(s, ["removal_hold: 0s"], CHANGE_S)
+
+
+def endpoints_held(s):
+    """removal_hold as it is: removed endpoints are left when they go, and no call fails"""
+    endpoints_change(s, [], 40)
+
+
+def canary(s):
+    """a canary gets its share, and the other share after the weights were turned round"""
+    w = s.world
+    w.provide(2, 3, 4)
+    versions = {2: "v1", 3: "v1", 4: "v2"}
+    plane = s.plane(w.service("demo", 2, 3, 4, versions=versions, split={"v1": 80, "v2": 20}))
+    demo = plane.services["demo"]
+    _, caller = s.sidecar(plane)
+    answers(caller, demo, [w.who(2), w.who(3), w.who(4)])
+    # 2,000 calls at 20 %: four times the deviation of 0.9 %.
+    share = shares(caller, demo, 2000).get(w.who(4), 0)
+    must(0.164 < share < 0.236, "v2 has 20 of 100, and got %.3f", share)
+    caller.load(demo, 200)
+    plane.declare(w.service("demo", 2, 3, 4, versions=versions, split={"v1": 20, "v2": 80}))
+    within(CHANGE_S, "v2 gets most of the calls", lambda: shares(caller, demo, 100).get(w.who(4), 0) > 0.6)
+    caller.stop_load()
+    turned = shares(caller, demo, 2000).get(w.who(4), 0)
+    must(0.764 < turned < 0.836, "v2 has 80 of 100, and got %.3f", turned)
+    w.note("v2 got %.3f of 0.2, then %.3f of 0.8", share, turned)
+
+
+# ---- the control plane goes
+
+def plane_killed(s):
+    """the control plane is killed and comes back under load: no call fails, and changes are followed again"""
+    w = s.world
+    w.provide(2, 3, 4)
+    plane = s.plane(w.service("demo", 2, 3))
+    demo = plane.services["demo"]
+    _, caller = s.sidecar(plane)
+    answers(caller, demo, [w.who(2), w.who(3)])
+    caller.load(demo, 200)
+    plane.kill()
+    until_only(caller, [w.who(2), w.who(3)])
+    plane.services["demo"] = w.service("demo", 2, 3, 4)  # what it says when it comes back
+    plane.start()
+    until_only(caller, [w.who(2), w.who(3), w.who(4)], RECONNECT_S)
+    w.note("%d calls, none failed", caller.stop_load())
+
+
+def snapshot_start(s):
+    """a daemon that starts while the control plane is down serves its snapshot, says so, and follows changes once it is back"""
+    w = s.world
+    w.provide(2, 3, 4)
+    plane = s.plane(w.service("demo", 2, 3))
+    demo = plane.services["demo"]
+    daemon, caller = s.sidecar(plane)
+    answers(caller, demo, [w.who(2), w.who(3)])
+    if STAND_IN:
+        raise Skipped("no daemon, no snapshot")
+    daemon.stop()
+    plane.kill()
+    again, caller = s.sidecar(plane, snapshot=daemon.snapshot)
+    w.note("the first call of the second life took %.1f ms", answers(caller, demo, [w.who(2), w.who(3)], "a call with the control plane down")["ms"])
+    must("stale" in again.status(), "status does not say that it is stale:\n%s", again.status())
+    got = shares(caller, demo, 200)
+    must(len(got) == 2, "calls go to %s", got)
+    plane.services["demo"] = w.service("demo", 2, 3, 4)
+    plane.start()
+    within(RECONNECT_S, lambda: "the third provider is called: %s" % shares(caller, demo, 60), lambda: len(shares(caller, demo, 60)) == 3)
+    within(CHANGE_S, lambda: "status is not stale any more:\n" + again.status(), lambda: "stale" not in again.status())
+
+
+def down_at_start(s):
+    """a daemon that starts with the control plane down and without a snapshot waits for it, and says why a call failed"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo, start=False)
+    daemon, caller = s.sidecar(plane)
+    answer = caller.call(demo, 20000)
+    must(answer["code"] == UNAVAILABLE, "a call that nobody can resolve: %s", answer)
+    w.note("%s", answer["message"])
+    plane.start()
+    within(RECONNECT_S, lambda: "the name is known: %s" % caller.call(demo), lambda: caller.call(demo)["code"] == OK)
+
+
+# ---- size
+
+def many(s):
+    """2,000 services in scope, five of them called: the memory is that of five, and only they are kept"""
+    w = s.world
+    w.provide(2, 3)
+    used = [w.service("used%d" % i, 2, 3) for i in range(5)]
+    unused = [w.service("unused%d" % i, 2, 3) for i in range(1995)]
+
+    def life(plane):
+        daemon, caller = s.sidecar(plane)
+        for service in used:
+            answers(caller, service, [w.who(2), w.who(3)], "a call to " + service.short)
+        return daemon, caller
+    small = s.plane(*used)
+    daemon, _ = life(small)
+    if STAND_IN:
+        raise Skipped("no daemon, no memory to measure")
+    before = daemon.pss_kib()
+    daemon.stop()
+    small.declare(*unused)
+    daemon, caller = life(small)
+    within(60, "a call while 2,000 services are there", lambda: caller.call(used[0])["code"] == OK)
+    after = daemon.pss_kib()
+    w.note("%d KiB with 5 services in scope, %d KiB with 2,000", before, after)
+    dump = daemon.get("/config_dump")
+    must("used0" in dump, "the configuration dump does not hold what is used: %s", dump[:300])
+    must("unused" not in dump, "the configuration dump holds what nobody called: ...%s", dump[max(0, dump.find("unused") - 200):][:300])
+    must(after - before <= 1024, "2,000 services cost %d KiB, more than 1 MiB (%d with five, %d with all)", after - before, before, after)
+    # One more service, while it runs: it costs a push, not a call.
+    caller.load(used[0], 100)
+    small.declare(w.service("more", 3))
+    within(CHANGE_S, "the service that came last answers", lambda: caller.call(w.service("more"))["code"] == OK)
+    caller.stop_load()
+
+
+# ---- identity
+
+def tls_istiod(s, token, roots=None, more=()):
+    """A setup whose daemon speaks to istiod's TLS port with this token. Returns the world's daemon, the caller and the service."""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    with open(os.path.join(w.folder, "root.pem"), "w") as f:
+        f.write(http("GET", plane.ctl, "/root"))
+    with open(os.path.join(w.folder, "token"), "w") as f:
+        f.write(token)
+    tls = ["  server: 127.0.0.1:%d" % plane.tls, "  tls:", "    roots: " + (roots or os.path.join(w.folder, "root.pem")),
+           "    server_name: istiod.istio-system.svc", "    token_file: " + os.path.join(w.folder, "token")]
+    daemon, caller = s.sidecar(plane, xds=tls, more=more)
+    return daemon, caller, demo
+
+
+def says_why(daemon, caller, demo, reason):
+    """The call fails with UNAVAILABLE, and status tells the control plane's or TLS's own words."""
+    answer = caller.call(demo, 20000)
+    must(answer["code"] == UNAVAILABLE, "a call without a control plane: %s", answer)
+    within(CHANGE_S, lambda: "status says '%s':\n%s" % (reason, daemon.status()), lambda: reason in daemon.status())
+
+
+def token(s):
+    """istiod's TLS port with a bearer token: the identity is accepted"""
+    daemon, caller, demo = tls_istiod(s, "default/shop")
+    answers(caller, demo, [s.world.who(2)])
+    must("127.0.0.1" in daemon.status(), "status does not name the server:\n%s", daemon.status())
+
+
+def token_refused(s):
+    """a token of another namespace is refused, and status says in istiod's words why"""
+    says_why(*tls_istiod(s, "elsewhere/shop"), "no identities")
+
+
+def token_corrected(s):
+    """a token file that is put right is read again: no restart"""
+    daemon, caller, demo = tls_istiod(s, "elsewhere/shop")
+    says_why(daemon, caller, demo, "no identities")
+    with open(os.path.join(s.world.folder, "token"), "w") as f:
+        f.write("default/shop")
+    within(RECONNECT_S, lambda: "the call is answered: %s" % caller.call(demo), lambda: caller.call(demo)["code"] == OK)
+
+
+def client_certificate(s):
+    """an ADS port that demands a client certificate is given one"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    _, caller = s.sidecar(plane, xds=certificate_lines(s, plane, "client"))
+    answers(caller, demo, [w.who(2)])
+
+
+def certificate_lines(s, plane, which):
+    lines = ["  server: 127.0.0.1:%d" % plane.tls, "  tls:", "    roots: " + os.path.join(s.world.folder, "ca.pem"),
+             "    server_name: ads.thinmesh.test"]
+    if which:
+        lines += ["    cert: " + os.path.join(s.world.folder, which + ".pem"), "    key: " + os.path.join(s.world.folder, which + ".key")]
+    return lines
+
+
+def certificate_missing(s):
+    """without a client certificate, or with one of another CA, there is no stream, and status says why"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    for which in (None, "other"):
+        daemon, caller = s.sidecar(plane, xds=certificate_lines(s, plane, which))
+        answer = caller.call(demo, 20000)
+        must(answer["code"] == UNAVAILABLE, "a call without a control plane: %s", answer)
+        text = daemon.status()
+        must("alert" in text or "certificate" in text, "status does not say why (%s):\n%s", which, text)
+        w.note("%s", [line.strip() for line in text.splitlines() if "alert" in line or "certificate" in line][0])
+    must(plane.seen()["open"] == 0, "a stream was opened: %s", plane.seen())
+
+
+def server_of_another_name(s):
+    """a server whose certificate is for another name is not spoken to"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    lines = [line.replace("ads.thinmesh.test", "other.thinmesh.test") for line in certificate_lines(s, plane, "client")]
+    daemon, caller = s.sidecar(plane, xds=lines)
+    must(caller.call(demo, 20000)["code"] == UNAVAILABLE, "it was spoken to")
+    must(plane.seen()["open"] == 0, "a stream was opened: %s", plane.seen())
+
+
+# ---- the comparator
+
+def agrees(s):
+    """grpc-go's own xDS client at the same server: the same providers in the same shares, before and after a change"""
+    w = s.world
+    w.provide(2, 3, 4)
+    versions = {2: "v1", 3: "v1", 4: "v2"}
+    even, split = w.service("even", 2, 3, 4), w.service("split", 2, 3, 4, versions=versions, split={"v1": 75, "v2": 25})
+    plane = s.plane(even, split)
+    theirs = w.comparator(plane)
+    _, ours = s.sidecar(plane)
+    for round_ in ("at first", "after a change"):
+        for service, expected in ((even, {h: 1 / len(even.endpoints) for h in range(2, 2 + len(even.endpoints))}),
+                                  (split, {2: .375, 3: .375, 4: .25} if round_ == "at first" else {2: .125, 3: .125, 4: .75})):
+            mine, other = shares(ours, service, 1200), shares(theirs, service, 1200)
+            must(sorted(mine) == sorted(other), "%s, %s: ours goes to %s, grpc-go to %s", service.short, round_, mine, other)
+            for host, share in expected.items():
+                who = w.who(host)
+                # Six deviations of a draw of 1,200: ours and theirs each.
+                must(abs(other[who] - share) < 0.085, "%s, %s: grpc-go gave %s %.3f of %.3f", service.short, round_, who, other[who], share)
+                must(abs(mine[who] - share) < 0.085, "%s, %s: ours gave %s %.3f of %.3f", service.short, round_, who, mine[who], share)
+        if round_ == "at first":
+            even, split = w.service("even", 2, 3), w.service("split", 2, 3, 4, versions=versions, split={"v1": 25, "v2": 75})
+            plane.declare(even, split)
+            for caller in (ours, theirs):
+                within(40, "the removed provider is left", lambda: len(shares(caller, even, 60)) == 2)
+                within(CHANGE_S, "the new weights are followed", lambda: shares(caller, split, 100).get(w.who(4), 0) > 0.5)
+
+
+def reference(s):
+    """grpc-go's own xDS client alone: the server, the providers and this runner are sound"""
+    w = s.world
+    w.provide(2, 3)
+    demo = w.service("demo", 2, 3)
+    plane = s.plane(demo)
+    theirs = w.comparator(plane)
+    got = shares(theirs, demo, 100)
+    must(sorted(got) == [w.who(2), w.who(3)], "grpc-go goes to %s", got)
+    plane.declare(w.service("demo", 2))
+    within(CHANGE_S, "grpc-go leaves the removed provider", lambda: list(shares(theirs, demo, 40)) == [w.who(2)])

@@ -1,0 +1,345 @@
+# The processes of a mesh scenario, each started by itself and ended by its pid: providers, the two control planes, the daemon, the caller.
+#
+# Istiod and GoControlPlane answer to the same calls (declare, forget, kill, restart, xds_lines), so that a scenario need not know which of
+# them it has. World owns all of one scenario: a folder, a block of loopback addresses, and whatever was started; stop() ends it.
+
+import ctypes
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+import hop as hops
+import mesh_words as words
+
+PROVIDER_PORT = 6001
+READY_S = 20  # for a process to say that it is ready; istiod takes half a second
+STAND_IN = os.environ.get("THINMESH_INTEROP_HOP") == "grpc-go"
+
+
+class Failed(Exception):
+    """A promise that was not kept, in words."""
+
+
+class Skipped(Exception):
+    """The stand-in cannot do this; never raised where the daemon is the hop."""
+
+
+def must(truth, text, *values):
+    if not truth:
+        raise Failed(text % values if values else text)
+
+
+def within(limit_s, what, probe):
+    """Asks `probe` until it gives something true, which is returned; every poll is bounded by the probe itself."""
+    end, got = time.monotonic() + limit_s, None
+    while True:
+        got = probe()
+        if got:
+            return got
+        must(time.monotonic() < end, "not within %g s: %s", limit_s, what() if callable(what) else what)
+        time.sleep(0.02)
+
+
+def die_with_parent():
+    """In the child: whoever kills the runner leaves no control plane behind. 1 is PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Part:
+    """A process with its output in a file of its own; ready_word: what it prints when others may begin."""
+
+    def __init__(self, world, name, command, env=None, ready_word=None, pipe=False):
+        world.started += 1
+        self.name, self.log = name, os.path.join(world.folder, "%02d-%s.log" % (world.started, name))
+        with open(self.log, "w") as log:
+            self.child = subprocess.Popen(command, stdin=subprocess.PIPE if pipe else subprocess.DEVNULL, stdout=subprocess.PIPE if pipe else log,
+                                          stderr=log, env=dict(os.environ, **(env or {})), cwd=world.folder, text=True,
+                                          preexec_fn=die_with_parent)
+        world.parts.append(self)
+        if ready_word:
+            within(READY_S, lambda: "%s is ready:\n%s" % (name, self.tail()), lambda: self.said(ready_word) or self.ended())
+            must(not self.ended(), "%s ended at once:\n%s", name, self.tail())
+
+    def said(self, word):
+        with open(self.log, errors="replace") as f:
+            return any(line.strip() == word for line in f)
+
+    def ended(self):
+        return self.child.poll() is not None
+
+    def tail(self, lines=8):
+        with open(self.log, errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+
+    def stop(self, limit_s=10):
+        if not self.ended():
+            self.child.terminate()
+            try:
+                self.child.wait(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        for pipe in (self.child.stdin, self.child.stdout):
+            if pipe:
+                pipe.close()
+        return self.child.returncode
+
+
+def http(method, port, path, body=None):
+    request = urllib.request.Request("http://127.0.0.1:%d%s" % (port, path), data=body and body.encode(), method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as e:
+        raise Failed("%s %s: %s" % (method, path, e.read().decode(errors="replace")[:400]))
+
+
+class Istiod:
+
+    def __init__(self, world):
+        self.world, self.services, self.part = world, {}, None
+        self.ads, self.tls, self.debug, self.ctl = (hops.free_port() for _ in range(4))
+
+    def start(self):
+        first = os.path.join(self.world.folder, "mesh.yaml")
+        with open(first, "w") as f:
+            f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]))
+        # 10 ms instead of 100: a scenario waits for many pushes. Its own log level keeps 2,000 services out of the log.
+        self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
+                         "127.0.0.1:%d" % self.tls, "-http", "127.0.0.1:%d" % self.debug, "-ctl", "127.0.0.1:%d" % self.ctl, "-f", first],
+                         env={"PILOT_DEBOUNCE_AFTER": "10ms"}, ready_word="ready")
+
+    def declare(self, *services):
+        """Says how these services are from now on; what belonged to their split and is no longer named goes."""
+        new, old = [], []
+        for s in services:
+            documents = words.istio_documents(s)
+            if s.short in self.services:
+                kinds = [kind for kind, _ in documents]
+                old += [d for d in words.istio_documents(self.services[s.short]) if d[0] not in kinds]
+            new += documents
+            self.services[s.short] = s
+        if self.part:
+            http("POST", self.ctl, "/apply", words.istio_text(new))
+            if old:
+                http("POST", self.ctl, "/delete", words.istio_text(old))
+
+    def forget(self, service):
+        http("POST", self.ctl, "/delete", words.istio_text(reversed(words.istio_documents(self.services.pop(service.short)))))
+
+    def kill(self):
+        self.part.kill()
+
+    def xds_lines(self):
+        return ["  server: 127.0.0.1:%d" % self.ads]
+
+    def node(self):
+        return {"id": "sidecar~127.0.0.1~shop.default~default.svc.cluster.local", "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default"}}
+
+
+class GoControlPlane:
+    def __init__(self, world, cache, **how):
+        self.world, self.cache, self.how, self.services, self.part = world, cache, how, {}, None
+        self.ads, self.tls, self.ctl = (hops.free_port() for _ in range(3))
+
+    def start(self):
+        first = os.path.join(self.world.folder, "mesh.json")
+        with open(first, "w") as f:
+            f.write(words.xds_text(self.services.values(), **self.how))
+        self.part = Part(self.world, "control-plane", [self.world.binary("control-plane"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
+                         "127.0.0.1:%d" % self.tls, "-certs", self.world.folder, "-ctl", "127.0.0.1:%d" % self.ctl, "-cache", self.cache,
+                         "-f", first], ready_word="ready")
+
+    def declare(self, *services):
+        self.services.update({s.short: s for s in services})
+        self._send()
+
+    def forget(self, service):
+        del self.services[service.short]
+        self._send()
+
+    def _send(self):
+        if self.part:
+            http("PUT", self.ctl, "/resources", words.xds_text(self.services.values(), **self.how))
+
+    def kill(self):
+        self.part.kill()
+
+    def xds_lines(self):
+        return ["  server: 127.0.0.1:%d" % self.ads]
+
+    def node(self):
+        return {"id": "comparator", "locality": {"region": "r", "zone": "z"}}
+
+    def seen(self):
+        return json.loads(http("GET", self.ctl, "/seen"))
+
+
+class Caller:
+    """The grpc-go client program; one line of JSON for each line that it is told."""
+
+    def __init__(self, world, arguments, env=None):
+        self.part = Part(world, "caller", [world.binary("mesh-client")] + arguments, env=env, pipe=True)
+
+    def tell(self, *line):
+        try:
+            self.part.child.stdin.write(" ".join(str(w) for w in line) + "\n")
+            self.part.child.stdin.flush()
+            answer = json.loads(self.part.child.stdout.readline())
+        except (OSError, ValueError) as e:
+            raise Failed("the caller is gone: %s\n%s" % (e, self.part.tail()))
+        must(not (isinstance(answer, dict) and "error" in answer), "the caller: %s", answer)
+        return answer
+
+    def call(self, service, ms=10000):
+        return self.tell("call", getattr(service, "authority", service), ms)
+
+    def calls(self, service, count, at=10):
+        return self.tell("calls", service.authority, count, at)
+
+    def load(self, service, a_second):
+        return self.tell("load", service.authority, a_second)
+
+    def seen(self):
+        return self.tell("seen")
+
+    def stop_load(self):
+        """Ends the load; every call of it must have been answered with 0."""
+        total = self.tell("stop")
+        must(set(total["codes"]) == {"0"}, "calls failed under load: %s, the first: %s", total["codes"], total.get("first"))
+        return total["codes"]["0"]
+
+
+class Daemon:
+    """thinmesh with one app and one control plane. `more` are lines of YAML for the section xds."""
+
+    def __init__(self, world, plane, profile, protocol, more=(), xds=None, snapshot=None):
+        self.world, self.gone = world, False
+        world.started += 1
+        self.folder = os.path.join(world.folder, "daemon%d" % world.started)
+        os.mkdir(self.folder)
+        self.socket, self.control = os.path.join(self.folder, "shop.sock"), os.path.join(self.folder, "control.sock")
+        self.snapshot = snapshot or os.path.join(self.folder, "snapshot")
+        os.makedirs(self.snapshot, exist_ok=True)
+        lines = ["control:", "  unix: " + self.control, "apps:", "  - name: shop", "    namespace: default", "    listen:",
+                 "      - unix: " + self.socket, "snapshot:", "  dir: " + self.snapshot, "xds:", "  profile: " + profile,
+                 "  protocol: " + protocol] + list(xds or plane.xds_lines()) + ["  " + line for line in more]
+        self.config = os.path.join(self.folder, "thinmesh.yaml")
+        with open(self.config, "w") as f:
+            f.write("\n".join(lines) + "\n")
+        self.part = Part(world, "daemon", [world.daemon, "run", "-c", self.config])
+        within(READY_S, lambda: "the daemon listens:\n" + self.part.tail(), lambda: self.listens() or self.part.ended())
+        must(not self.part.ended(), "the daemon ended at once:\n%s", self.part.tail())
+
+    def listens(self):
+        try:
+            hops.connect_unix(self.socket)()
+            return True
+        except OSError:
+            return False
+
+    def get(self, path):
+        """The body of a page of the control socket."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(self.control)
+            s.sendall(("GET %s HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n" % path).encode())
+            text = b""
+            while True:
+                some = s.recv(65536)
+                if not some:
+                    break
+                text += some
+        head, _, body = text.partition(b"\r\n\r\n")
+        must(head.startswith(b"HTTP/1.1 200"), "%s: %s", path, head[:100])
+        return body.decode(errors="replace")
+
+    def status(self):
+        """What `thinmesh status` tells people."""
+        said = subprocess.run([self.world.daemon, "status", "-s", self.control], capture_output=True, text=True, timeout=10)
+        return said.stdout + said.stderr
+
+    def pss_kib(self):
+        with open("/proc/%d/smaps_rollup" % self.part.child.pid) as f:
+            return int(re.search(r"^Pss: +(\d+) kB", f.read(), re.M).group(1))
+
+    def stop(self):
+        """SIGTERM; the daemon must leave with 0 and without a word of a sanitizer."""
+        must(not self.part.ended(), "the daemon ended by itself, exit code %s:\n%s", self.part.child.returncode, self.part.tail(20))
+        self.gone, code = True, self.part.stop(40)
+        with open(self.part.log, errors="replace") as f:
+            bad = [line for line in f if "Sanitizer" in line or "runtime error:" in line]
+        must(code == 0 and not bad, "the daemon's end: exit code %s %s", code, "".join(bad))
+
+
+class World:
+    def __init__(self, folder, daemon, binaries, notes):
+        self.folder, self.daemon, self.binaries, self.notes = folder, daemon, binaries, notes
+        self.parts, self.daemons, self.started, self.providers = [], [], 0, {}
+        # Scenarios of several runs on one machine must not meet: a block of 127.0.0.0/8 each.
+        self.block = "127.%d.%d." % (random.randint(2, 254), random.randint(0, 254))
+
+    def binary(self, name):
+        return os.path.join(self.binaries, name)
+
+    def note(self, text, *values):
+        """What was measured; told beside the case's name."""
+        self.notes.append(text % values if values else text)
+
+    def provide(self, *hosts):
+        """Starts one provider process that has these last bytes as addresses."""
+        at = ["%s%d:%d" % (self.block, h, PROVIDER_PORT) for h in hosts]
+        part = Part(self, "provider", [self.binary("mesh-provider"), "-listen", ",".join(at)], ready_word="ready")
+        self.providers.update({h: part for h in hosts})
+
+    def who(self, host):
+        return "%s%d:%d" % (self.block, host, PROVIDER_PORT)
+
+    def service(self, short, *hosts, split=None, versions=None):
+        """Last bytes of addresses; versions: {byte: version}, v1 where it says nothing."""
+        return words.Service(short, [(self.block + str(h), PROVIDER_PORT, (versions or {}).get(h, "v1")) for h in hosts], split)
+
+    def sidecar(self, plane, profile, protocol, **how):
+        """A daemon and a caller through its socket. In the stand-in mode there is no daemon: grpc-go's xDS client is the hop."""
+        if STAND_IN:
+            if how.get("xds"):
+                raise Skipped("the stand-in speaks no TLS here")
+            return None, self.comparator(plane)
+        daemon = Daemon(self, plane, profile, protocol, **how)
+        self.daemons.append(daemon)
+        return daemon, Caller(self, ["-socket", daemon.socket])
+
+    def comparator(self, plane):
+        """grpc-go's own xDS client, pointed at the same server."""
+        bootstrap = {"xds_servers": [{"server_uri": "127.0.0.1:%d" % plane.ads, "channel_creds": [{"type": "insecure"}],
+                                      "server_features": ["xds_v3"]}], "node": plane.node(), "authorities": {words.XDSTP_AUTHORITY: {}}}
+        path = os.path.join(self.folder, "bootstrap.json")
+        with open(path, "w") as f:
+            json.dump(bootstrap, f)
+        return Caller(self, ["-xds"], env={"GRPC_XDS_BOOTSTRAP": path})
+
+    def finish(self):
+        """The daemons that still run must end well; only called where the scenario itself went well."""
+        for d in self.daemons:
+            if not d.gone:
+                d.stop()
+
+    def stop(self):
+        for part in reversed(self.parts):
+            try:
+                if part.name == "daemon" and not part.ended():
+                    part.stop(5)
+                elif not part.ended():
+                    part.kill()
+                part.stop()
+            except OSError:
+                pass
