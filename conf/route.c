@@ -1,4 +1,4 @@
-/* conf/route: actions and tables of routes, and the words for "retry on". See the header. */
+/* conf/route: actions of routes, and the words for "retry on". Tables are in conf/route_table, configurations in conf/route_config. See the header. */
 #include "conf/route.h"
 
 #include <stdlib.h>
@@ -69,10 +69,21 @@ struct route_action *route_action_new(const char *cluster)
 	struct route_action *a = xnew(struct route_action);
 
 	a->refs = 1;
-	a->cluster = xstrdup(cluster);
+	a->cluster = cluster ? xstrdup(cluster) : NULL;
 	a->retry.base_ns = 25 * 1000000;
 	a->retry.cap_ns = 250 * 1000000;
 	return a;
+}
+
+static void redirect_free(struct route_redirect *r)
+{
+	if (!r)
+		return;
+	free(r->scheme);
+	free(r->host);
+	free(r->path);
+	free(r->prefix);
+	free(r);
 }
 
 void route_action_unref(struct route_action **a)
@@ -82,54 +93,96 @@ void route_action_unref(struct route_action **a)
 	*a = NULL;
 	if (!old || --old->refs > 0)
 		return;
+	for (uint32_t i = 0; i < old->nweighted; i++)
+		free(old->weighted[i].cluster);
+	free(old->weighted);
+	free(old->direct.body);
+	redirect_free(old->redirect);
+	free(old->unsupported);
+	free(old->notes);
+	free(old->name);
 	free(old->cluster);
 	free(old);
 }
 
-static bool retry_eq(const struct retry_policy *a, const struct retry_policy *b)
+/* NULL and "" differ, and so do the lists "ab","c" and "a","bc". */
+static uint64_t hash_text(uint64_t h, const char *z, size_t n)
 {
-	return a->max == b->max && a->on == b->on && a->per_try_timeout_ns == b->per_try_timeout_ns && a->base_ns == b->base_ns &&
-		a->cap_ns == b->cap_ns && a->status_count == b->status_count &&
-		memcmp(a->statuses, b->statuses, a->status_count * sizeof(a->statuses[0])) == 0;
+	uint64_t size = z ? n : UINT64_MAX;
+
+	h = str_hash_seeded(str_n((const char *)&size, sizeof(size)), h);
+	return z && n ? str_hash_seeded(str_n(z, n), h) : h;
+}
+
+static uint64_t hash_string(uint64_t h, const char *z)
+{
+	return hash_text(h, z, z ? strlen(z) : 0);
+}
+
+static uint64_t hash_redirect(uint64_t h, const struct route_redirect *r)
+{
+	const uint64_t v[] = {r->status, r->https, r->strip_query, r->port, r->prefix_n};
+
+	h = str_hash_seeded(str_n((const char *)v, sizeof(v)), h);
+	return hash_string(hash_string(hash_string(hash_string(h, r->scheme), r->host), r->path), r->prefix);
+}
+
+uint64_t route_action_hash(const struct route_action *a, uint64_t h)
+{
+	const struct retry_policy *r = &a->retry;
+	const uint64_t v[] = {a->kind, a->nweighted, a->timeout_ns, a->has_timeout, a->idle_timeout_ns, a->has_idle_timeout, a->grpc_timeout_heeded, a->grpc_timeout_max_ns,
+		a->grpc_timeout_offset_ns, r->max, r->on, r->status_count, r->host_selection_attempts, r->per_try_timeout_ns, r->base_ns, r->cap_ns, a->direct.status};
+
+	h = str_hash_seeded(str_n((const char *)v, sizeof(v)), h);
+	h = str_hash_seeded(str_n((const char *)r->statuses, r->status_count * sizeof(r->statuses[0])), h);
+	h = hash_string(h, a->cluster);
+	for (uint32_t i = 0; i < a->nweighted; i++) {
+		const uint64_t w[] = {a->weighted[i].weight, a->weighted[i].by_header};
+
+		h = hash_string(str_hash_seeded(str_n((const char *)w, sizeof(w)), h), a->weighted[i].cluster);
+	}
+	h = hash_text(h, a->direct.body, a->direct.body_n);
+	if (a->redirect)
+		h = hash_redirect(h, a->redirect);
+	return hash_string(hash_string(hash_string(h, a->unsupported), a->notes), a->name);
 }
 
 bool route_action_eq(const struct route_action *a, const struct route_action *b)
 {
 	if (a == b)
 		return true;
-	return a && b && strcmp(a->cluster, b->cluster) == 0 && a->timeout_ns == b->timeout_ns && retry_eq(&a->retry, &b->retry);
+	return a && b && route_action_hash(a, 0) == route_action_hash(b, 0);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------------- */
+/* ---- its cluster -------------------------------------------------------------------------------------------------------- */
 
-struct route_table *route_table_single(struct route_action *taken)
+static struct str cluster_by_header(const char *name, const struct fields *head)
 {
-	struct route_table *t = xnew(struct route_table);
+	const struct field *f = head ? fields_find(head, str_of(name)) : NULL;
 
-	t->refs = 1;
-	t->only = taken;
-	return t;
+	return f && f->value_len ? str_n(f->value, f->value_len) : str_n(NULL, 0);
 }
 
-void route_table_unref(struct route_table **t)
+static struct str cluster_by_weight(const struct route_action *a, uint64_t random, const struct fields *head)
 {
-	struct route_table *old = *t;
+	uint64_t at = a->total_weight ? random % a->total_weight : 0;
 
-	*t = NULL;
-	if (!old || --old->refs > 0)
-		return;
-	route_action_unref(&old->only);
-	free(old);
+	for (uint32_t i = 0; i < a->nweighted; i++) {
+		const struct route_weighted *w = &a->weighted[i];
+
+		if (at < w->weight)
+			return w->by_header ? cluster_by_header(w->cluster, head) : str_of(w->cluster);
+		at -= w->weight;
+	}
+	return str_n(NULL, 0);
 }
 
-bool route_table_eq(const struct route_table *a, const struct route_table *b)
+struct str route_action_cluster(const struct route_action *a, uint64_t random, const struct fields *head)
 {
-	return a == b || (a && b && route_action_eq(a->only, b->only));
-}
-
-/* One route for all that is asked of the name; the head is for the tables of a control plane. */
-struct route_action *route_match(const struct route_table *t, const struct fields *head)
-{
-	(void)head;
-	return t ? t->only : NULL;
+	switch (a->kind) {
+	case ROUTE_CLUSTER: return str_of(a->cluster);
+	case ROUTE_WEIGHTED: return cluster_by_weight(a, random, head);
+	case ROUTE_CLUSTER_HEADER: return cluster_by_header(a->cluster, head);
+	default: return str_n(NULL, 0);
+	}
 }

@@ -722,7 +722,8 @@ static void exchange_route(struct exchange *x, const struct name_hit *hit)
 {
 	struct sidecar *sc = x->sc;
 	struct fields *h = x->head;
-	struct route_action *action = route_match(hit->name->routes, h);
+	/* A name of the configuration has one route: nothing there is left to chance. */
+	struct route_action *action = route_match(hit->name->routes, h, hit->name->view ? loop_random(sc->loop) : 0);
 	if (!action) {
 		exchange_fail(x, FAULT_NO_ROUTE, NULL);
 		return;

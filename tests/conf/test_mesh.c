@@ -63,8 +63,8 @@ START_TEST(what_is_published_is_found_by_its_exact_name)
 	ck_assert_ptr_nonnull(n);
 	ck_assert_int_eq(n->state, MESH_PRESENT);
 	ck_assert_str_eq(n->source, "services");
-	ck_assert_uint_eq(route_match(n->routes, NULL)->timeout_ns, 5);
-	c = mesh_cluster_find(m, NULL, str_of(route_match(n->routes, NULL)->cluster));
+	ck_assert_uint_eq(route_match(n->routes, NULL, 0)->timeout_ns, 5);
+	c = mesh_cluster_find(m, NULL, str_of(route_match(n->routes, NULL, 0)->cluster));
 	ck_assert_ptr_nonnull(c);
 	ck_assert_uint_eq(endpoints_count(c->endpoints), 1);
 	ck_assert_uint_ne(c->spec->hash, 0);

@@ -79,8 +79,8 @@ START_TEST(a_single_table_gives_its_action_whatever_is_asked)
 	struct route_action *a = route_action_new("demo"), *kept;
 	struct route_table *t = route_table_single(a), *other = route_table_single(route_action_new("demo"));
 
-	ck_assert_ptr_eq(route_match(t, NULL), a);
-	ck_assert_ptr_null(route_match(NULL, NULL));
+	ck_assert_ptr_eq(route_match(t, NULL, 0), a);
+	ck_assert_ptr_null(route_match(NULL, NULL, 0));
 	ck_assert(route_table_eq(t, other));
 	ck_assert(!route_table_eq(t, NULL));
 	/* An exchange holds the action longer than anybody holds the table. */
