@@ -24,7 +24,8 @@ import mesh_parts as parts  # noqa: E402
 CASE_S = 120
 
 COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.deleted, cases.endpoints_at_once, cases.endpoints_held,
-          cases.canary, cases.plane_killed, cases.snapshot_start, cases.down_at_start]
+          cases.canary, cases.plane_killed, cases.plane_ages, cases.snapshot_start, cases.down_at_start]
+KUBERNETES = [cases.readiness]
 TOKENS = [cases.token, cases.token_refused, cases.token_corrected]
 CERTIFICATES = [cases.client_certificate, cases.certificate_missing, cases.server_of_another_name]
 
@@ -42,9 +43,9 @@ class Suite:
 
 
 SUITES = [
-    Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + TOKENS + [cases.agrees]),
-    Suite("istiod", "istio", "delta", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees]),
-    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees]),
+    Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + KUBERNETES + TOKENS + [cases.agrees]),
+    Suite("istiod", "istio", "delta", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees] + KUBERNETES),
+    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees] + KUBERNETES),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + CERTIFICATES + [cases.agrees], "snapshot"),
     Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, cases.client_certificate, cases.agrees], "snapshot", absent_s=25),
     # What differs in the library's other cache, and in how resources name each other.
@@ -67,12 +68,13 @@ class Setup:
         self.absent_s = suite.absent_s
         self.by_name = suite.plane_kind != "istiod"  # the server tells what it was asked for
 
-    def plane(self, *services, start=True):
+    def plane(self, *services, start=True, more=()):
+        """more: options of the peer's program."""
         plane = parts.Istiod(self.world) if self.suite.plane_kind == "istiod" else \
             parts.GoControlPlane(self.world, self.suite.cache, **self.suite.how)
         plane.declare(*services)
         if start:
-            plane.start()
+            plane.start(*more)
         return plane
 
     def sidecar(self, plane, **how):

@@ -6,7 +6,8 @@
 import os
 import time
 
-from mesh_parts import STAND_IN, Skipped, http, must, within
+from mesh_words import PORT
+from mesh_parts import PROVIDER_PORT, STAND_IN, Skipped, http, must, within
 
 OK, UNIMPLEMENTED, UNAVAILABLE = 0, 12, 14
 CHANGE_S = 10     # for a change at the control plane to be seen by calls
@@ -194,6 +195,29 @@ def plane_killed(s):
     w.note("%d calls, none failed", caller.stop_load())
 
 
+def plane_ages(s):
+    """connections to the control plane that get old are left before they close: no call fails, and every change is followed"""
+    w = s.world
+    w.provide(2, 3)
+    plane = s.plane(w.service("demo", 2), more=["-age", "1s"])
+    demo = plane.services["demo"]
+    _, caller = s.sidecar(plane)
+    answers(caller, demo, [w.who(2)])
+    caller.load(demo, 100)
+    # Ten changes in about seven seconds, in which a connection gets old more than once.
+    for i in range(10):
+        host = 3 - i % 2
+        plane.declare(w.service("demo", host))
+        until_only(caller, [w.who(host)])
+        time.sleep(0.3)
+    w.note("%d calls, none failed", caller.stop_load())
+    if s.by_name:
+        seen = plane.seen()
+        must(not seen["nacks"], "it refused: %s", seen["nacks"])
+        must(sum(seen["streams"].values()) > 1, "the connections did not age: %s", seen["streams"])
+        must(seen["open"] <= 2, "old streams stay: %s", seen)
+
+
 def snapshot_start(s):
     """a daemon that starts while the control plane is down serves its snapshot, says so, and follows changes once it is back"""
     w = s.world
@@ -265,6 +289,47 @@ def many(s):
     small.declare(w.service("more", 3))
     within(CHANGE_S, "the service that came last answers", lambda: caller.call(w.service("more"))["code"] == OK)
     caller.stop_load()
+
+
+# ---- Kubernetes
+
+def readiness(s):
+    """pods as Kubernetes tells of them: ready ones are called, those that are not ready or terminate are not, and changes are followed"""
+    w = s.world
+    w.provide(2, 3, 4, 5)
+    plane = s.plane()
+    demo = w.service("pods")
+    plane.apply(pods_text(w, demo, {2: "ready", 3: "ready", 4: "not ready", 5: "terminating"}))
+    _, caller = s.sidecar(plane, more=["removal_hold: 0s"])
+    got = within(CHANGE_S, "the pods answer", lambda: caller.call(demo)["code"] == OK and shares(caller, demo, 100))
+    must(sorted(got) == [w.who(2), w.who(3)], "ready are 2 and 3, and the calls went to %s", got)
+    caller.load(demo, 200)
+    plane.apply(pods_text(w, demo, {2: "not ready", 3: "ready", 4: "ready", 5: "ready"}))
+    until_only(caller, [w.who(3), w.who(4), w.who(5)])
+    plane.apply(pods_text(w, demo, {3: "terminating", 4: "ready"}))
+    until_only(caller, [w.who(4)])
+    caller.stop_load()
+
+
+def pods_text(w, service, states):
+    endpoints = "".join("- addresses: [\"%s%d\"]\n  conditions: {ready: %s, serving: %s, terminating: %s}\n" % (
+        w.block, host, *("true" if truth else "false" for truth in (state == "ready", state == "ready", state == "terminating")))
+        for host, state in sorted(states.items()))
+    return """apiVersion: v1
+kind: Service
+metadata: {name: %s, namespace: default}
+spec:
+  clusterIP: 10.96.0.10
+  selector: {app: %s}
+  ports: [{name: grpc, port: %d, targetPort: %d, protocol: TCP, appProtocol: grpc}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %s-1, namespace: default, labels: {kubernetes.io/service-name: %s}}
+addressType: IPv4
+ports: [{name: grpc, port: %d, protocol: TCP}]
+endpoints:
+%s""" % (service.short, service.short, PORT, PROVIDER_PORT, service.short, service.short, PROVIDER_PORT, endpoints)
 
 
 # ---- identity

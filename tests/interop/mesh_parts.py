@@ -109,13 +109,13 @@ class Istiod:
         self.world, self.services, self.part = world, {}, None
         self.ads, self.tls, self.debug, self.ctl = (hops.free_port() for _ in range(4))
 
-    def start(self):
+    def start(self, *more):
         first = os.path.join(self.world.folder, "mesh.yaml")
         with open(first, "w") as f:
             f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]))
         # 10 ms instead of 100: a scenario waits for many pushes. Its own log level keeps 2,000 services out of the log.
         self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
-                         "127.0.0.1:%d" % self.tls, "-http", "127.0.0.1:%d" % self.debug, "-ctl", "127.0.0.1:%d" % self.ctl, "-f", first],
+                         "127.0.0.1:%d" % self.tls, "-http", "127.0.0.1:%d" % self.debug, "-ctl", "127.0.0.1:%d" % self.ctl, "-f", first] + list(more),
                          env={"PILOT_DEBOUNCE_AFTER": "10ms"}, ready_word="ready")
 
     def declare(self, *services):
@@ -132,6 +132,10 @@ class Istiod:
             http("POST", self.ctl, "/apply", words.istio_text(new))
             if old:
                 http("POST", self.ctl, "/delete", words.istio_text(old))
+
+    def apply(self, text):
+        """Objects that are no services of ours: Kubernetes' own."""
+        http("POST", self.ctl, "/apply", text)
 
     def forget(self, service):
         http("POST", self.ctl, "/delete", words.istio_text(reversed(words.istio_documents(self.services.pop(service.short)))))
@@ -151,13 +155,13 @@ class GoControlPlane:
         self.world, self.cache, self.how, self.services, self.part = world, cache, how, {}, None
         self.ads, self.tls, self.ctl = (hops.free_port() for _ in range(3))
 
-    def start(self):
+    def start(self, *more):
         first = os.path.join(self.world.folder, "mesh.json")
         with open(first, "w") as f:
             f.write(words.xds_text(self.services.values(), **self.how))
         self.part = Part(self.world, "control-plane", [self.world.binary("control-plane"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
                          "127.0.0.1:%d" % self.tls, "-certs", self.world.folder, "-ctl", "127.0.0.1:%d" % self.ctl, "-cache", self.cache,
-                         "-f", first], ready_word="ready")
+                         "-f", first] + list(more), ready_word="ready")
 
     def declare(self, *services):
         self.services.update({s.short: s for s in services})

@@ -8,6 +8,7 @@
 //	-cache snapshot          or linear: the two caches of the library, whose answers differ (a snapshot sends all that is watched at each
 //	                         change, the linear one only what changed)
 //	-f     FILE              the same JSON, set before it serves
+//	-age   0                 how old a connection may get before GOAWAY, and 2 s more until it is closed; 0 = as old as it likes
 //
 // The name of the server in its certificate is ads.thinmesh.test. It prints "ready" when it serves.
 package main
@@ -170,13 +171,16 @@ func (s *seen) callbacks() server.Callbacks {
 	}
 }
 
-func serve(address string, ads server.Server, options ...grpc.ServerOption) {
+func serve(address string, ads server.Server, age time.Duration, options ...grpc.ServerOption) {
 	socket, err := net.Listen("tcp", address)
 	if err != nil {
 		log.Fatal(err)
 	}
 	// As istiod has it: who pings more often than every 15 seconds is sent away.
 	options = append(options, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}))
+	if age > 0 {
+		options = append(options, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: age, MaxConnectionAgeGrace: 2 * time.Second}))
+	}
 	s := grpc.NewServer(options...)
 	discovery.RegisterAggregatedDiscoveryServiceServer(s, ads)
 	go func() { log.Fatal(s.Serve(socket)) }()
@@ -189,6 +193,7 @@ func main() {
 	ctl := flag.String("ctl", "127.0.0.1:18080", "")
 	kind := flag.String("cache", "snapshot", "")
 	first := flag.String("f", "", "")
+	age := flag.Duration("age", 0, "")
 	flag.Parse()
 
 	s := newSnapshotStore()
@@ -206,13 +211,13 @@ func main() {
 	}
 	saw := &seen{Streams: map[string]int{}, Names: map[string][]string{}, Nodes: map[string]int{}, Nacks: []string{}}
 	ads := server.NewServer(context.Background(), s.all, saw.callbacks())
-	serve(*address, ads)
+	serve(*address, ads, *age)
 	if *secure != "" {
 		pair, clients, err := makeCertificates(*certs)
 		if err != nil {
 			log.Fatal(err)
 		}
-		serve(*secure, ads, grpc.Creds(credentials.NewTLS(&tls.Config{
+		serve(*secure, ads, *age, grpc.Creds(credentials.NewTLS(&tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert,
 		})))
 	}
