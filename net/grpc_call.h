@@ -14,7 +14,7 @@
 
 struct grpc_call;
 struct grpc_call_events {
-	void (*on_head)(void *user, struct fields *head);
+	void (*on_head)(void *user, struct fields *head); /* may be NULL */
 	/* The size that the peer announces. False: too large for the caller; the call ends with RESOURCE_EXHAUSTED. */
 	bool (*on_begin)(void *user, uint32_t n);
 	void (*on_bytes)(void *user, const void *p, size_t n, bool whole);
@@ -27,7 +27,7 @@ struct grpc_call_spec {
 	const char *authority, *path;
 	const char *user_agent;
 	const struct str (*metadata)[2]; uint32_t nmetadata; /* name, value; names lower case, "-bin" values already encoded */
-	uint64_t timeout_ns;      /* grpc-timeout; 0: none */
+	uint64_t timeout_ns;      /* grpc-timeout, kept here, too: DEADLINE_EXCEEDED; 0: none */
 };
 /* NULL: no room on the connection, or no memory. */
 struct grpc_call *grpc_call_open(struct h2_conn *c, const struct grpc_call_spec *spec, const struct grpc_call_events *ev, void *user);

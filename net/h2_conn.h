@@ -30,6 +30,7 @@ uint32_t h2_conn_room(const struct h2_conn *c);       /* streams that may be ope
 uint32_t h2_conn_streams(const struct h2_conn *c);    /* open now */
 bool h2_conn_is_up(const struct h2_conn *c);
 uint64_t h2_conn_last_read_ns(const struct h2_conn *c);
+struct loop *h2_conn_loop(const struct h2_conn *c);   /* borrowed: the one it lives on */
 /* PING; fn(user, true) at the ACK, fn(user, false) when the connection ends first. One at a time; -EBUSY. */
 int h2_conn_ping(struct h2_conn *c, void (*fn)(void *user, bool acked), void *user);
 /* Client: no new streams, closes when the last one ended. Server (process end only): two-phase GOAWAY. */
