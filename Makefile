@@ -176,7 +176,7 @@ link_test = @mkdir -p $(@D); echo "  ld   $@"; $(CC) $(TM_CFLAGS) $(TM_LDFLAGS) 
 .SECONDEXPANSION:
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/main.o \
 		$$(call obj,$$(filter-out $(UNIT_SRC),$$(wildcard tests/$$(dir $$*)*.c))) \
-		$(call obj,$(wildcard tests/sim/simnet.c)) $$(if $$(filter xds/%,$$*),$$(call obj,$(wildcard tests/flow/rig_ads*.c))) $(LIB) $(BUILD)/flags
+		$(call obj,$(wildcard tests/sim/simnet.c)) $$(if $$(findstring xds/,$$*),$$(call obj,$(wildcard tests/flow/rig_ads*.c))) $(LIB) $(BUILD)/flags
 	$(link_test)
 
 $(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/main.o \
