@@ -24,8 +24,9 @@ import mesh_parts as parts  # noqa: E402
 CASE_S = 120
 
 COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.deleted, cases.endpoints_at_once, cases.endpoints_held,
-          cases.canary, cases.plane_killed, cases.plane_ages, cases.snapshot_start, cases.down_at_start]
-KUBERNETES = [cases.readiness]
+          cases.canary, cases.plane_killed, cases.plane_ages, cases.snapshot_start, cases.down_at_start,
+          cases.prefetched, cases.idle]
+KUBERNETES = [cases.readiness, cases.two_apps]
 TOKENS = [cases.token, cases.token_refused, cases.token_corrected]
 CERTIFICATES = [cases.client_certificate, cases.certificate_missing, cases.server_of_another_name]
 

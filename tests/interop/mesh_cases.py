@@ -6,7 +6,7 @@
 import os
 import time
 
-from mesh_words import PORT
+from mesh_words import PORT, istio_documents
 from mesh_parts import PROVIDER_PORT, STAND_IN, Skipped, http, must, within
 
 OK, UNIMPLEMENTED, UNAVAILABLE = 0, 12, 14
@@ -103,6 +103,43 @@ def deleted(s):
     caller.stop_load()
     plane.declare(demo)
     within(CHANGE_S, "the service that is created again answers", lambda: caller.call(demo)["code"] == OK)
+
+
+def prefetched(s):
+    """a name that is asked for at start needs no control plane at its first call"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    if STAND_IN:
+        raise Skipped("asks for nothing at start")
+    daemon, caller = s.sidecar(plane, more=["prefetch: [%s]" % demo.authority])
+    within(CHANGE_S, lambda: "the daemon is ready: " + daemon.part.tail(), daemon.is_ready)
+    plane.kill()
+    answers(caller, demo, [w.who(2)])
+
+
+def idle(s):
+    """a name that nobody calls any more is forgotten, the others stay, and it is there again when it is called"""
+    w = s.world
+    w.provide(2, 3)
+    demo, rare = w.service("demo", 2), w.service("rare", 3)
+    plane = s.plane(demo, rare)
+    if STAND_IN:
+        raise Skipped("forgets nothing")
+    daemon, caller = s.sidecar(plane, more=["idle: 2s"])
+    for _ in range(2):
+        answers(caller, rare, [w.who(3)])
+        must(rare.host in daemon.get("/config_dump"), "what is called is not in the configuration dump")
+        caller.load(demo, 50)
+        within(20, "the idle name is forgotten", lambda: rare.host not in daemon.get("/config_dump"))
+        if s.by_name and s.suite.protocol == "sotw":
+            within(CHANGE_S, lambda: "it is not asked for any more: %s" % plane.seen()["names"],
+                   lambda: not any("rare" in n for names in plane.seen()["names"].values() for n in names))
+        caller.stop_load()
+    # Now nobody calls anything: the last name goes too, and comes back.
+    within(20, "the last name is forgotten", lambda: demo.host not in daemon.get("/config_dump"))
+    answers(caller, demo, [w.who(2)])
 
 
 # ---- endpoints and routes
@@ -309,6 +346,25 @@ def readiness(s):
     plane.apply(pods_text(w, demo, {3: "terminating", 4: "ready"}))
     until_only(caller, [w.who(4)])
     caller.stop_load()
+
+
+def two_apps(s):
+    """two apps of one daemon, each in its namespace: each sees what is exported to it, over a stream of its own"""
+    w = s.world
+    w.provide(2, 3)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    if STAND_IN:
+        raise Skipped("is one app")
+    secret = w.service("secret", 3)
+    plane.apply(istio_documents(secret)[0][1].replace("namespace: default", "namespace: bank").replace("spec:", "spec:\n  exportTo: [.]"))
+    daemon, caller = s.sidecar(plane, apps=("default", "bank"))
+    bank = w.caller(daemon, "bank")
+    for each in (caller, bank):
+        answers(each, demo, [w.who(2)])
+    answers(bank, secret, [w.who(3)])
+    refused(caller, secret, s.absent_s)
+    answers(bank, secret, [w.who(3)])
 
 
 def pods_text(w, service, states):

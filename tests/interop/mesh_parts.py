@@ -224,19 +224,22 @@ class Caller:
 
 
 class Daemon:
-    """thinmesh with one app and one control plane. `more` are lines of YAML for the section xds."""
+    """thinmesh with one control plane. `more` are lines of YAML for the section xds, `xds` replace the plane's own; `apps` are namespaces."""
 
-    def __init__(self, world, plane, profile, protocol, more=(), xds=None, snapshot=None):
+    def __init__(self, world, plane, profile, protocol, more=(), xds=None, snapshot=None, apps=("default",)):
         self.world, self.gone = world, False
         world.started += 1
         self.folder = os.path.join(world.folder, "daemon%d" % world.started)
         os.mkdir(self.folder)
-        self.socket, self.control = os.path.join(self.folder, "shop.sock"), os.path.join(self.folder, "control.sock")
+        self.sockets, self.control = {a: os.path.join(self.folder, a + ".sock") for a in apps}, os.path.join(self.folder, "control.sock")
+        self.socket = self.sockets[apps[0]]
         self.snapshot = snapshot or os.path.join(self.folder, "snapshot")
         os.makedirs(self.snapshot, exist_ok=True)
-        lines = ["control:", "  unix: " + self.control, "apps:", "  - name: shop", "    namespace: default", "    listen:",
-                 "      - unix: " + self.socket, "snapshot:", "  dir: " + self.snapshot, "xds:", "  profile: " + profile,
-                 "  protocol: " + protocol] + list(xds or plane.xds_lines()) + ["  " + line for line in more]
+        lines = ["control:", "  unix: " + self.control, "apps:"]
+        for app in apps:
+            lines += ["  - name: shop-" + app, "    namespace: " + app, "    listen:", "      - unix: " + self.sockets[app]]
+        lines += ["snapshot:", "  dir: " + self.snapshot, "xds:", "  profile: " + profile, "  protocol: " + protocol]
+        lines += list(xds or plane.xds_lines()) + ["  " + line for line in more]
         self.config = os.path.join(self.folder, "thinmesh.yaml")
         with open(self.config, "w") as f:
             f.write("\n".join(lines) + "\n")
@@ -266,6 +269,9 @@ class Daemon:
         head, _, body = text.partition(b"\r\n\r\n")
         must(head.startswith(b"HTTP/1.1 200"), "%s: %s", path, head[:100])
         return body.decode(errors="replace")
+
+    def is_ready(self):
+        return subprocess.run([self.world.daemon, "ready", "-s", self.control], capture_output=True, timeout=10).returncode == 0
 
     def status(self):
         """What `thinmesh status` tells people."""
@@ -320,7 +326,10 @@ class World:
             return None, self.comparator(plane)
         daemon = Daemon(self, plane, profile, protocol, **how)
         self.daemons.append(daemon)
-        return daemon, Caller(self, ["-socket", daemon.socket])
+        return daemon, self.caller(daemon)
+
+    def caller(self, daemon, app="default"):
+        return Caller(self, ["-socket", daemon.sockets[app]])
 
     def comparator(self, plane):
         """grpc-go's own xDS client, pointed at the same server."""
