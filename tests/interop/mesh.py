@@ -19,6 +19,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import mesh_cases as cases  # noqa: E402
+import mesh_identity as identity  # noqa: E402
 import mesh_parts as parts  # noqa: E402
 
 CASE_S = 120
@@ -27,8 +28,8 @@ COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.de
           cases.canary, cases.plane_killed, cases.plane_ages, cases.snapshot_start, cases.down_at_start,
           cases.prefetched, cases.idle]
 KUBERNETES = [cases.readiness, cases.two_apps]
-TOKENS = [cases.token, cases.token_refused, cases.token_corrected]
-CERTIFICATES = [cases.client_certificate, cases.certificate_missing, cases.server_of_another_name]
+TOKENS = [identity.token, identity.token_refused, identity.token_corrected]
+CERTIFICATES = [identity.client_certificate, identity.certificate_missing, identity.server_of_another_name]
 
 
 class Suite:
@@ -45,10 +46,10 @@ class Suite:
 
 SUITES = [
     Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + KUBERNETES + TOKENS + [cases.agrees]),
-    Suite("istiod", "istio", "delta", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees] + KUBERNETES),
-    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, cases.token, cases.token_refused, cases.agrees] + KUBERNETES),
+    Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + KUBERNETES),
+    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + KUBERNETES),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + CERTIFICATES + [cases.agrees], "snapshot"),
-    Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, cases.client_certificate, cases.agrees], "snapshot", absent_s=25),
+    Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, identity.client_certificate, cases.agrees], "snapshot", absent_s=25),
     # What differs in the library's other cache, and in how resources name each other.
     Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,
           cases.plane_killed], "linear", absent_s=25),
@@ -107,6 +108,8 @@ def run_case(case, suite, daemon, binaries, folder):
         wrong = "the runner: " + traceback.format_exc(limit=-3)
     finally:
         signal.alarm(0)
+        if wrong:
+            wrong += world.evidence()
         world.stop()
     if wrong is None:
         shutil.rmtree(folder)

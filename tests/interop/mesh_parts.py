@@ -113,10 +113,10 @@ class Istiod:
         first = os.path.join(self.world.folder, "mesh.yaml")
         with open(first, "w") as f:
             f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]))
-        # 10 ms instead of 100: a scenario waits for many pushes. Its own log level keeps 2,000 services out of the log.
-        self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
-                         "127.0.0.1:%d" % self.tls, "-http", "127.0.0.1:%d" % self.debug, "-ctl", "127.0.0.1:%d" % self.ctl, "-f", first] + list(more),
-                         env={"PILOT_DEBOUNCE_AFTER": "10ms"}, ready_word="ready")
+        at = ["127.0.0.1:%d" % port for port in (self.ads, self.tls, self.debug, self.ctl)]
+        # 10 ms instead of 100: a scenario waits for many pushes.
+        self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", at[0], "-tls", at[1], "-http", at[2], "-ctl", at[3],
+                         "-f", first] + list(more), env={"PILOT_DEBOUNCE_AFTER": "10ms"}, ready_word="ready")
 
     def declare(self, *services):
         """Says how these services are from now on; what belonged to their split and is no longer named goes."""
@@ -271,7 +271,8 @@ class Daemon:
         return body.decode(errors="replace")
 
     def is_ready(self):
-        return subprocess.run([self.world.daemon, "ready", "-s", self.control], capture_output=True, timeout=10).returncode == 0
+        said = subprocess.run([self.world.daemon, "ready", "-s", self.control], capture_output=True, timeout=10)
+        return said.returncode == 0
 
     def status(self):
         """What `thinmesh status` tells people."""
@@ -345,6 +346,18 @@ class World:
         for d in self.daemons:
             if not d.gone:
                 d.stop()
+
+    def evidence(self):
+        """What a failure is looked into with: the daemons' pages are kept beside their logs; gives the last words of the last daemon."""
+        for d in self.daemons:
+            for page in ("stats", "status", "clusters", "config_dump"):
+                try:
+                    text = d.get("/" + page)
+                except (OSError, Failed) as e:
+                    text = str(e)
+                with open(os.path.join(d.folder, page), "w") as f:
+                    f.write(text)
+        return "\nthe daemon's last words:\n" + self.daemons[-1].part.tail(4) if self.daemons else ""
 
     def stop(self):
         for part in reversed(self.parts):
