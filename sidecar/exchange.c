@@ -152,8 +152,8 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 			sb_add(out, p.p, p.n < 256 ? p.n : 256);
 			sb_str(out, "'");
 		}
-	} else if (x->action) {
-		sb_fmt(out, ": service '%s'", x->action->cluster);
+	} else if (x->cluster || (x->action && x->action->cluster)) {
+		sb_fmt(out, ": service '%s'", x->cluster ? cluster_name(x->cluster) : x->action->cluster);
 	}
 	if (x->host[0])
 		sb_fmt(out, ", provider %s", x->host);
@@ -161,46 +161,58 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 		sb_fmt(out, ": %s", why);
 }
 
-/* A whole answer: trailers-only for gRPC content, status and JSON for the rest (promise 1). */
-static void exchange_reply(struct exchange *x, enum fault f, const char *why)
+/* A whole answer: trailers-only for gRPC content, status and a body for the rest (promise 1). location: of a redirect, or NULL. */
+static void exchange_whole(struct exchange *x, int http, int grpc, struct str message, struct str body, const char *type, const struct sb *location)
 {
-	struct sidecar *sc = x->sc;
-	struct loop *l = sc->loop;
-	const struct fault_row *row = fault_row(f);
+	struct loop *l = x->sc->loop;
 	struct fields *h = fields_new(l->fields, NULL); /* small and ours: not charged */
-	struct sb text = {0}, body = {0};
-	char num[16];
+	struct sb encoded = {0};
+	char num[24];
 	int rc;
-	fault_text(x, f, why, &text);
-	x->http_status = x->is_grpc ? 200 : row->http;
+	x->http_status = x->is_grpc ? 200 : http;
 	if (x->is_grpc) {
-		x->grpc_status = row->grpc;
+		x->grpc_status = grpc;
 		fields_add_token(h, FIELD_STATUS, STR("200"));
 		fields_add_token(h, FIELD_CONTENT_TYPE, STR("application/grpc"));
-		snprintf(num, sizeof num, "%d", row->grpc);
+		snprintf(num, sizeof num, "%d", grpc);
 		fields_add_token(h, FIELD_GRPC_STATUS, str_of(num));
-		grpc_message_encode(sb_view(&text), &body);
-		fields_add_token(h, FIELD_GRPC_MESSAGE, sb_view(&body));
+		grpc_message_encode(message, &encoded);
+		fields_add_token(h, FIELD_GRPC_MESSAGE, sb_view(&encoded));
 		rc = stream_send_head(x->down, h, true);
 	} else {
-		sb_fmt(&body, "{\"status\":%d,\"message\":", row->http);
-		sb_json(&body, sb_view(&text));
-		sb_fmt(&body, ",\"flag\":\"%s\"}\n", row->flag);
-		snprintf(num, sizeof num, "%d", row->http);
+		snprintf(num, sizeof num, "%d", http);
 		fields_add_token(h, FIELD_STATUS, str_of(num));
-		fields_add_token(h, FIELD_CONTENT_TYPE, STR("application/json"));
+		if (body.n)
+			fields_add_token(h, FIELD_CONTENT_TYPE, str_of(type));
+		if (location)
+			fields_add(h, STR("location"), sb_view(location));
 		snprintf(num, sizeof num, "%zu", body.n);
 		fields_add_token(h, FIELD_CONTENT_LENGTH, str_of(num));
-		rc = stream_send_head(x->down, h, x->is_head);
+		bool alone = x->is_head || !body.n;
+		rc = stream_send_head(x->down, h, alone);
 		struct chain data = CHAIN_INIT;
-		if (rc == 0 && !x->is_head && chain_copy_in(&data, &l->bufs, NULL, body.p, body.n) == 0)
+		if (rc == 0 && !alone && chain_copy_in(&data, &l->bufs, NULL, body.p, body.n) == 0)
 			stream_send_data(x->down, &data, true);
 	}
 	fields_unref(&h);
-	sb_end(&text);
-	sb_end(&body);
+	sb_end(&encoded);
 	if (rc != 0)
 		exchange_drop_down(x);
+}
+
+static void exchange_reply(struct exchange *x, enum fault f, const char *why)
+{
+	const struct fault_row *row = fault_row(f);
+	struct sb text = {0}, body = {0};
+	fault_text(x, f, why, &text);
+	if (!x->is_grpc) {
+		sb_fmt(&body, "{\"status\":%d,\"message\":", row->http);
+		sb_json(&body, sb_view(&text));
+		sb_fmt(&body, ",\"flag\":\"%s\"}\n", row->flag);
+	}
+	exchange_whole(x, row->http, row->grpc, sb_view(&text), sb_view(&body), "application/json", NULL);
+	sb_end(&text);
+	sb_end(&body);
 }
 
 /* The provider's head is with the app already: gRPC callers are told by trailers, others by a reset (envoy.md 1c does only the latter). */
@@ -718,6 +730,86 @@ static void exchange_want(struct exchange *x, struct mesh_name *name, const char
 
 /* ---- 2 NAME, 4 ROUTE ---- */
 
+/* The route answers by itself. No failure: it is what was configured. */
+static void exchange_answer(struct exchange *x, int http, struct str body, const struct sb *location)
+{
+	struct str message = body;
+	x->done_down = x->head_down = true;
+	exchange_drop_body(x);
+	if (!message.n && location)
+		message = sb_view(location);
+	exchange_whole(x, http, grpc_from_http(http), message, body, "text/plain", location);
+}
+
+/* Where a redirect leads: scheme, host and port, path; what the route does not say is as the caller wrote it. */
+static void exchange_location(const struct exchange *x, const struct route_redirect *r, struct sb *out)
+{
+	struct str scheme = fields_value(x->head, FIELD_SCHEME), authority = fields_value(x->head, FIELD_AUTHORITY), path = fields_value(x->head, FIELD_PATH), host;
+	int port = -1;
+	if (r->https)
+		scheme = STR("https");
+	else if (r->scheme)
+		scheme = str_of(r->scheme);
+	else if (!scheme.n)
+		scheme = STR("http");
+	sb_add(out, scheme.p, scheme.n);
+	sb_str(out, "://");
+	if (addr_split(authority, &host, &port) != 0)
+		host = authority;
+	if (r->host)
+		sb_str(out, r->host);
+	else
+		sb_add(out, host.p, host.n);
+	if (r->port)
+		sb_fmt(out, ":%u", r->port);
+	else if (port >= 0 && !r->host && !r->https && !r->scheme)
+		sb_fmt(out, ":%d", port);
+	ptrdiff_t query = str_find(path, '?');
+	if (r->strip_query && query >= 0)
+		path = str_cut(path, 0, (size_t)query);
+	if (r->path) {
+		sb_str(out, r->path);
+		if (!r->strip_query && query >= 0 && !strchr(r->path, '?'))
+			sb_add(out, path.p + query, path.n - (size_t)query);
+	} else if (r->prefix) {
+		sb_str(out, r->prefix);
+		path = str_cut(path, r->prefix_n, path.n);
+		sb_add(out, path.p, path.n);
+	} else {
+		sb_add(out, path.p, path.n);
+	}
+}
+
+/* Nothing here may look at the table behind its match: the action is what the call holds. */
+static bool exchange_answers_itself(struct exchange *x, const struct route_action *a)
+{
+	struct sb location = {0};
+	switch (a->kind) {
+	case ROUTE_DIRECT:
+		exchange_answer(x, a->direct.status, str_n(a->direct.body ? a->direct.body : "", a->direct.body ? a->direct.body_n : 0), NULL);
+		return true;
+	case ROUTE_REDIRECT:
+		exchange_location(x, a->redirect, &location);
+		exchange_answer(x, a->redirect->status, STR(""), &location);
+		sb_end(&location);
+		return true;
+	case ROUTE_UNSUPPORTED:
+		exchange_fail(x, FAULT_UNSUPPORTED, a->unsupported);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The route's own time, and the most that it grants to a caller's grpc-timeout (the caller's own is read with the deadline). 0: none. */
+static uint64_t route_timeout(const struct route_action *a)
+{
+	uint64_t t = a->timeout_ns;
+	if (a->grpc_timeout_heeded && a->grpc_timeout_max_ns && (!t || a->grpc_timeout_max_ns < t))
+		t = a->grpc_timeout_max_ns;
+	return t;
+}
+
 static void exchange_route(struct exchange *x, const struct name_hit *hit)
 {
 	struct sidecar *sc = x->sc;
@@ -729,15 +821,19 @@ static void exchange_route(struct exchange *x, const struct name_hit *hit)
 		return;
 	}
 	x->action = route_action_ref(action);
-	struct mesh_cluster *mc = mesh_cluster_find(sc->mesh, hit->name->view, str_of(action->cluster));
+	if (exchange_answers_itself(x, action))
+		return;
+	/* A number of its own: a fraction that chose the route says nothing about its weights. */
+	struct str to = route_action_cluster(action, action->kind == ROUTE_WEIGHTED ? loop_random(sc->loop) : 0, h);
+	struct mesh_cluster *mc = to.p ? mesh_cluster_find(sc->mesh, hit->name->view, to) : NULL;
 	x->cluster = mc ? cluster_live(sc->clusters, mc) : NULL;
 	if (!x->cluster) {
-		exchange_fail(x, FAULT_NO_CLUSTER, NULL);
+		exchange_fail(x, FAULT_NO_CLUSTER, to.p ? NULL : "the header that names it is missing");
 		return;
 	}
 	cluster_hold(x->cluster);
 	retry_init(&x->retry, &action->retry, h, x->trusted);
-	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : action->timeout_ns;
+	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : route_timeout(action);
 	if (!deadline_read(x, h, timeout)) {
 		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
 		return;
