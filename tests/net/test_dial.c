@@ -1,9 +1,11 @@
-/* net/dial: who wins, when the next one is tried, and what is said when nobody answers. Virtual clock, peers by hand. */
+/* net/dial: who wins, when the next one is tried, and what is said when nobody answers, with TLS and without. Virtual clock, peers by hand. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "net/dial.h"
+#include "tests/net/tlsrig.h"
 #include "tests/sim/simnet.h"
 #include "tests/unit.h"
 
@@ -14,8 +16,9 @@ static const struct limits limits = {.streams_per_connection = 1000, .header_byt
 	.stall_ns = UINT64_C(30000000000), .stall_bytes = 1024, .preface_time_ns = UINT64_C(5000000000), .header_time_ns = UINT64_C(5000000000)};
 
 enum manner { SILENT, POLITE, RUDE, GARBAGE };
-struct server { struct sock_listen *l; enum manner manner; struct sock *taken; int accepted; uint64_t at_ns; };
-struct caller { struct simnet *n; struct dial *d; struct h2_conn *conn; int told, err, closed; const char *why; uint64_t began_ns, told_ns; };
+/* ctx: it speaks TLS, and is so mannered behind the handshake. */
+struct server { struct sock_listen *l; enum manner manner; struct sock *taken; int accepted; uint64_t at_ns; SSL_CTX *ctx; struct tls_peer peer; };
+struct caller { struct simnet *n; struct dial *d; struct h2_conn *conn; int told, err, closed; const char *why; char why_text[512]; uint64_t began_ns, told_ns; };
 
 static void nothing(void *user)
 {
@@ -35,9 +38,18 @@ static bool accepted(void *user, struct sock *taken)
 	struct server *sv = user;
 
 	sock_close(&sv->taken);
-	sv->taken = taken;
 	sv->accepted++;
 	sv->at_ns = taken->loop->now_ns;
+	if (sv->ctx) {
+		tls_peer_end(&sv->peer);
+		if (sv->manner == POLITE || sv->manner == GARBAGE) {
+			sv->peer.greeting = sv->manner == POLITE ? settings : garbage;
+			sv->peer.greeting_n = sv->manner == POLITE ? sizeof(settings) : sizeof(garbage) - 1;
+		}
+		tls_peer_start(&sv->peer, sv->ctx, taken);
+		return true;
+	}
+	sv->taken = taken;
 	sock_set(taken, &events, sv);
 	if (sv->manner == POLITE)
 		ck_assert_int_eq(sock_writev(taken, &polite, 1), 9);
@@ -60,6 +72,7 @@ static void serve(struct simnet *n, struct server *sv, const char *at, enum mann
 static void server_end(struct server *sv)
 {
 	sock_close(&sv->taken);
+	tls_peer_end(&sv->peer);
 	sock_listen_close(&sv->l);
 }
 
@@ -81,17 +94,18 @@ static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, c
 	c->conn = conn;
 	c->told++;
 	c->err = err;
-	c->why = why;
+	snprintf(c->why_text, sizeof(c->why_text), "%s", why ? why : ""); /* it may be valid here only */
+	c->why = why ? c->why_text : NULL;
 	c->told_ns = simnet_now_ns(c->n) - c->began_ns;
 }
 
 /* addrs: separated by blanks. */
-static void dial(struct simnet *n, struct caller *c, const char *addrs, uint64_t timeout_ns)
+static void dial_tls(struct simnet *n, struct caller *c, const char *addrs, uint64_t timeout_ns, struct tls_context *tls, const char *name)
 {
 	static const struct h2_client_events events = {.on_up = nothing, .on_room = nothing, .on_goaway = nothing, .on_closed = conn_closed};
 	struct loop *l = simnet_loop(n);
 	struct addr list[20];
-	struct dial_spec spec = {.addrs = list, .timeout_ns = timeout_ns, .limits = &limits, .account = &l->memory};
+	struct dial_spec spec = {.addrs = list, .timeout_ns = timeout_ns, .limits = &limits, .account = &l->memory, .tls = tls, .server_name = name};
 	char *text = xstrdup(addrs), *rest = text;
 
 	for (char *one; (one = strsep(&rest, " "));)
@@ -101,6 +115,11 @@ static void dial(struct simnet *n, struct caller *c, const char *addrs, uint64_t
 	ck_assert_int_eq(dial_start(l, &spec, &events, c, dialed, &c->d), 0);
 	ck_assert_int_eq(c->told, 0);
 	memset(list, 0xff, sizeof(list)); /* the spec is copied */
+}
+
+static void dial(struct simnet *n, struct caller *c, const char *addrs, uint64_t timeout_ns)
+{
+	dial_tls(n, c, addrs, timeout_ns, NULL, NULL);
 }
 
 static void hang(struct simnet *n, const char *to)
@@ -279,6 +298,151 @@ START_TEST(a_cancelled_dial_leaves_nothing_open_at_any_moment)
 }
 END_TEST
 
+/* ---- TLS ------------------------------------------------------------------------------------------------------------------------ */
+
+struct tls_rig { struct simnet *n; struct tls_ca ca, other; struct tls_paper paper, wrong; SSL_CTX *plain, *asking, *untrusted; struct tls_context *client; };
+
+static void tls_rig_new(struct tls_rig *t)
+{
+	struct err err = ERR_INIT;
+
+	t->n = simnet_new(1);
+	struct loop *l = simnet_loop(t->n);
+	int64_t now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000);
+	tls_ca_new(&t->ca, "right", now);
+	tls_ca_new(&t->other, "other", now);
+	tls_paper_new(&t->paper, &t->ca, "server", "DNS:a.b", -3600, 3600);
+	tls_paper_new(&t->wrong, &t->other, "server", "DNS:a.b", -3600, 3600);
+	t->plain = tls_server_new(&t->paper, 0, NULL);
+	t->asking = tls_server_new(&t->paper, TLS1_3_VERSION, &t->ca);
+	t->untrusted = tls_server_new(&t->wrong, 0, NULL);
+	ck_assert_int_eq(tls_context_new(&(struct tls_spec){.roots_file = t->ca.path, .alpn = "h2"}, &t->client, &err), 0);
+}
+
+static void tls_rig_free(struct tls_rig *t)
+{
+	simnet_advance(t->n, 100 * ms);
+	ck_assert_int_eq(simnet_open(t->n), 0);
+	ck_assert_uint_eq(simnet_loop(t->n)->memory.used, 0);
+	simnet_free(&t->n);
+	tls_context_unref(&t->client);
+	SSL_CTX_free(t->plain);
+	SSL_CTX_free(t->asking);
+	SSL_CTX_free(t->untrusted);
+	tls_paper_end(&t->paper);
+	tls_paper_end(&t->wrong);
+	tls_ca_end(&t->ca);
+	tls_ca_end(&t->other);
+}
+
+START_TEST(with_tls_a_connection_is_up_when_settings_came_through_it)
+{
+	struct tls_rig t;
+	struct server sv;
+	struct caller c;
+	const unsigned char *alpn;
+	unsigned alpn_n;
+
+	tls_rig_new(&t);
+	serve(t.n, &sv, "10.0.0.1:443", POLITE);
+	sv.ctx = t.plain;
+	simnet_knobs(t.n)->latency_ns = 10 * ms;
+	dial_tls(t.n, &c, "10.0.0.1:443", 5000 * ms, t.client, "a.b");
+	simnet_advance(t.n, 1000 * ms);
+	ck_assert_int_eq(c.told, 1);
+	ck_assert_int_eq(c.err, 0);
+	ck_assert(h2_conn_is_up(c.conn));
+	ck_assert_uint_eq(c.told_ns, 60 * ms); /* connect, hello, Finished: TLS 1.3 */
+	SSL_get0_alpn_selected(sv.peer.ssl, &alpn, &alpn_n);
+	ck_assert(alpn_n == 2 && memcmp(alpn, "h2", 2) == 0);
+	ck_assert(sv.peer.got.n > 24 && memcmp(sv.peer.got.p, "PRI * HTTP/2.0", 14) == 0);
+	over(t.n, &c);
+	server_end(&sv);
+	tls_rig_free(&t);
+}
+END_TEST
+
+START_TEST(with_tls_failures_are_told_with_what_tls_knows)
+{
+	static const struct { int server; /* 0: plaintext, 1: TLS, 2: asks for a certificate, 3: of an authority that we do not trust */ enum manner manner; const char *name; int err; const char *why; bool hold; } rows[] = {
+		{1, POLITE, "c.d", -EKEYREJECTED, "the peer is 'a.b', wanted 'c.d'", false},
+		{3, POLITE, "a.b", -EKEYREJECTED, "no root of '/proc/self/fd/", false},
+		{2, POLITE, "a.b", ERR_REFUSED, "the peer refuses: ", false},
+		{0, POLITE, "a.b", ERR_MALFORMED, "the peer does not speak TLS", false},
+		{0, GARBAGE, "a.b", ERR_MALFORMED, "the peer does not speak TLS", false},
+		{0, RUDE, "a.b", 0 /* any */, "connection", false},
+		{0, SILENT, "a.b", ERR_TIMEOUT, "the peer does not finish the TLS handshake", false},
+		{1, SILENT, "a.b", ERR_TIMEOUT, "no SETTINGS from the peer", false},
+		{1, GARBAGE, "a.b", ERR_MALFORMED, "the peer does not speak HTTP/2", false},
+		{1, POLITE, NULL, -EINVAL, "no name to verify the peer by", false},
+		{1, POLITE, "a.b", ERR_TIMEOUT, "connection timeout", true},
+	};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct tls_rig t;
+		struct server sv;
+		struct caller c;
+		tls_rig_new(&t);
+		serve(t.n, &sv, "10.0.0.1:443", rows[i].manner);
+		sv.ctx = rows[i].server == 0 ? NULL : rows[i].server == 1 ? t.plain : rows[i].server == 2 ? t.asking : t.untrusted;
+		if (rows[i].hold)
+			hang(t.n, "10.0.0.1:443");
+		dial_tls(t.n, &c, "10.0.0.1:443", 5000 * ms, t.client, rows[i].name);
+		simnet_advance(t.n, 20000 * ms);
+		ck_assert_int_eq(c.told, 1);
+		ck_assert_ptr_null(c.conn);
+		ck_assert_msg(strstr(c.why, rows[i].why) != NULL, "row %zu: %s", i, c.why);
+		ck_assert_msg(c.err < 0 && (!rows[i].err || c.err == rows[i].err), "row %zu: %d", i, c.err);
+		server_end(&sv);
+		tls_rig_free(&t);
+	}
+}
+END_TEST
+
+START_TEST(an_address_with_a_wrong_certificate_brings_the_next_at_once)
+{
+	struct tls_rig t;
+	struct server bad, good;
+	struct caller c;
+
+	tls_rig_new(&t);
+	serve(t.n, &bad, "10.0.0.1:443", POLITE);
+	serve(t.n, &good, "10.0.0.2:443", POLITE);
+	bad.ctx = t.untrusted;
+	good.ctx = t.plain;
+	dial_tls(t.n, &c, "10.0.0.1:443 10.0.0.2:443", 5000 * ms, t.client, "a.b");
+	simnet_advance(t.n, 1000 * ms);
+	ck_assert_int_eq(c.err, 0);
+	ck_assert_uint_eq(c.told_ns, 0);
+	ck_assert_int_eq(good.accepted, 1);
+	over(t.n, &c);
+	server_end(&bad);
+	server_end(&good);
+	tls_rig_free(&t);
+}
+END_TEST
+
+START_TEST(a_dial_with_tls_may_be_cancelled_at_any_moment)
+{
+	for (uint64_t at_ms = 0; at_ms < 70; at_ms += 5) {
+		struct tls_rig t;
+		struct server sv;
+		struct caller c;
+		tls_rig_new(&t);
+		serve(t.n, &sv, "10.0.0.1:443", SILENT);
+		sv.ctx = t.plain;
+		simnet_knobs(t.n)->latency_ns = 10 * ms;
+		dial_tls(t.n, &c, "10.0.0.1:443 10.0.0.9:443", 5000 * ms, t.client, "a.b");
+		simnet_advance(t.n, at_ms * ms);
+		dial_cancel(&c.d);
+		simnet_advance(t.n, 6000 * ms);
+		ck_assert_int_eq(c.told, 0);
+		server_end(&sv);
+		tls_rig_free(&t);
+	}
+}
+END_TEST
+
 START_TEST(nothing_to_dial_is_an_error_at_once)
 {
 	struct simnet *n = simnet_new(1);
@@ -293,4 +457,6 @@ END_TEST
 UNIT_SUITE("dial", a_connection_is_handed_over_once_its_settings_came, failures_are_told_once_with_what_they_were,
 	families_take_turns_ipv6_first_250_ms_apart, a_refusal_brings_the_next_at_once_and_a_hanging_one_costs_250_ms,
 	one_timeout_holds_for_all_addresses_together, a_cancelled_dial_leaves_nothing_open_at_any_moment,
-	nothing_to_dial_is_an_error_at_once)
+	nothing_to_dial_is_an_error_at_once, with_tls_a_connection_is_up_when_settings_came_through_it,
+	with_tls_failures_are_told_with_what_tls_knows, an_address_with_a_wrong_certificate_brings_the_next_at_once,
+	a_dial_with_tls_may_be_cancelled_at_any_moment)
