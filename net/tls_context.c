@@ -103,11 +103,20 @@ static bool file_read(const char *what, const char *path, struct text *ret, stru
 	return true;
 }
 
+/* Without this an encrypted file would make OpenSSL ask at the terminal. */
+static int no_password(char *buf, int size, int writing, void *user)
+{
+	(void)buf, (void)size, (void)writing;
+	*(bool *)user = true;
+	return -1;
+}
+
 /* Gives each certificate of the file to fn, in order. How many there were; -1: a problem was told. */
 static int each_certificate(struct tls_context *c, const char *what, const char *path, struct err *err,
 	bool (*fn)(struct tls_context *c, X509 *x, int number))
 {
 	const struct tls_lib *o = c->lib;
+	bool encrypted = false;
 	struct text t;
 	int n = 0;
 
@@ -115,7 +124,7 @@ static int each_certificate(struct tls_context *c, const char *what, const char 
 		return -1;
 	BIO *b = o->BIO_new_mem_buf(t.p, (int)t.n);
 	o->ERR_clear_error();
-	for (X509 *x; b && n < CERTS_MAX && (x = o->PEM_read_bio_X509(b, NULL, NULL, NULL)); n++) {
+	for (X509 *x; b && n < CERTS_MAX && (x = o->PEM_read_bio_X509(b, NULL, no_password, &encrypted)); n++) {
 		bool taken = fn(c, x, n);
 		o->X509_free(x);
 		if (!taken) {
@@ -148,14 +157,6 @@ static bool add_shown(struct tls_context *c, X509 *x, int number)
 		return c->lib->SSL_CTX_use_certificate(c->ssl, x) == 1;
 	}
 	return number < CHAIN_MAX && c->lib->SSL_CTX_ctrl(c->ssl, SSL_CTRL_CHAIN_CERT, 1, x) == 1; /* SSL_CTX_add1_chain_cert */
-}
-
-/* Without this an encrypted key would make OpenSSL ask at the terminal. */
-static int no_password(char *buf, int size, int writing, void *user)
-{
-	(void)buf, (void)size, (void)writing;
-	*(bool *)user = true;
-	return -1;
 }
 
 static void load_key(struct tls_context *c, const char *path, const char *cert_path, bool cert_is_there, struct err *err)

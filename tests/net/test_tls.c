@@ -267,6 +267,125 @@ START_TEST(a_peer_is_accepted_or_refused_with_the_reason)
 }
 END_TEST
 
+static int verdict(struct rig *r, struct tls_context *c, char why[TLS_WHY])
+{
+	struct end e = {0};
+
+	dial(r, &e, c, "a.b");
+	run(r, is_told, &e);
+	snprintf(why, TLS_WHY, "%s", e.why);
+	int told = e.ended ? e.end : e.connected;
+	end_over(&e);
+	simnet_advance(r->sim, 100 * ms);
+	while (r->npeers)
+		tls_peer_end(&r->peers[--r->npeers]);
+	return told;
+}
+
+START_TEST(a_chain_ends_at_whatever_the_roots_file_has_and_ours_is_shown_whole)
+{
+	struct rig r;
+	struct tls_ca middle;
+	struct tls_paper mine;
+	char why[TLS_WHY], chain[32], *pem;
+	int fd;
+
+	rig_new(&r, false);
+	tls_ca_below(&middle, &r.ca, "middle");
+	serve(&r, &middle, "DNS:a.b", -DAY, DAY, 0, NULL); /* the leaf alone */
+	struct tls_context *root = trusting(&r), *anchor = context(&(struct tls_spec){.roots_file = middle.path});
+	ck_assert_int_eq(verdict(&r, root, why), -EKEYREJECTED);
+	ck_assert_ptr_nonnull(strstr(why, "issued by CN=middle"));
+	ck_assert_int_eq(verdict(&r, anchor, why), 1);
+	ck_assert_int_eq(SSL_CTX_add1_chain_cert(r.server, middle.cert), 1);
+	ck_assert_int_eq(verdict(&r, root, why), 1);
+	/* The other way round: a server that knows the root only. */
+	tls_paper_new(&mine, &middle, "me", "", -DAY, DAY);
+	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, 0, &r.ca);
+	for (int whole = 0; whole < 2; whole++) {
+		BIO *b = BIO_new(BIO_s_mem());
+		PEM_write_bio_X509(b, mine.cert);
+		if (whole)
+			PEM_write_bio_X509(b, middle.cert);
+		long n = BIO_get_mem_data(b, &pem);
+		tls_file(pem, (size_t)n, &fd, chain);
+		BIO_free(b);
+		struct tls_context *c = context(&(struct tls_spec){.roots_file = r.ca.path, .cert_file = chain, .key_file = mine.key_path});
+		ck_assert_int_eq(verdict(&r, c, why), whole ? 1 : ERR_REFUSED);
+		tls_context_unref(&c);
+		close(fd);
+	}
+	tls_context_unref(&root);
+	tls_context_unref(&anchor);
+	tls_paper_end(&mine);
+	tls_ca_end(&middle);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(without_a_roots_file_the_systems_roots_count)
+{
+	struct rig r;
+	char why[TLS_WHY];
+
+	rig_new(&r, false);
+	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, 0, NULL);
+	setenv("SSL_CERT_FILE", r.ca.path, 1);
+	setenv("SSL_CERT_DIR", "/none", 1);
+	struct tls_context *c = context(&(struct tls_spec){0});
+	ck_assert_int_eq(verdict(&r, c, why), 1);
+	tls_context_unref(&c);
+	setenv("SSL_CERT_FILE", r.other_ca.path, 1);
+	c = context(&(struct tls_spec){0});
+	ck_assert_int_eq(verdict(&r, c, why), -EKEYREJECTED);
+	ck_assert_ptr_nonnull(strstr(why, "no root of 'the system'"));
+	tls_context_unref(&c);
+	unsetenv("SSL_CERT_FILE");
+	unsetenv("SSL_CERT_DIR");
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(nothing_older_than_tls_1_2_is_spoken)
+{
+	struct rig r;
+	char why[TLS_WHY];
+
+	rig_new(&r, false);
+	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, TLS1_1_VERSION, NULL);
+	struct tls_context *c = trusting(&r);
+	ck_assert_int_eq(verdict(&r, c, why), ERR_REFUSED);
+	ck_assert_ptr_nonnull(strstr(why, "the peer refuses: "));
+	tls_context_unref(&c);
+	rig_free(&r);
+}
+END_TEST
+
+static bool is_connected(struct rig *r, struct end *e)
+{
+	(void)r;
+	return e->connected != 0;
+}
+
+START_TEST(a_kernel_that_cannot_connect_says_so_through_tls)
+{
+	struct rig r;
+	struct end e = {0};
+
+	rig_new(&r, true);
+	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, 0, NULL);
+	sock_listen_close(&r.listen);
+	struct tls_context *c = trusting(&r);
+	dial(&r, &e, c, "a.b");
+	run(&r, is_connected, &e);
+	ck_assert_int_eq(e.connected, -ECONNREFUSED);
+	ck_assert_str_eq(e.why, ""); /* nothing that TLS would know better */
+	end_over(&e);
+	tls_context_unref(&c);
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(dns_names_match_by_rfc_6125)
 {
 	static const struct { const char *pattern, *name; bool matches; } rows[] = {
@@ -692,7 +811,7 @@ END_TEST
 START_TEST(damage_anywhere_ends_the_connection_with_a_reason)
 {
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
-		for (int at = 1; at < 1800; at += 23) {
+		for (int at = 1; at < 1800; at += 41) {
 			struct rig r;
 			struct end e = {0};
 			rig_new(&r, false);
@@ -855,7 +974,9 @@ START_TEST(an_encrypted_key_is_refused_without_a_question)
 }
 END_TEST
 
-UNIT_SUITE("tls", a_peer_is_accepted_or_refused_with_the_reason, dns_names_match_by_rfc_6125, without_a_name_to_check_nothing_is_begun,
+UNIT_SUITE("tls", a_peer_is_accepted_or_refused_with_the_reason, a_chain_ends_at_whatever_the_roots_file_has_and_ours_is_shown_whole,
+	without_a_roots_file_the_systems_roots_count, nothing_older_than_tls_1_2_is_spoken, a_kernel_that_cannot_connect_says_so_through_tls,
+	dns_names_match_by_rfc_6125, without_a_name_to_check_nothing_is_begun,
 	client_certificates_are_shown_and_their_lack_is_told_whenever_the_server_says_so, a_peer_that_speaks_no_tls_or_nothing_or_closes_is_told_so,
 	bytes_arrive_whole_and_in_order_however_they_are_cut, who_stopped_reading_is_told_of_what_lies_in_here_when_it_wants_again,
 	bytes_are_taken_only_when_their_record_is_out_and_a_stalled_peer_costs_one_record, an_account_that_refuses_ends_the_connection_and_nothing_else,

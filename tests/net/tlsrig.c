@@ -34,6 +34,7 @@ static void file_of(BIO *b, int *fd, char path[32])
 	BIO_free(b);
 }
 
+/* issuer NULL: signs itself */
 static X509 *certificate(EVP_PKEY *key, const char *cn, const X509 *issuer, EVP_PKEY *issuer_key, int64_t from, int64_t to, bool is_ca, GENERAL_NAMES *sans)
 {
 	X509 *x = X509_new();
@@ -58,15 +59,25 @@ static X509 *certificate(EVP_PKEY *key, const char *cn, const X509 *issuer, EVP_
 	return x;
 }
 
-void tls_ca_new(struct tls_ca *ca, const char *cn, int64_t now)
+static void ca_make(struct tls_ca *ca, const struct tls_ca *above, const char *cn, int64_t now)
 {
 	BIO *b = BIO_new(BIO_s_mem());
 
 	ca->now = now;
 	ca->key = EVP_EC_gen("P-256");
-	ca->cert = certificate(ca->key, cn, NULL, ca->key, now - 864000, now + 864000, true, NULL);
+	ca->cert = certificate(ca->key, cn, above ? above->cert : NULL, above ? above->key : ca->key, now - 864000, now + 864000, true, NULL);
 	PEM_write_bio_X509(b, ca->cert);
 	file_of(b, &ca->fd, ca->path);
+}
+
+void tls_ca_new(struct tls_ca *ca, const char *cn, int64_t now)
+{
+	ca_make(ca, NULL, cn, now);
+}
+
+void tls_ca_below(struct tls_ca *sub, const struct tls_ca *ca, const char *cn)
+{
+	ca_make(sub, ca, cn, ca->now);
 }
 
 void tls_ca_end(struct tls_ca *ca)

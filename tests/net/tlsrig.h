@@ -14,6 +14,7 @@
 
 struct tls_ca { EVP_PKEY *key; X509 *cert; int64_t now; char path[32]; int fd; };
 void tls_ca_new(struct tls_ca *ca, const char *cn, int64_t now);
+void tls_ca_below(struct tls_ca *sub, const struct tls_ca *ca, const char *cn); /* an intermediate */
 void tls_ca_end(struct tls_ca *ca);
 
 struct tls_paper { EVP_PKEY *key; X509 *cert; char cert_path[32], key_path[32]; int cert_fd, key_fd; };
