@@ -218,6 +218,24 @@ const char *endpoint_meta_value(const struct endpoint_meta *m, const char *key)
 	return NULL;
 }
 
+uint32_t endpoint_meta_pairs(const struct endpoint_meta *m, struct str *pairs, uint32_t max)
+{
+	const char *at;
+
+	if (!m)
+		return 0;
+	at = m->key + m->npairs * 2 * sizeof(uint32_t);
+	for (uint32_t i = 0; i < m->npairs && i < max; i++) {
+		uint32_t lengths[2];
+
+		memcpy(lengths, m->key + i * sizeof(lengths), sizeof(lengths));
+		pairs[2 * i] = str_n(at, lengths[0]);
+		pairs[2 * i + 1] = str_n(at + lengths[0] + 1, lengths[1]);
+		at += (size_t)lengths[0] + lengths[1] + 2;
+	}
+	return m->npairs;
+}
+
 static bool row_matches(const struct tls_row *row, const struct endpoint_meta *meta)
 {
 	for (uint32_t i = 0; i < row->npairs; i++) {

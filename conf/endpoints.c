@@ -153,7 +153,7 @@ struct endpoint_span endpoints_span(const struct endpoint_set *s, uint32_t span)
 {
 	const struct set_span *at = &s->spans[span];
 
-	return (struct endpoint_span){at->block, at->first, at->block->count, at->group};
+	return (struct endpoint_span){at->block, at->first, at->block->count, at->group, at->hash};
 }
 
 uint32_t endpoints_groups(const struct endpoint_set *s)

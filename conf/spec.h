@@ -82,11 +82,12 @@ void endpoint_get(const struct endpoint_set *s, uint32_t i, struct endpoint *ret
 uint32_t endpoint_addrs(const struct endpoint_set *s, uint32_t i, struct addr *out, uint32_t max);
 bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row); /* ret_row: name of what decided, may be NULL */
 const char *endpoint_meta_value(const struct endpoint_meta *m, const char *key); /* NULL: not there */
+uint32_t endpoint_meta_pairs(const struct endpoint_meta *m, struct str *pairs, uint32_t max); /* k0, v0, ... sorted; how many pairs there are (m NULL: 0) */
 size_t endpoints_memory(const struct endpoint_set *s); /* bytes charged for it and not shared with another set */
 uint32_t endpoints_overprovisioning(const struct endpoint_set *s); /* percent; 0: the assignment says nothing */
 
 /* For who walks a set whole (lb). Equal `block` pointers: the same endpoints in the same order, in this set or in another that is held as well. */
-struct endpoint_span { const void *block; uint32_t first, count, group; };
+struct endpoint_span { const void *block; uint32_t first, count, group; uint64_t hash; /* as endpoints_block was told; 0: is not shared */ };
 struct endpoint_group { struct locality locality; uint32_t first, count; /* endpoints */ uint32_t span, spans; };
 struct endpoint_brief { uint32_t weight; uint32_t incarnation; uint8_t health; bool by_name; const struct endpoint_meta *meta; };
 uint32_t endpoints_spans(const struct endpoint_set *s);

@@ -20,6 +20,7 @@ struct listener_decoded {
 	struct route_config *inline_routes; /* NULL: none */
 	char *bind;                     /* "unix:///path" for pipes, "0.0.0.0:50051" ..., "" none */
 	uint64_t max_stream_duration_ns, stream_idle_ns; /* of the HCM; 0: none */
+	struct charge charge;           /* of the texts */
 };
 int decode_listener(const void *p, size_t n, struct account *a, struct listener_decoded **ret, struct sb *problems);
 void listener_decoded_free(struct listener_decoded **l);
@@ -33,7 +34,9 @@ struct cluster_decoded {
 	char *eds_name;                 /* EDS: service_name, or the cluster's name */
 	struct endpoint_set *endpoints; /* inline load_assignment; NULL: none */
 	char **aggregate; uint32_t naggregate;
+	bool h2;                        /* HTTP/2 is asked for in so many words */
 	char *notes;                    /* what was understood and has no effect yet ("lb_policy RING_HASH: random instead; ..."), NULL: nothing */
+	struct charge charge;           /* of all texts, the spec's too */
 };
 int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, struct cluster_decoded **ret, struct sb *problems);
 void cluster_decoded_free(struct cluster_decoded **c);
@@ -42,9 +45,11 @@ struct eds_decoder;
 /* old: what this name had before (blocks are shared), NULL: nothing; but the name stands inside of the bytes: `find` is asked as soon as it is known. */
 struct eds_decoder *eds_decoder_new(struct account *a, struct endpoint_metas *metas, struct endpoint_set *(*find)(void *ctx, struct str name), void *ctx);
 int eds_decoder_bytes(struct eds_decoder *d, const void *p, size_t n);   /* 0, or negative: refused already, further bytes are ignored */
-/* ret_name lives until the decoder is freed. */
+/* ret_name lives until the decoder is freed; it is written in any case (n 0: not known). Keys of envoy.lb stand as "envoy.lb/KEY" in an endpoint's meta. */
 int eds_decoder_end(struct eds_decoder *d, struct endpoint_set **ret, struct str *ret_name, struct sb *problems);
 void eds_decoder_free(struct eds_decoder **d);
+/* After the end: what was understood and has no effect yet; static; NULL: nothing. */
+const char *eds_decoder_notes(const struct eds_decoder *d);
 /* A ClusterLoadAssignment from a set, for the snapshot: decoding it gives an equal set. Sliced: call until it returns false; appends at most about `max` bytes a call. */
 struct eds_encoder { uint32_t at, group; };
 bool endpoints_encode(const struct endpoint_set *s, const char *name, struct eds_encoder *state, size_t max, struct sb *out);
