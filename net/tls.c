@@ -46,6 +46,7 @@ struct tls_sock {
 	int end;                     /* what recv says from now on, where ended */
 	enum phase phase;
 	bool ended, more, closed, started, resumed, write_waits_for_read;
+	bool heard;                  /* something that was not TLS's own came */
 	struct task start, retell;
 	struct grave grave;
 	char why[TLS_WHY];
@@ -219,6 +220,15 @@ static void why_say(struct tls_sock *k, const char *text)
 		snprintf(k->why, sizeof(k->why), "%s", text);
 }
 
+/* Some servers (gRPC's C core) refuse a client without a certificate by closing, and say nothing. */
+static void guess_why(struct tls_sock *k)
+{
+	const STACK_OF(X509_NAME) *asked = k->heard || k->context->shows ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
+
+	if (asked && lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) > 0)
+		why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
+}
+
 /* ---- readiness ------------------------------------------------------------------------------------------------------------------------- */
 
 static void want_below(struct tls_sock *k)
@@ -365,6 +375,7 @@ static int read_stopped(struct tls_sock *k, char *buf, size_t cap, int *refills)
 		break;
 	case SSL_ERROR_ZERO_RETURN:
 		ends(k, 0);
+		guess_why(k);
 		return 0;
 	default:
 		ends(k, ssl_failed(k));
@@ -381,6 +392,7 @@ static int read_stopped(struct tls_sock *k, char *buf, size_t cap, int *refills)
 		ends(k, (int)n);
 	else /* no close_notify: HTTP/2 frames itself, so that is an end like any; but not in the middle of a record */
 		ends(k, o->SSL_has_pending(k->ssl) ? -ECONNRESET : 0);
+	guess_why(k);
 	return 0;
 }
 
@@ -408,10 +420,8 @@ static ssize_t tls_recv(struct sock *s, void *to, size_t n)
 	if (!settle(k))
 		ends(k, -ENOMEM);
 	session_look(k);
-	if (k->ended && got == 0)
-		more_is(k, true);
-	else
-		more_is(k, k->ended || (r > 0 && (k->in || o->SSL_has_pending(k->ssl))) || refills > REFILLS_MAX);
+	k->heard |= got > 0;
+	more_is(k, k->ended || (r > 0 && (k->in || o->SSL_has_pending(k->ssl))) || refills > REFILLS_MAX);
 	want_below(k);
 	return got ? (ssize_t)got : k->ended ? k->end : -EAGAIN;
 }

@@ -23,7 +23,7 @@
 	F(SSL_CTX_set_cert_verify_callback) F(SSL_CTX_set_cipher_list) F(SSL_CTX_set_default_verify_paths) F(SSL_CTX_set_options) \
 	F(SSL_CTX_set_verify) F(SSL_CTX_use_PrivateKey) F(SSL_CTX_use_certificate) \
 	F(SSL_SESSION_free) F(SSL_SESSION_get0_peer) F(SSL_SESSION_get0_ticket) F(SSL_SESSION_is_resumable) \
-	F(SSL_alert_desc_string_long) F(SSL_ctrl) F(SSL_do_handshake) F(SSL_free) F(SSL_get1_session) F(SSL_get_error) F(SSL_get_ex_data) \
+	F(SSL_alert_desc_string_long) F(SSL_ctrl) F(SSL_do_handshake) F(SSL_free) F(SSL_get0_peer_CA_list) F(SSL_get1_session) F(SSL_get_error) F(SSL_get_ex_data) \
 	F(SSL_get_ex_data_X509_STORE_CTX_idx) F(SSL_get_session) F(SSL_get_version) F(SSL_has_pending) F(SSL_new) F(SSL_peek_ex) F(SSL_read_ex) \
 	F(SSL_session_reused) F(SSL_set0_wbio) F(SSL_set_bio) F(SSL_set_connect_state) F(SSL_set_ex_data) F(SSL_set_session) F(SSL_set_shutdown) \
 	F(SSL_shutdown) F(SSL_write_ex) F(TLS_client_method) \

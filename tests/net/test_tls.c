@@ -472,6 +472,26 @@ START_TEST(client_certificates_are_shown_and_their_lack_is_told_whenever_the_ser
 }
 END_TEST
 
+START_TEST(a_server_that_asked_for_a_certificate_and_closes_without_a_word_is_understood)
+{
+	struct rig r;
+	struct end e = {0};
+
+	rig_new(&r, false);
+	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, TLS1_3_VERSION, &r.ca);
+	struct tls_context *c = trusting(&r);
+	r.peers[0].mute = true;
+	dial(&r, &e, c, "a.b");
+	run(&r, is_told, &e);
+	ck_assert_int_eq(e.connected, 1);
+	ck_assert(e.ended);
+	ck_assert_msg(strstr(e.why, "it had asked for a certificate, and we showed none") != NULL, "%s", e.why);
+	end_over(&e);
+	tls_context_unref(&c);
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_peer_that_speaks_no_tls_or_nothing_or_closes_is_told_so)
 {
 	static const struct { const char *bytes; int err; const char *why; } rows[] = {
@@ -978,6 +998,7 @@ UNIT_SUITE("tls", a_peer_is_accepted_or_refused_with_the_reason, a_chain_ends_at
 	without_a_roots_file_the_systems_roots_count, nothing_older_than_tls_1_2_is_spoken, a_kernel_that_cannot_connect_says_so_through_tls,
 	dns_names_match_by_rfc_6125, without_a_name_to_check_nothing_is_begun,
 	client_certificates_are_shown_and_their_lack_is_told_whenever_the_server_says_so, a_peer_that_speaks_no_tls_or_nothing_or_closes_is_told_so,
+	a_server_that_asked_for_a_certificate_and_closes_without_a_word_is_understood,
 	bytes_arrive_whole_and_in_order_however_they_are_cut, who_stopped_reading_is_told_of_what_lies_in_here_when_it_wants_again,
 	bytes_are_taken_only_when_their_record_is_out_and_a_stalled_peer_costs_one_record, an_account_that_refuses_ends_the_connection_and_nothing_else,
 	a_key_update_in_the_middle_is_answered_even_while_the_way_out_is_full, ends_are_told_once_after_all_that_came_before,

@@ -173,6 +173,7 @@ SSL_CTX *tls_server_new(const struct tls_paper *p, int version, const struct tls
 	SSL_CTX_set_session_id_context(c, (const unsigned char *)"rig", 3);
 	if (clients) {
 		X509_STORE_add_cert(SSL_CTX_get_cert_store(c), clients->cert);
+		SSL_CTX_add_client_CA(c, clients->cert);
 		SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 		SSL_CTX_set_cert_verify_callback(c, judge_client, (void *)(uintptr_t)clients);
 	}
@@ -225,6 +226,8 @@ void tls_peer_pump(struct tls_peer *p)
 		int r = SSL_do_handshake(p->ssl);
 		p->shaken = r == 1;
 		p->failed = r != 1 && SSL_get_error(p->ssl, r) != SSL_ERROR_WANT_READ;
+		while (p->failed && p->mute && BIO_read(p->out, buf, sizeof(buf)) > 0)
+			;
 		if (p->shaken && p->greeting)
 			tls_peer_send(p, p->greeting, p->greeting_n);
 	}

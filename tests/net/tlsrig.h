@@ -30,6 +30,7 @@ struct tls_peer {
 	BIO *in, *out;
 	struct sb raw, got, plain;  /* raw: ciphertext still to go; plain: what shall be sent */
 	bool shaken, failed, eof, hold, got_notify, rude;
+	bool mute;                  /* a handshake that fails is told by closing only */
 	const char *greeting; size_t greeting_n; /* sent at the handshake's end */
 	int flip_at;                /* > 0: that byte of the raw stream is damaged */
 	size_t raw_sent;
