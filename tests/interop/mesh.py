@@ -27,9 +27,9 @@ CASE_S = 120
 COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.deleted, cases.endpoints_at_once, cases.endpoints_held,
           cases.canary, cases.plane_killed, cases.plane_ages, cases.snapshot_start, cases.down_at_start,
           cases.prefetched, cases.idle]
-KUBERNETES = [cases.readiness, cases.two_apps]
+ISTIO = [cases.readiness, cases.two_apps, cases.second_server]
 TOKENS = [identity.token, identity.token_refused, identity.token_corrected]
-CERTIFICATES = [identity.client_certificate, identity.certificate_missing, identity.server_of_another_name]
+GENERIC = [cases.second_server, cases.unix_server, identity.client_certificate, identity.certificate_missing, identity.server_of_another_name]
 
 
 class Suite:
@@ -45,10 +45,10 @@ class Suite:
 
 
 SUITES = [
-    Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + KUBERNETES + TOKENS + [cases.agrees]),
-    Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + KUBERNETES),
-    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + KUBERNETES),
-    Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + CERTIFICATES + [cases.agrees], "snapshot"),
+    Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + ISTIO + TOKENS + [cases.agrees]),
+    Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
+    Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
+    Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + GENERIC + [cases.agrees], "snapshot"),
     Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, identity.client_certificate, cases.agrees], "snapshot", absent_s=25),
     # What differs in the library's other cache, and in how resources name each other.
     Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,

@@ -3,6 +3,7 @@
 # A setup (mesh.py) gives `world`, makes the control plane of the suite, and knows the suite's profile and protocol. Times are limits, never
 # expectations: a machine that is slow makes a scenario longer, not red.
 
+import os
 import time
 
 from mesh_words import PORT, istio_documents
@@ -102,6 +103,32 @@ def deleted(s):
     caller.stop_load()
     plane.declare(demo)
     within(CHANGE_S, "the service that is created again answers", lambda: caller.call(demo)["code"] == OK)
+
+
+def second_server(s):
+    """the first server of the list is down: the second one answers"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    plane = s.plane(demo)
+    if STAND_IN:
+        raise Skipped("has one server")
+    daemon, caller = s.sidecar(plane, xds=["  servers: [\"127.0.0.1:1\", \"127.0.0.1:%d\"]" % plane.ads])
+    w.note("the first call took %.1f ms", answers(caller, demo, [w.who(2)])["ms"])
+
+
+def unix_server(s):
+    """a control plane on a Unix socket, as an agent is"""
+    w = s.world
+    w.provide(2)
+    demo = w.service("demo", 2)
+    path = os.path.join(w.folder, "ads.sock")
+    plane = s.plane(demo, more=["-unix", path])
+    if STAND_IN:
+        raise Skipped("goes by TCP")
+    _, caller = s.sidecar(plane, xds=["  server: unix:" + path])
+    answers(caller, demo, [w.who(2)])
+    must(plane.seen()["open"] == 1, "one stream is one stream: %s", plane.seen())
 
 
 def prefetched(s):

@@ -15,7 +15,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 FETCH_TRIES = 3
 FETCH_S = 180
-BUILD_S = 600
+BUILD_S = 900
 GRPC_GO_SERVER = "google.golang.org/grpc/interop/server"
 
 

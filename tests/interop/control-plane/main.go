@@ -1,6 +1,7 @@
 // go-control-plane as a test peer: the ADS server that most control planes outside of Istio are built on, with its resources set by hand.
 //
 //	-ads   127.0.0.1:18000   plaintext ADS, both protocol forms
+//	-unix  ""                the same on a Unix socket, as an agent serves it; "" = off
 //	-tls   ""                ADS over TLS with client certificates demanded; "" = off
 //	-certs FOLDER            with -tls: where the CA, the server's pair and a client's pair are written (ca.pem, client.pem, client.key; and
 //	                         other.pem, other.key of another CA)
@@ -171,8 +172,8 @@ func (s *seen) callbacks() server.Callbacks {
 	}
 }
 
-func serve(address string, ads server.Server, age time.Duration, options ...grpc.ServerOption) {
-	socket, err := net.Listen("tcp", address)
+func serve(network, address string, ads server.Server, age time.Duration, options ...grpc.ServerOption) {
+	socket, err := net.Listen(network, address)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -188,6 +189,7 @@ func serve(address string, ads server.Server, age time.Duration, options ...grpc
 
 func main() {
 	address := flag.String("ads", "127.0.0.1:18000", "")
+	local := flag.String("unix", "", "")
 	secure := flag.String("tls", "", "")
 	certs := flag.String("certs", "", "")
 	ctl := flag.String("ctl", "127.0.0.1:18080", "")
@@ -211,13 +213,16 @@ func main() {
 	}
 	saw := &seen{Streams: map[string]int{}, Names: map[string][]string{}, Nodes: map[string]int{}, Nacks: []string{}}
 	ads := server.NewServer(context.Background(), s.all, saw.callbacks())
-	serve(*address, ads, *age)
+	serve("tcp", *address, ads, *age)
+	if *local != "" {
+		serve("unix", *local, ads, *age)
+	}
 	if *secure != "" {
 		pair, clients, err := makeCertificates(*certs)
 		if err != nil {
 			log.Fatal(err)
 		}
-		serve(*secure, ads, *age, grpc.Creds(credentials.NewTLS(&tls.Config{
+		serve("tcp", *secure, ads, *age, grpc.Creds(credentials.NewTLS(&tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert,
 		})))
 	}
