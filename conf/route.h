@@ -43,7 +43,7 @@ struct route_redirect {
 struct route_action {
 	uint32_t refs;
 	enum route_kind kind;
-	char *cluster;            /* ROUTE_CLUSTER: name in the mesh table; ROUTE_CLUSTER_HEADER: the header's name, lower case; else NULL */
+	char *cluster;            /* ROUTE_CLUSTER: name in the mesh table; ROUTE_CLUSTER_HEADER: the header's name, lower case; else NULL, or (UNSUPPORTED) where it would have gone, for texts */
 	struct route_weighted *weighted; uint32_t nweighted; uint64_t total_weight;
 	uint64_t timeout_ns;      /* 0: none. The route's own: timeout, or max_stream_duration where that is present */
 	uint64_t idle_timeout_ns; /* 0: none, or the listener's */
