@@ -1,9 +1,10 @@
-/* Protobuf messages as text, for tests: a field is its number and what it holds, so that a row shows what goes over the wire and no generated code is trusted.
+/* tests/xds/wiretext: messages as one line of text, so that tables of rows can have them:
  *
- *   1:'text'  3=7  3=-7  2{ 1:'inner' }       blanks and commas between them; 'text' knows \\ \' \n \0 and \xHH
+ *	"1:'demo' 2:3 3:{1:{3:{}} 2:'service'} 27:{1:{1:d50}}"
  *
- * A text that can't be read fails the test. */
+ * NUMBER:DIGITS a varint (a minus sign makes it a 64 bit negative one), NUMBER:'text' bytes, NUMBER:{...} a message, NUMBER:dDOUBLE a double. */
 #pragma once
-#include "base/str.h"
+#include "xds/wire.h"
 
-struct sb wiretext(const char *text); /* the caller's: sb_end */
+/* Appends the message; the text must be right (asserted). */
+void wiretext(struct sb *out, const char *text);

@@ -1,0 +1,196 @@
+/* xds/decode_cluster_http: how connections to a cluster's endpoints speak: HTTP protocol options and transport sockets.
+ *
+ * What asks for TLS: every transport socket that is not raw_buffer. A socket that we do not know is taken for one that protects, so nothing ever goes out in plaintext
+ * that the mesh meant otherwise; the call is refused with the socket's name instead. */
+#include <errno.h>
+#include "base/err.h"
+#include "xds/cluster_int.h"
+
+enum { TLS_ROWS = 64, SNI_BYTES = 255, WINDOW_MIN = 65535, INT31 = 2147483647 };
+
+/* ---- HTTP ---- */
+
+static int common_options(struct cluster_reading *r, const Pb__HttpOptions *o, const char *idle, const char *longest)
+{
+	if (!o)
+		return 0;
+	int code = cluster_duration(r, o->idle_timeout, idle, ANY_DURATION, &r->spec->idle_timeout_ns);
+	if (code == 0)
+		code = cluster_duration(r, o->max_connection_duration, longest, ANY_DURATION, NULL);
+	if (code == 0 && (o->max_connection_duration || o->max_requests_per_connection))
+		cluster_note(r, "common_http_protocol_options: connections live as long as they are used");
+	if (code == 0 && o->max_stream_duration)
+		cluster_note(r, "common_http_protocol_options.max_stream_duration: the route's counts");
+	return code;
+}
+
+static int http2_options(struct cluster_reading *r, const Pb__Http2Options *o)
+{
+	static const char keepalive[] = "http2_protocol_options.connection_keepalive.connection_idle_interval";
+	uint64_t quiet_ns = 0;
+	int code = cluster_u32(r, o->max_concurrent_streams, "http2_protocol_options.max_concurrent_streams", 1, INT31, &r->spec->max_streams);
+	if (code == 0)
+		code = cluster_u32(r, o->initial_stream_window_size, "http2_protocol_options.initial_stream_window_size", WINDOW_MIN, INT31, NULL);
+	if (code == 0)
+		code = cluster_u32(r, o->initial_connection_window_size, "http2_protocol_options.initial_connection_window_size", WINDOW_MIN, INT31, NULL);
+	if (code < 0)
+		return code;
+	if (o->initial_stream_window_size || o->initial_connection_window_size)
+		cluster_note(r, "http2_protocol_options: windows are those of limits");
+	if (!o->connection_keepalive)
+		return 0;
+	code = cluster_duration(r, o->connection_keepalive->interval, "http2_protocol_options.connection_keepalive.interval", ANY_DURATION, NULL);
+	if (code == 0)
+		code = cluster_duration(r, o->connection_keepalive->connection_idle_interval, keepalive, ANY_DURATION, &quiet_ns);
+	if (code == 0 && quiet_ns)
+		r->spec->verify_after_ns = quiet_ns; /* the same thing by another name: a PING before a call on a silent connection */
+	if (code == 0 && o->connection_keepalive->interval)
+		cluster_note(r, "http2_protocol_options.connection_keepalive.interval: no PING without a call");
+	return code;
+}
+
+static int explicit_options(struct cluster_reading *r, const Pb__UpstreamHttpOptions__Explicit *e)
+{
+	switch (e->protocol_config_case) {
+	case PB__UPSTREAM_HTTP_OPTIONS__EXPLICIT__PROTOCOL_CONFIG_HTTP2_PROTOCOL_OPTIONS:
+		r->out->h2 = true;
+		return http2_options(r, e->http2_protocol_options);
+	case PB__UPSTREAM_HTTP_OPTIONS__EXPLICIT__PROTOCOL_CONFIG_HTTP_PROTOCOL_OPTIONS: cluster_note(r, "HTTP/1.1 is asked for: HTTP/2 is spoken"); return 0;
+	case PB__UPSTREAM_HTTP_OPTIONS__EXPLICIT__PROTOCOL_CONFIG_HTTP3_PROTOCOL_OPTIONS: cluster_note(r, "HTTP/3 is asked for: HTTP/2 is spoken"); return 0;
+	default: return cluster_refuse(r, -EINVAL, "typed_extension_protocol_options.explicit_http_config", "says no protocol");
+	}
+}
+
+static int upstream_options(struct cluster_reading *r, const Pb__UpstreamHttpOptions *o)
+{
+	const Pb__Http2Options *h2 = NULL;
+	int code = common_options(r, o->common_http_protocol_options, "common_http_protocol_options.idle_timeout",
+		"common_http_protocol_options.max_connection_duration");
+	if (code < 0)
+		return code;
+	switch (o->upstream_protocol_options_case) {
+	case PB__UPSTREAM_HTTP_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG: return explicit_options(r, o->explicit_http_config);
+	case PB__UPSTREAM_HTTP_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG: h2 = o->use_downstream_protocol_config->http2_protocol_options; break;
+	case PB__UPSTREAM_HTTP_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_AUTO_CONFIG: h2 = o->auto_config->http2_protocol_options; break;
+	default: return cluster_refuse(r, -EINVAL, "typed_extension_protocol_options", "HttpProtocolOptions says no protocol");
+	}
+	return h2 ? http2_options(r, h2) : 0;
+}
+
+int cluster_http(struct cluster_reading *r)
+{
+	static const char type[] = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+	const Pb__Any *any = NULL;
+	int code = 0;
+	for (size_t i = 0; i < r->pb->n_typed_extension_protocol_options; i++)
+		if (str_is(str_of(r->pb->typed_extension_protocol_options[i]->key), type) && r->pb->typed_extension_protocol_options[i]->value)
+			any = r->pb->typed_extension_protocol_options[i]->value;
+	if (!any) { /* the fields that it has replaced */
+		code = common_options(r, r->pb->common_http_protocol_options, "common_http_protocol_options.idle_timeout",
+			"common_http_protocol_options.max_connection_duration");
+		if (code < 0 || !r->pb->http2_protocol_options)
+			return code;
+		r->out->h2 = true;
+		return http2_options(r, r->pb->http2_protocol_options);
+	}
+	if (!cluster_any_is(any, type))
+		return cluster_refuse(r, -EINVAL, "typed_extension_protocol_options", "%s holds a '%.80s'", type, any->type_url);
+	Pb__UpstreamHttpOptions *o = cluster_unpack(r, &pb__upstream_http_options__descriptor, any, "typed_extension_protocol_options", &code);
+	if (!o)
+		return code;
+	code = upstream_options(r, o);
+	guard_free(&r->guard, o);
+	return code;
+}
+
+/* ---- transport sockets ---- */
+
+/* 1: asks for TLS, 0: plaintext, negative: refused. */
+static int asks_for_tls(struct cluster_reading *r, const Pb__TransportSocket *s, const char *field)
+{
+	int code = 0;
+	if (!s->name[0])
+		return cluster_refuse(r, -EINVAL, field, "name: empty");
+	if (!s->typed_config)
+		return !str_is(str_of(s->name), "envoy.transport_sockets.raw_buffer");
+	if (cluster_any_is(s->typed_config, "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"))
+		return 0;
+	if (!cluster_any_is(s->typed_config, "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"))
+		return 1;
+	Pb__UpstreamTlsContext *tls = cluster_unpack(r, &pb__upstream_tls_context__descriptor, s->typed_config, field, &code);
+	if (!tls)
+		return code;
+	if (strlen(tls->sni) > SNI_BYTES)
+		code = cluster_refuse(r, -EINVAL, field, "sni: longer than %d bytes", SNI_BYTES);
+	guard_free(&r->guard, tls);
+	return code < 0 ? code : 1;
+}
+
+static int row_pairs(struct cluster_reading *r, const ProtobufCBinaryData *match, struct tls_row *row)
+{
+	static const char field[] = "transport_socket_matches.match";
+	struct pairs p;
+	p.n = p.left_out = 0;
+	p.used = p.bytes = 0;
+	int code = pairs_add_struct(&p, (struct str){0}, str_n((const char *)match->data, match->len));
+	if (code == ERR_LIMIT)
+		return cluster_refuse(r, code, field, "more than %d texts, or too long", PAIRS_MAX);
+	if (code < 0)
+		return cluster_refuse(r, code, field, "malformed");
+	if (p.left_out) /* a row that matches more than it says might choose plaintext where TLS was meant */
+		return cluster_refuse(r, -ENOTSUP, field, "a list or a struct as value");
+	row->pairs = p.n ? xalloc(p.n * sizeof(*row->pairs)) : NULL;
+	for (uint32_t i = 0; i < p.n; i++) {
+		row->pairs[i].key = xstrndup(p.kv[2 * i].p, p.kv[2 * i].n);
+		row->pairs[i].value = xstrndup(p.kv[2 * i + 1].p, p.kv[2 * i + 1].n);
+		row->npairs++;
+	}
+	r->kept += p.n * sizeof(*row->pairs) + p.bytes;
+	return 0;
+}
+
+static int row_read(struct cluster_reading *r, const Pb__Cluster__TransportSocketMatch *m)
+{
+	struct tls_row *row = &r->spec->tls[r->spec->ntls++];
+	if (!m->name[0])
+		return cluster_refuse(r, -EINVAL, "transport_socket_matches.name", "empty");
+	row->name = cluster_keep(r, m->name);
+	int code = row_pairs(r, &m->match, row);
+	if (code < 0)
+		return code;
+	code = m->transport_socket ? asks_for_tls(r, m->transport_socket, "transport_socket_matches.transport_socket") : 0;
+	row->tls = code == 1;
+	return code < 0 ? code : 0;
+}
+
+int cluster_sockets(struct cluster_reading *r)
+{
+	const Pb__Cluster *c = r->pb;
+	int code = 0;
+	if (c->transport_socket_matcher) { /* a tree of matchers above all rows, which nobody walks here */
+		r->spec->tls_otherwise = true;
+		r->spec->tls_name = cluster_keep(r, "transport_socket_matcher");
+		cluster_note(r, "transport_socket_matcher: taken for TLS");
+		return 0;
+	}
+	if (c->transport_socket) {
+		code = asks_for_tls(r, c->transport_socket, "transport_socket");
+		if (code < 0)
+			return code;
+		r->spec->tls_otherwise = code == 1;
+		if (code == 1)
+			r->spec->tls_name = cluster_keep(r, c->transport_socket->name);
+	}
+	if (c->n_transport_socket_matches > TLS_ROWS)
+		return cluster_refuse(r, ERR_LIMIT, "transport_socket_matches", "%zu, more than %d", c->n_transport_socket_matches, TLS_ROWS);
+	if (c->n_transport_socket_matches) {
+		r->spec->tls = xalloc(c->n_transport_socket_matches * sizeof(*r->spec->tls));
+		r->kept += c->n_transport_socket_matches * sizeof(*r->spec->tls);
+	}
+	for (size_t i = 0; i < c->n_transport_socket_matches; i++) {
+		code = row_read(r, c->transport_socket_matches[i]);
+		if (code < 0)
+			return code;
+	}
+	return 0;
+}
