@@ -472,6 +472,40 @@ const struct field *fields_find(const struct fields *f, struct str name)
 	return NULL;
 }
 
+struct fields *fields_clone(const struct fields *f, struct account *a)
+{
+	struct fields_block *b;
+	struct fields *copy;
+	const char *text = (const char *)((const struct field *)(f + 1) + FIRST_ENTRIES);
+	ptrdiff_t move;
+
+	if (f->blocks->next || f->f != (struct field *)(f + 1))
+		return fields_copy(f, a);
+	b = block_new(f->pool, a, BLOCK);
+	if (!b)
+		return NULL;
+	b->next = NULL;
+	copy = (struct fields *)(b + 1);
+	move = (const char *)copy - (const char *)f;
+	*copy = *f;
+	copy->refs = 1;
+	copy->blocks = b;
+	copy->charge = (struct charge){0};
+	charge_begin(&copy->charge, a, BLOCK);
+	copy->f = (struct field *)(copy + 1);
+	copy->at = f->at + move;
+	copy->end = (char *)b + BLOCK;
+	memcpy((char *)copy + (text - (const char *)f), text, (size_t)(f->at - text));
+	for (uint32_t i = 0; i < f->count; i++) { /* names of rows lie elsewhere, all other bytes in the block */
+		copy->f[i] = f->f[i];
+		if (f->f[i].token == FIELD_OTHER && f->f[i].name)
+			copy->f[i].name = f->f[i].name + move;
+		copy->f[i].value = f->f[i].value + move;
+	}
+	copy->pool->live++;
+	return copy;
+}
+
 struct fields *fields_copy(const struct fields *f, struct account *a)
 {
 	struct fields *copy = fields_new(f->pool, a);

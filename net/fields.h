@@ -72,6 +72,7 @@ static inline struct str fields_value(const struct fields *f, enum field_token t
 }
 const struct field *fields_find(const struct fields *f, struct str name);   /* any name, lower case */
 struct fields *fields_copy(const struct fields *f, struct account *a);
+struct fields *fields_clone(const struct fields *f, struct account *a); /* the same, faster: a list of one block is copied as it lies */
 #define fields_each(e, list) for (const struct field *e = (list)->f, *e##_end = e + (list)->count; e < e##_end; e++) if (e->name)
 
 /* Validation. Characters first (RFC 9110 5.5, 5.6.2; RFC 9113 8.2.1): */

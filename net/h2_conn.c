@@ -187,7 +187,7 @@ static bool conn_feed_piece(struct h2_conn *c, struct chunk *chunk, const char *
 	c->feeding = true;
 	if (c->server)
 		h2_walk(c, p, n);
-	ssize_t rv = nghttp2_session_mem_recv(c->session, (const uint8_t *)p, n);
+	ssize_t rv = h2_memo_feed(c, p, n);
 	c->feeding = false;
 	c->reading = NULL;
 	if (c->walk.late) {
@@ -342,6 +342,7 @@ static void conn_bury(struct grave *g)
 	free(c->first);
 	free(c->left);
 	free(c->reset_ring);
+	h2_memo_end(c);
 	account_end(&c->account);
 	free(c);
 	s->conns--;

@@ -112,7 +112,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 	if (!st || st->silent || st->local_reset || st->refused_by_us)
 		return 0;
 	st->excess = false;
-	c->block = fields_new(c->loop->fields, c->parent);
+	c->block = c->canned ? fields_clone(c->canned->list, c->parent) : fields_new(c->loop->fields, c->parent);
 	if (!c->block)
 		st->excess = true;
 	return 0;
@@ -122,8 +122,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, nghttp2_r
 {
 	(void)session, (void)flags;
 	struct h2_conn *c = user;
-	if (!c->block)
-		return 0; /* not wanted; decoding goes on, because HPACK's state is the connection's */
+	if (!c->block || c->canned)
+		return 0; /* not wanted, or there already; decoding goes on, because HPACK's state is the connection's */
 	nghttp2_vec n = nghttp2_rcbuf_get_buf(name), v = nghttp2_rcbuf_get_buf(value);
 	struct fields *b = c->block;
 	bool too_many = b->count >= c->lim->field_count, too_big = b->size + n.len + v.len + 32 > c->lim->header_bytes;
@@ -151,6 +151,17 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, nghttp2_r
 
 static const char *too_large = "the header list is larger than limits.header_bytes or limits.field_count";
 
+/* What was found good once is good again; and only what is good is learned. */
+static const char *frames_check(struct h2_conn *c, const struct fields *list, enum fields_kind kind)
+{
+	if (c->canned && c->canned->kind == kind)
+		return NULL;
+	const char *wrong = fields_check(list, kind);
+	if (!wrong)
+		h2_memo_learn(c, list, kind);
+	return wrong;
+}
+
 static void frames_request(struct h2_conn *c, struct h2_stream *st, bool fin)
 {
 	struct fields *head = c->block;
@@ -170,7 +181,7 @@ static void frames_request(struct h2_conn *c, struct h2_stream *st, bool fin)
 		h2_conn_rst(c, st->id, H2_REFUSED_STREAM);
 		return;
 	}
-	const char *wrong = c->block_wrong ? c->block_wrong : st->excess ? NULL : fields_check(head, FIELDS_REQUEST);
+	const char *wrong = c->block_wrong ? c->block_wrong : st->excess ? NULL : frames_check(c, head, FIELDS_REQUEST);
 	if (!wrong) {
 		st->content_length = fields_content_length(head);
 		if (st->content_length > 0 && fin)
@@ -202,7 +213,7 @@ static void frames_response(struct h2_conn *c, struct h2_stream *st, bool fin)
 		h2_stream_fail(st, H2_CANCEL, END_LIMIT, too_large);
 		return;
 	}
-	const char *wrong = c->block_wrong ? c->block_wrong : fields_check(head, FIELDS_RESPONSE);
+	const char *wrong = c->block_wrong ? c->block_wrong : frames_check(c, head, FIELDS_RESPONSE);
 	struct str status = fields_value(head, FIELD_STATUS);
 	if (!wrong && status.n == 3 && status.p[0] == '1') { /* informational: swallowed; 101 does not exist in HTTP/2 (RFC 9113 8.6) */
 		if (fin || str_is(status, "101")) {
@@ -246,7 +257,7 @@ static void frames_trailers(struct h2_conn *c, struct h2_stream *st, bool fin)
 	if (!fin)
 		wrong = "trailers that do not end the stream, or a second head";
 	else
-		wrong = c->block_wrong ? c->block_wrong : fields_check(t, FIELDS_TRAILERS);
+		wrong = c->block_wrong ? c->block_wrong : frames_check(c, t, FIELDS_TRAILERS);
 	if (!wrong && st->content_length >= 0 && (uint64_t)st->content_length != st->received)
 		wrong = "the body is not as long as content-length says";
 	if (wrong) {

@@ -39,6 +39,11 @@ struct h2_bucket { uint64_t at_ns; int64_t milli; };
 /* Where the next frame head begins in what the peer sends: see h2_walk.c. */
 struct h2_walk { uint32_t left; int32_t late; uint8_t n, head[9]; bool begun; };
 
+/* Where the next frame head begins, for h2_memo.c. */
+struct h2_heads { uint32_t left; uint8_t n, head[9]; bool begun; };
+/* A header block whose list is known: see h2_memo.c. list NULL: none. */
+struct h2_known { struct fields *list; uint32_t n; enum fields_kind kind; bool used; };
+
 struct h2_conn {
 	struct loop *loop;
 	struct h2_shared *shared;
@@ -67,6 +72,10 @@ struct h2_conn {
 	uint32_t empty_run;
 	struct fields *block;        /* header list being received */
 	const char *block_wrong;     /* what is wrong with it; NULL */
+	struct h2_memo *memo;        /* owned; NULL: nothing learned yet */
+	struct h2_heads heads;
+	const struct h2_known *canned; /* while nghttp2 is fed the stand-in of a known block */
+	const uint8_t *learn; uint32_t learn_n; /* the block that is being fed, if it shall be known from now on; else NULL */
 	struct chunk *reading;       /* what nghttp2 is being fed from: slices of it become body data */
 	size_t heads_held;           /* against limits.header_budget */
 	uint32_t last_id, opened_in; /* server: highest id seen, how many; client: unused */
@@ -152,6 +161,11 @@ void h2_mem_trim(struct h2_shared *s);
 void h2_frames_install(nghttp2_session_callbacks *cb);
 void h2_frames_deliver(struct h2_conn *c);     /* what the last recv left undelivered */
 void h2_frames_on_closed(struct h2_conn *c, uint8_t type, int32_t id);
+/* h2_memo.c */
+ssize_t h2_memo_feed(struct h2_conn *c, const char *bytes, size_t n);
+void h2_memo_learn(struct h2_conn *c, const struct fields *list, enum fields_kind kind);
+void h2_memo_end(struct h2_conn *c);
+void h2_memo_forget(struct h2_conn *c);
 /* h2_walk.c */
 void h2_walk(struct h2_conn *c, const char *bytes, size_t n);
 /* h2_stream.c */
