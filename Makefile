@@ -77,6 +77,7 @@ PKGS := $(if $(call uses,event2/),libevent_core) \
 	$(if $(call uses,xxhash),libxxhash) \
 	$(if $(call uses,yaml\.h),yaml-0.1) \
 	$(if $(call uses,pcre2\.h),libpcre2-8) \
+	$(if $(call uses,zlib\.h),zlib) \
 	$(if $(call uses,openssl/),openssl) \
 	$(if $(PROTO)$(call uses,protobuf-c/),libprotobuf-c)
 PKGS := $(strip $(PKGS))
