@@ -292,8 +292,11 @@ int regex_match(const struct regex *re, struct str text)
 	if (!found)
 		return -ENOMEM;
 	int rc = pcre2_match(re->code, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0, 0, found, NULL);
+	const PCRE2_SIZE *span = pcre2_get_ovector_pointer(found);
+	/* A byte that is not UTF-8 ends the text for PCRE2 (and a new one begins behind it); for RE2, and here, nothing matches it. */
+	bool whole = rc >= 0 && span[0] == 0 && span[1] == text.n;
 	pcre2_match_data_free(found);
 	if (rc >= 0)
-		return 1;
+		return whole;
 	return rc == PCRE2_ERROR_NOMATCH ? 0 : ERR_LIMIT;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "tests/xds/wiretext.h"
+#include "tests/xds/fieldtext.h"
 #include "xds/decode.h"
 #include "xds/wire.h"
 
@@ -35,7 +35,7 @@ static char *in_action(const char *fields)
 static struct route_config *decode(const char *text)
 {
 	struct route_config *c = NULL;
-	struct sb bytes = wiretext(text), why = {0};
+	struct sb bytes = fieldtext(text), why = {0};
 	int rc = decode_routes(bytes.p, bytes.n, NULL, &c, &why);
 
 	sb_char(&why, '\0');
@@ -62,7 +62,7 @@ static void refused(const char *text, const char *why)
 {
 	struct account a = root(SIZE_MAX);
 	struct route_config *c = NULL;
-	struct sb bytes = wiretext(text), said = {0};
+	struct sb bytes = fieldtext(text), said = {0};
 	int rc = decode_routes(bytes.p, bytes.n, &a, &c, &said);
 
 	sb_char(&said, '\0');
@@ -193,7 +193,7 @@ START_TEST(lists_of_a_thousand_headers_are_fine_and_one_more_is_not)
 				sb_fmt(&list, "%d{1{1:'a'}}", where == 0 ? 4 : where == 1 ? 7 : 9);
 			sb_str(&list, where == 0 ? "" : where == 1 ? "}" : "}}");
 			sb_char(&list, '\0');
-			struct sb bytes = wiretext(list.p), why = {0};
+			struct sb bytes = fieldtext(list.p), why = {0};
 			int rc = decode_routes(bytes.p, bytes.n, NULL, &c, &why);
 			ck_assert_msg(rc == (n == 1000 ? 0 : ERR_MALFORMED), "%u at %u: %d %.*s", n, where, rc, (int)why.n, why.p);
 			route_config_unref(&c);
@@ -604,7 +604,7 @@ static struct sb big_mesh(unsigned hosts)
 			"2:'svc%u.default' 2:'10.0.%u.%u' 3{1{1:'/'} 2{1:'outbound|50051||svc%u.default.svc.cluster.local' 8{} 23{} 9{1:'connect-failure,refused-stream,unavailable,cancelled,"
 			"retriable-status-codes' 2{1=2} 5{1:'envoy.retry_host_predicates.previous_hosts' 3{1:'type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate'}} 6=5}}"
 			"5{1:'svc%u.default.svc.cluster.local:50051/*'} 14:'default'} 14=1}", i, i, i, i, i, i, i / 256, i % 256, i, i);
-		struct sb one = wiretext(text);
+		struct sb one = fieldtext(text);
 
 		sb_add(&out, one.p, one.n);
 		sb_end(&one);
@@ -672,7 +672,7 @@ END_TEST
 
 START_TEST(an_account_that_says_no_at_any_point_leaves_nothing)
 {
-	struct sb bytes = wiretext("1:'rc' 2{1:'h' 2:'a' 2:'*.b' 16{1:'5xx'} 3{1{10{2:'/x+'} 6{1:'x' 4:'y'} 6{1:'z' 13{5{2:'q'}}} 7{1:'q' 5{2:'p'}} 17{1:'k' 2{3:'s'}}}"
+	struct sb bytes = fieldtext("1:'rc' 2{1:'h' 2:'a' 2:'*.b' 16{1:'5xx'} 3{1{10{2:'/x+'} 6{1:'x' 4:'y'} 6{1:'z' 13{5{2:'q'}}} 7{1:'q' 5{2:'p'}} 17{1:'k' 2{3:'s'}}}"
 		"2{3{1{1:'a' 2{1=1}} 1{12:'b' 2{1=2}}} 30{1:'m'}} 14:'name'} 3{1{1:'/'} 3{1:'there' 5:'/p'}} 3{1{2:'/d'} 7{1=200 2{3:'body'}}}} 2{1:'i' 2:'c' 21{}}");
 	bool whole = false;
 
@@ -695,7 +695,7 @@ END_TEST
 
 START_TEST(a_configuration_cut_anywhere_is_refused_or_shorter_and_never_worse)
 {
-	struct sb bytes = wiretext("1:'rc' 2{1:'h' 2:'a' 3{1{1:'/' 6{1:'x' 4:'y'}} 2{3{1{1:'a' 2{1=1}}} 9{1:'5xx' 7=503}}}} 2{1:'i' 2:'b' 3{1{1:'/'} 2{1:'c'}}}");
+	struct sb bytes = fieldtext("1:'rc' 2{1:'h' 2:'a' 3{1{1:'/' 6{1:'x' 4:'y'}} 2{3{1{1:'a' 2{1=1}}} 9{1:'5xx' 7=503}}}} 2{1:'i' 2:'b' 3{1{1:'/'} 2{1:'c'}}}");
 
 	for (size_t n = 0; n < bytes.n; n++) {
 		char *cut = malloc(n ? n : 1); /* exactly as long: a read beyond it is seen */
