@@ -58,6 +58,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 UNIT := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/unit/%)
 FLOW := $(FLOW_SRC:tests/flow/%.c=$(BUILD)/tests/flow/%)
+PLANE := $(if $(filter xds,$(FLOORS)),$(BUILD)/tests/plane)
 SIM  := $(if $(wildcard tests/sim/sim_main.c),$(BUILD)/tests/sim)
 FUZZ := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 FUZZ_CLANG := $(FUZZ_SRC:tests/fuzz/%.c=build/fuzz/%)
@@ -120,14 +121,17 @@ TEST_LDFLAGS := -Wl,--wrap=_tcase_add_test
 
 # ---- building ------------------------------------------------------------------------------------------------------------
 
-.PHONY: all lib tests FORCE
+.PHONY: all lib plane tests FORCE
 all: $(DAEMON)  ## build the daemon: build/thinmesh
 	@:
 
 lib: $(LIB)
 	@:
 
-tests: $(PROGRAMS) $(SIM)  ## build all test programs, run none
+plane: $(PLANE)
+	@:
+
+tests: $(PROGRAMS) $(SIM) $(PLANE)  ## build all test programs, run none
 	@:
 
 # Each line is kept in a file that changes only if the line does: whoever was made with other flags, or of other objects, is made again.
@@ -188,6 +192,11 @@ $(BUILD)/tests/sim: $(call obj,$(SIM_SRC) $(wildcard tests/flow/rig*.c)) $(LIB) 
 	@mkdir -p $(@D); echo "  ld   $@"
 	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
 
+# A control plane as a process, for the e2e cases and the benchmark.
+$(BUILD)/tests/plane: $(call obj,$(wildcard tests/plane/*.c tests/flow/rig_ads*.c) $(SIM_HELP)) $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D); echo "  ld   $@"
+	@$(CC) $(TM_CFLAGS) $(TM_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LIBS)
+
 $(FUZZ): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/fuzz/replay.o \
 		$(call obj,$(filter-out $(FUZZ_SRC) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)) $(FLOW_HELP) $(SIM_HELP)) $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D); echo "  ld   $@"
@@ -214,7 +223,7 @@ test:  ## all tests (T=word: only those that match; KIND=unit,flow,sim,fuzz,e2e:
 
 .PHONY: run-tests
 # A part of the house builds and tests alone: make test FLOORS='base net' BUILD=build/net
-run-tests: $(if $(PICKED),,$(if $(filter $(MAIN),$(SRC)),$(DAEMON))) $(WANTED)
+run-tests: $(if $(PICKED),,$(if $(filter $(MAIN),$(SRC)),$(DAEMON) $(PLANE))) $(WANTED)
 	@$(PYTHON) tests/run --build $(BUILD) --jobs $(J) $(if $(T),--filter '$(T)') $(if $(KIND),--kind $(KIND)) $(if $(PICKED),--only '$(PICKED)')
 
 asan:  ## all tests under AddressSanitizer and UBSan (build/asan)
@@ -265,7 +274,7 @@ interop-full:  ## the same from empty caches, every route ten times, the dated r
 
 bench:  ## our benchmarks, beside HAProxy from the same run; one JSON line a row
 	@tools/deps build bench
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all plane
 	@tests/bench/run $(DAEMON)
 
 COVERAGE_MIN ?= 85

@@ -132,6 +132,7 @@ static void send_bytes(struct plane_stream *s, const void *bytes, size_t n)
 
 	if (!s->stream)
 		return;
+	s->plane->bytes += n;
 	if (!s->headed) /* response headers come with the first message only (istio.md 1.8.14) */
 		send_head(s, -1, NULL);
 	if (chain_copy_in(&data, &s->plane->loop->bufs, s->plane->account, bytes, n) != 0)
@@ -493,11 +494,18 @@ static void conn_closed(void *owner, int err)
 
 static const struct stream_server server_events = {on_request, conn_closed};
 
+static void conn_cut(struct plane_conn *c, int err)
+{
+	/* Our own reading end then sees the end as well, and the connection goes its usual way. */
+	if (c->plane->net)
+		simnet_cut(c->sock, err);
+	else
+		shutdown(c->sock->fd, SHUT_RDWR);
+}
+
 static void grace_over(struct timer *t)
 {
-	struct plane_conn *c = container_of(t, struct plane_conn, age);
-
-	simnet_cut(c->sock, 0);
+	conn_cut(container_of(t, struct plane_conn, age), 0);
 }
 
 static void conn_leave(struct plane_conn *c)
@@ -540,15 +548,16 @@ static void push_due(struct timer *t)
 	plane_push_now(container_of(t, struct plane, push));
 }
 
-struct plane *plane_new(struct simnet *net, struct account *account, const char *at, enum plane_kind kind)
+static struct plane *plane_made(struct simnet *net, struct loop *loop, struct account *account, const struct addr *at, enum plane_kind kind)
 {
 	struct plane *p = xnew(struct plane);
 
 	p->net = net;
-	p->loop = simnet_loop(net);
+	p->loop = loop;
 	p->account = account;
 	p->kind = kind;
-	p->at = simnet_addr(at);
+	p->at = *at;
+	p->path.lock_fd = -1;
 	p->domain = "default.svc.cluster.local";
 	/* Patient and wide: a plane never ends what the sidecar does, unless a quirk says so. */
 	p->lim = (struct limits){.streams_per_connection = 1000, .header_bytes = 1 << 20, .field_count = 1000, .header_wire_bytes = 1 << 20, .continuations = 1000,
@@ -567,18 +576,51 @@ struct plane *plane_new(struct simnet *net, struct account *account, const char 
 	return p;
 }
 
+struct plane *plane_new(struct simnet *net, struct account *account, const char *at, enum plane_kind kind)
+{
+	struct addr where = simnet_addr(at);
+	struct plane *p = plane_made(net, simnet_loop(net), account, &where, kind);
+
+	if (!p->listen)
+		die("a control plane cannot listen");
+	return p;
+}
+
+struct plane *plane_on(struct loop *loop, struct account *account, const struct addr *at, enum plane_kind kind)
+{
+	struct plane *p = plane_made(NULL, loop, account, at, kind);
+
+	if (!p->listen)
+		plane_free(&p);
+	return p;
+}
+
+static bool is_path(const struct plane *p)
+{
+	return !p->net && addr_is_unix(&p->at) && p->at.un.sun_path[0];
+}
+
 void plane_listen(struct plane *p, bool on)
 {
-	if (!on)
+	char why[256];
+	int fd = -1;
+
+	if (!on) {
 		sock_listen_close(&p->listen);
-	else if (!p->listen && sock_listen(p->loop, -1, &p->at, &listen_events, p, &p->listen) < 0)
-		die("a control plane cannot listen");
+		sock_path_unbind(&p->path);
+		return;
+	}
+	if (p->listen)
+		return;
+	if (is_path(p) && sock_path_bind(p->at.un.sun_path, 0666, (gid_t)-1, SOCK_BACKLOG, &p->path, &fd, why, sizeof(why)) < 0)
+		return;
+	sock_listen(p->loop, fd, &p->at, &listen_events, p, &p->listen);
 }
 
 void plane_cut(struct plane *p)
 {
 	list_each(n, tmp, &p->conns)
-		simnet_cut(list_entry(n, struct plane_conn, node)->sock, -ECONNRESET);
+		conn_cut(list_entry(n, struct plane_conn, node), -ECONNRESET);
 }
 
 void plane_kill(struct plane *p)
@@ -590,7 +632,8 @@ void plane_kill(struct plane *p)
 void plane_stall(struct plane *p, bool stalled)
 {
 	list_each(n, tmp, &p->conns)
-		simnet_stall(list_entry(n, struct plane_conn, node)->sock, stalled);
+		if (p->net)
+			simnet_stall(list_entry(n, struct plane_conn, node)->sock, stalled);
 }
 
 void plane_goaway(struct plane *p)
@@ -648,7 +691,7 @@ void plane_free(struct plane **pp)
 	if (!list_empty(&p->conns))
 		die("plane_free before its connections died: plane_end, then some turns");
 	timer_cancel(p->loop, &p->push);
-	sock_listen_close(&p->listen);
+	plane_listen(p, false);
 	for (struct list *n; (n = list_pop(&p->requests));)
 		request_free(list_entry(n, struct plane_request, node));
 	for (struct list *n; (n = list_pop(&p->streams));) {

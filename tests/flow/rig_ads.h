@@ -9,7 +9,7 @@
  * Changes of a turn go out together in the next one, as each kind of server would push them; a name is answered when it is asked for. What is right and wrong in
  * an answer follows reference istio.md (the lines are cited in rig_ads_answer.c).
  *
- * Knows a loop and an account, not the rig: unit tests of xds/ use it as well. In a flow test rig_plane() makes one that ends with the rig. Owner: whoever made it. */
+ * Knows a loop and an account, not the rig: unit tests of xds/ use it as well, and tests/plane makes a process of it. In a flow test rig_plane() makes one that ends with the rig. Owner: whoever made it. */
 #pragma once
 #include "base/map.h"
 #include "net/h2_conn.h"
@@ -91,7 +91,7 @@ struct plane_stream {
 };
 struct plane {
 	struct list node;           /* the rig's */
-	struct simnet *net;
+	struct simnet *net;         /* NULL: on the real loop */
 	struct loop *loop;
 	struct account *account;    /* borrowed */
 	struct limits lim;
@@ -99,24 +99,28 @@ struct plane {
 	enum plane_kind kind;
 	struct plane_quirks quirks;
 	struct sock_listen *listen;
+	struct sock_path path;      /* of a Unix path on the real loop */
 	struct list conns, streams, requests; /* streams and requests: all there ever were, oldest first */
 	struct map resources[DIALECTS][XDS_TYPES];
 	struct list changes;
 	struct timer push;
 	uint64_t version, config_version, nonces;
 	uint32_t accepted, nstreams, nrequests, acks, nacks, pushes;
+	uint64_t bytes;             /* of messages that were sent, with their five bytes each */
 	bool held;
 	const char *domain;         /* of the client: "default.svc.cluster.local" */
 };
 
 /* ---- a life ---- */
 struct plane *plane_new(struct simnet *net, struct account *account, const char *at, enum plane_kind kind); /* listens */
+/* The same on any loop: over kernel sockets on the real one (tests/plane). NULL: it cannot listen there. */
+struct plane *plane_on(struct loop *loop, struct account *account, const struct addr *at, enum plane_kind kind);
 void plane_end(struct plane *p);             /* closes all; what dies needs some turns */
 void plane_free(struct plane **p);           /* after them */
-void plane_listen(struct plane *p, bool on); /* off: connections are refused; those that are there stay */
+void plane_listen(struct plane *p, bool on); /* off: connections are refused; those that are there stay. On again where somebody else listens now: it stays off */
 void plane_cut(struct plane *p);             /* connections die as by kill -9 */
 void plane_kill(struct plane *p);            /* both: and forgets nothing */
-void plane_stall(struct plane *p, bool stalled);
+void plane_stall(struct plane *p, bool stalled); /* in memory only: a process is stopped by SIGSTOP */
 void plane_goaway(struct plane *p);          /* GOAWAY to all; streams go on until quirks.grace_ms is over */
 void plane_end_streams(struct plane *p, int grpc_status, const char *text);
 
