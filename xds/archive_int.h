@@ -32,7 +32,15 @@ struct record_head {
 	uint64_t check;       /* of all before it, the name and the body */
 };
 _Static_assert(sizeof(struct record_head) == 32, "no padding");
-enum { RECORD_TOMB = 1, CHECK_STEP = 64 << 10 };
+enum { RECORD_MAGIC = 0x4d544352 /* "RCTM" */, RECORD_TOMB = 1, CHECK_STEP = 64 << 10 /* a body is hashed in steps: who verifies it does not have it whole */ };
+#define CHECK_SEED UINT64_C(0x7468696e6d657368)
+struct file_head {
+	char magic[8];
+	uint32_t version, identity_n;
+	uint64_t identity;
+	uint64_t check;
+};
+_Static_assert(sizeof(struct file_head) == 32, "no padding");
 
 struct piece;
 struct compaction;

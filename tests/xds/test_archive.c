@@ -280,6 +280,11 @@ START_TEST(kinds_empty_bodies_empty_names_and_bodies_of_megabytes_are_kept)
 				restart(&b);
 		}
 		ck_assert_uint_eq(info_of(&b).records, 4);
+		/* Nothing at all, where the file ends. */
+		ck_assert_int_eq(archive_put(b.a, 7, STR(""), 8, NULL, 0), 0);
+		settle(&b);
+		ck_assert_int_eq(archive_get(b.a, 7, STR(""), &got, &n), 0);
+		archive_got(b.a, got, n);
 		bench_end(&b);
 		free(big);
 	}
