@@ -2,9 +2,9 @@
  *
  *   ads 1 --- 1..2 ads_stream (the present one; a second while one takes over from the other: make before break) 1 --- 1 h2_conn, grpc_call
  *
- * Back-off: full jitter 1 s doubling to 30 s; at once after a stream that had answered (gRFC A57). Servers in order; the first that works; back to the
- * first one when the stream ends. Names of servers are resolved again for each try. A token file is read for each stream. PING when nothing was read for 30 s, never more
- * often than every 15 s (istiod ends faster ones). Owner: a view of xds/xds; its only user is xds/sub. */
+ * Back-off: full jitter 1 s doubling to 30 s; at once after a stream that had answered (gRFC A57), but not twice in a second. Servers in order; the first that works; back to the
+ * first one when the stream ends. Names of servers are resolved again for each try. A token file is read for each stream, certificates when their files have changed. PING when
+ * nothing was read for 30 s, never more often than every 15 s (istiod ends faster ones). Owner: a view of xds/xds; its only user is xds/sub. */
 #pragma once
 #include "base/err.h"
 #include "conf/conf.h"
@@ -18,28 +18,33 @@ struct ads_events {
 	void (*open)(void *user, struct ads_stream *s);
 	bool (*begin)(void *user, struct ads_stream *s, uint32_t n);    /* a message of n bytes; false: refuse it (the stream ends) */
 	void (*bytes)(void *user, struct ads_stream *s, const void *p, size_t n, bool whole);
-	void (*closed)(void *user, struct ads_stream *s, const char *why); /* it and its nonces are gone */
-	/* Transitions, once each: up when a stream has answered its first message; down when none is open. */
+	/* It and its nonces are gone. status: grpc-status that the server said, or what the loss of the stream amounts to (UNAVAILABLE); 0: we ended it. A callee that says
+	 * ads_set_path for UNIMPLEMENTED gets the same server again at once. */
+	void (*closed)(void *user, struct ads_stream *s, int status, const char *why);
+	/* Transitions, once each: up when a stream has answered its first message; down when none is open. Down again only where the server says no in another way. */
 	void (*state)(void *user, bool up, const char *why);
 };
 struct ads_spec {
-	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; /* borrowed */
+	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; /* borrowed; limits outlive the loop's connections */
 	const struct conf_xds *conf;   /* borrowed until ads_conf */
-	const char *path;              /* of the RPC; ads_set_path changes it (delta or state of the world) for the next stream */
-	const char *view;              /* for log lines */
+	const char *path;              /* of the RPC, static; ads_set_path changes it (delta or state of the world) for the next stream */
+	const char *view;              /* for log lines; borrowed */
 };
+/* ev may be NULL, and be named later (xds/sub is made after its ads, before ads_start), or nobody's again. */
 struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user, struct err *err); /* NULL: files of TLS can't be read */
+void ads_user(struct ads *a, const struct ads_events *ev, void *user);
 void ads_free(struct ads **a);
 void ads_start(struct ads *a);     /* begins to connect; open comes later */
-int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err); /* other servers or TLS: a new stream by make before break */
+int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err); /* other servers or TLS: a new stream by make before break; negative: the old ones stay */
 void ads_set_path(struct ads *a, const char *path);
 void ads_restart(struct ads *a, const char *why);            /* ends the stream and opens another one (back-off as after an answered one) */
+void ads_stream_end(struct ads_stream *s, const char *why);  /* this one alone: what it said makes no sense; closed comes */
 void ads_thaw(struct ads *a);
-int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again at the next turn */
+int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again later; ERR_CLOSED */
 void ads_stream_set(struct ads_stream *s, void *data);       /* the user's own, NULL at first */
 void *ads_stream_data(const struct ads_stream *s);
 const char *ads_server(const struct ads *a);                  /* as configured, the one in use or tried last */
-const char *ads_state_name(const struct ads *a);
+const char *ads_state_name(const struct ads *a);              /* "idle", "connecting", "connected", "back-off" */
 const char *ads_last_error(const struct ads *a);              /* "" */
 struct ads_info { uint64_t since_ns, connects, messages; uint32_t failures; /* since the last answered stream */ bool up; };
 void ads_info(const struct ads *a, struct ads_info *ret);

@@ -178,6 +178,11 @@ static struct str slot(const struct inflow *f, enum slot at)
 	return sb_view(&f->slots[at]);
 }
 
+struct str inflow_type(const struct inflow *f)
+{
+	return f->state == CAPTURE && f->slot == SLOT_TYPE ? str_n("", 0) : slot(f, SLOT_TYPE);
+}
+
 static void value_begin(struct inflow *f, uint64_t n)
 {
 	f->told = true;

@@ -24,5 +24,6 @@ struct inflow_result { struct str version, nonce, type_url; uint32_t resources; 
 struct inflow *inflow_new(bool delta, const struct inflow_events *ev, void *ctx);
 void inflow_free(struct inflow **f);
 void inflow_begin(struct inflow *f, uint32_t n);
+struct str inflow_type(const struct inflow *f); /* type_url of the message as far as it came: stands in front of what was removed where fields are in order */
 /* 0; or -EPROTO, -EMSGSIZE (a name or a gathered part beyond its bound), why static; then only inflow_begin or free. whole: fills ret. An event must not free f. */
 int inflow_bytes(struct inflow *f, const void *p, size_t n, bool whole, struct inflow_result *ret, const char **why);

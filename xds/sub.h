@@ -28,9 +28,11 @@ struct sub_events {
 	/* The stream ended in the middle of a resource: forget it. */
 	void (*resource_cut)(void *ctx);
 	void (*removed)(void *ctx, enum xds_type t, struct str name);          /* delta: removed_resources */
-	/* All of an answer was seen. full: it is the whole state of its type (state of the world, LDS and CDS): what was not in it is gone. refused: it was NACKed. */
+	/* All of an answer was seen. full: it is the whole state of its type (state of the world, LDS and CDS; in the istio profile also the first one of a wildcard over delta, where no
+	 * versions are known): what was not in it is gone; but a wanted name for which sub_is_answered is false was perhaps asked too late for it. refused: it was NACKed. */
 	void (*answered)(void *ctx, enum xds_type t, bool full, bool refused, struct str version);
-	/* A wanted name got no answer within 15 s after the server was reached (envoy.md 1h 7). Never in the istio profile, where the answer always comes. */
+	/* A wanted name got no answer within 15 s after it was asked (envoy.md 1h 7), or was missing in a full answer that may have crossed its request, and still is 250 ms later.
+	 * Never in the istio profile, where the answer always comes. */
 	void (*silent)(void *ctx, enum xds_type t, struct str name);
 	/* The stream is up (its first answer came) or not (why: static or ads' own text). Once a transition. */
 	void (*state)(void *ctx, bool up, const char *why);
@@ -41,8 +43,12 @@ struct sub_spec {
 	const void *node; size_t node_n;                      /* the serialised Node (xds/node), for the first message of each stream; copied */
 	const char *view;                                     /* for log lines */
 };
+/* Takes the ads' events and says which RPC it calls; before ads_start. */
 struct sub *sub_new(const struct sub_spec *spec, const struct sub_events *ev, void *ctx);
-void sub_free(struct sub **s);
+void sub_free(struct sub **s);     /* before its ads, which tells nobody from then on */
+/* Another configuration or node: for the streams to come (ads_conf makes one). */
+void sub_conf(struct sub *s, const struct conf_xds *conf, const void *node, size_t node_n);
+const char *sub_protocol(const struct sub *s);   /* "delta", "sotw" */
 /* Counted: a name stays subscribed until it was unwanted as often. */
 void sub_want(struct sub *s, enum xds_type t, struct str name);
 void sub_unwant(struct sub *s, enum xds_type t, struct str name);
@@ -53,5 +59,6 @@ bool sub_is_answered(const struct sub *s, enum xds_type t, struct str name);
 /* For initial_resource_versions (delta) and ACKs: the version that was accepted last is kept here, by type and name. */
 /* One message outside of the four types (HealthInformation, later): goes out after the first ordinary request of the stream, again after a reconnect. */
 void sub_say(struct sub *s, const char *type_url, int error_code /* 0: none */, const char *error_text);
-struct sub_info { uint32_t wanted; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; };
+/* ignored: answers of the type that nobody had asked for on their stream. */
+struct sub_info { uint32_t wanted; bool wildcard; char version[64]; uint64_t success, rejected, bytes, ignored; char last_reject[160]; };
 void sub_info(const struct sub *s, enum xds_type t, struct sub_info *ret);

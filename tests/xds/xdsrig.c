@@ -1,0 +1,224 @@
+/* tests/xds/xdsrig: see xdsrig.h. */
+#include "tests/xds/xdsrig.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include "conf/conf.h"
+
+static const char node[] = "\x0a\x39sidecar~10.0.0.7~shop-1.default~default.svc.cluster.local";
+/* The same with metadata that has a field GENERATOR, which is all that the plane looks for. */
+static const char grpc_node[] = "\x0a\x39sidecar~10.0.0.7~shop-1.default~default.svc.cluster.local\x1a\x09GENERATOR";
+
+static void tell(struct xdsrig *r, const char *text, struct str name)
+{
+	sb_fmt(&r->told, "%s%s%.*s", r->told.n ? "; " : "", text, (int)name.n, name.p);
+}
+
+static void tell_of(struct xdsrig *r, const char *sign, enum xds_type t, struct str name)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%s%s ", sign, xds_type_name[t]);
+	tell(r, text, name);
+}
+
+/* Field 1 of the bytes, which is the name in all four types. */
+static struct str name_of(const struct xdsrig *r)
+{
+	const uint8_t *p = (const uint8_t *)r->bytes.p;
+
+	return r->bytes.n >= 2 && p[0] == 0x0a && p[1] < 128 && (size_t)p[1] + 2 <= r->bytes.n ? str_n((const char *)p + 2, p[1]) : STR("?");
+}
+
+static bool resource_begin(void *ctx, enum xds_type t, struct str name, size_t n, struct sb *problems)
+{
+	struct xdsrig *r = ctx;
+
+	(void)name, (void)n;
+	ck_assert(!r->reading);
+	if (r->refuse_begin) {
+		sb_str(problems, "too large");
+		return false;
+	}
+	r->reading = true;
+	r->type = t;
+	r->bytes.n = 0;
+	return true;
+}
+
+static void resource_bytes(void *ctx, const void *p, size_t n)
+{
+	struct xdsrig *r = ctx;
+
+	ck_assert(r->reading);
+	r->taken += n;
+	if (r->bytes.n < 4096)
+		sb_add(&r->bytes, p, n);
+}
+
+static int resource_end(void *ctx, struct sb *problems)
+{
+	struct xdsrig *r = ctx;
+	struct str name = name_of(r);
+
+	ck_assert(r->reading);
+	r->reading = false;
+	r->resources++;
+	if (r->refuse && (str_is(name, r->refuse) || strcmp(r->refuse, "*") == 0)) {
+		sb_fmt(problems, "%.*s: %s", (int)name.n, name.p, r->reason ? r->reason : "endpoints: bad");
+		return -1;
+	}
+	tell_of(r, "+", r->type, name);
+	return 0;
+}
+
+static void resource_cut(void *ctx)
+{
+	struct xdsrig *r = ctx;
+
+	r->reading = false;
+	tell(r, "cut", str_n("", 0));
+}
+
+static void removed(void *ctx, enum xds_type t, struct str name)
+{
+	tell_of(ctx, "-", t, name);
+}
+
+static void answered(void *ctx, enum xds_type t, bool full, bool refused, struct str version)
+{
+	struct xdsrig *r = ctx;
+	char text[32];
+
+	(void)version;
+	snprintf(text, sizeof(text), "%s %s%s", xds_type_name[t], refused ? "refused" : "ok", full ? " full" : "");
+	tell(ctx, text, str_n("", 0));
+	if (r->wants_then) {
+		xdsrig_want(r, XDS_EDS, r->wants_then);
+		r->wants_then = NULL;
+	}
+}
+
+static void silent(void *ctx, enum xds_type t, struct str name)
+{
+	tell_of(ctx, "silent ", t, name);
+}
+
+static void state(void *ctx, bool up, const char *why)
+{
+	(void)why;
+	tell(ctx, up ? "up" : "down", str_n("", 0));
+}
+
+static const struct sub_events events = {resource_begin, resource_bytes, resource_end, resource_cut, removed, answered, silent, state};
+
+static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
+{
+	struct xdsrig *r = ctx;
+
+	(void)level;
+	sb_add(&r->logged, line, n);
+	if (getenv("RIG_LOG"))
+		fwrite(line, 1, n, stderr);
+}
+
+struct xdsrig *xdsrig_new(enum plane_kind kind, enum xds_profile profile, enum xds_protocol protocol)
+{
+	struct xdsrig *r = xnew(struct xdsrig);
+
+	r->net = simnet_new(7);
+	r->loop = simnet_loop(r->net);
+	r->log = log_new(LOG_INFO, 0);
+	log_set_sink(r->log, on_log, r);
+	r->loop->log = r->log;
+	r->dns = dns_new_table(r->loop, 5 * MS);
+	account_init(&r->account, NULL, "planes", SIZE_MAX);
+	conf_limits_default(&r->limits);
+	r->plane = plane_new(r->net, &r->account, ISTIOD, kind);
+	r->servers[0] = xstrdup(ISTIOD);
+	r->conf = (struct conf_xds){.servers = r->servers, .nservers = 1, .profile = profile, .protocol = protocol, .connect_timeout_ns = 5 * SEC, .cds = true};
+	return r;
+}
+
+struct plane *xdsrig_other(struct xdsrig *r, const char *at, enum plane_kind kind)
+{
+	r->other = plane_new(r->net, &r->account, at, kind);
+	return r->other;
+}
+
+void xdsrig_start(struct xdsrig *r)
+{
+	struct err err = ERR_INIT;
+	bool grpc = r->conf.profile == PROFILE_ISTIO_GRPC;
+	struct ads_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .conf = &r->conf, .path = "", .view = "shop"};
+
+	r->ads = ads_new(&spec, NULL, NULL, &err);
+	ck_assert_msg(r->ads != NULL, "%s", err_str(&err));
+	struct sub_spec sub = {.loop = r->loop, .log = r->log, .ads = r->ads, .conf = &r->conf, .node = grpc ? grpc_node : node, .node_n = (grpc ? sizeof(grpc_node) : sizeof(node)) - 1, .view = "shop"};
+	r->sub = sub_new(&sub, &events, r);
+	ads_start(r->ads);
+	xdsrig_settle(r);
+}
+
+void xdsrig_free(struct xdsrig **pr)
+{
+	struct xdsrig *r = *pr;
+
+	*pr = NULL;
+	sub_free(&r->sub);
+	ads_free(&r->ads);
+	plane_end(r->plane);
+	if (r->other)
+		plane_end(r->other);
+	xdsrig_advance(r, 1000);
+	plane_free(&r->plane);
+	plane_free(&r->other);
+	dns_free(&r->dns);
+	xdsrig_settle(r);
+	ck_assert_uint_eq(r->loop->memory.used, 0);
+	ck_assert_uint_eq(r->account.used, 0);
+	ck_assert_int_eq(simnet_open(r->net), 0);
+	account_end(&r->account);
+	r->loop->log = NULL;
+	simnet_free(&r->net);
+	log_free(&r->log);
+	for (size_t i = 0; i < UNIT_COUNT(r->servers); i++)
+		free(r->servers[i]);
+	sb_end(&r->told);
+	sb_end(&r->logged);
+	sb_end(&r->bytes);
+	free(r);
+}
+
+void xdsrig_advance(struct xdsrig *r, uint64_t ms)
+{
+	simnet_advance(r->net, ms * MS);
+}
+
+void xdsrig_settle(struct xdsrig *r)
+{
+	simnet_advance(r->net, 0);
+}
+
+const char *xdsrig_told(struct xdsrig *r)
+{
+	static char text[8192]; /* until the next one */
+
+	snprintf(text, sizeof(text), "%.*s", (int)r->told.n, r->told.p ? r->told.p : "");
+	r->told.n = 0;
+	return text;
+}
+
+void xdsrig_want(struct xdsrig *r, enum xds_type t, const char *name)
+{
+	sub_want(r->sub, t, str_of(name));
+}
+
+void xdsrig_unwant(struct xdsrig *r, enum xds_type t, const char *name)
+{
+	sub_unwant(r->sub, t, str_of(name));
+}
+
+bool xdsrig_answered(struct xdsrig *r, enum xds_type t, const char *name)
+{
+	return sub_is_answered(r->sub, t, str_of(name));
+}

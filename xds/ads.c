@@ -1,0 +1,817 @@
+/* xds/ads: see ads.h.
+ *
+ *   struct ads: of its view. One try at a time (timer -> token -> DNS -> dial), which becomes a stream.
+ *   struct ads_stream: of its ads while it is `now` or `next`; afterwards it belongs to its connection, and dies when that has closed.
+ *
+ *             retry timer                    dialed                     first message
+ *   BACK-OFF ------------> CONNECTING ----------------> now (or next) ----------------> up; an older `now` ends
+ *      ^------ all servers failed ----'                    | ended, lost, GOAWAY
+ *      ^---------------------------------------------------'   at once if it had answered, else the next server, else back-off
+ *
+ * GOAWAY (a server's maximum age, a changed configuration): the stream is read on while a try makes `next`; when that has answered it takes over. */
+#include "xds/ads.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "net/dial.h"
+#include "net/grpc_call.h"
+#include "net/tls.h"
+
+static const uint64_t second = UINT64_C(1000000000);
+static const uint64_t backoff_least_ns = UINT64_C(1000000000), backoff_most_ns = UINT64_C(30000000000);
+static const uint64_t idle_ns = UINT64_C(30000000000);       /* istiod pings after as long; a NAT forgets later */
+static const uint64_t ping_apart_ns = UINT64_C(15000000000); /* grpc-go's MinTime at istiod: faster ones are answered by GOAWAY too_many_pings */
+static const uint64_t ping_answer_ns = UINT64_C(20000000000), thaw_answer_ns = UINT64_C(2000000000);
+enum { UNSENT_MAX = 65536, TOKEN_MAX = 65536, TEXT_MAX = 512, ADDRS_MAX = 16 };
+
+struct ads_stream {
+	struct ads *ads;            /* NULL once it is neither now nor next */
+	struct loop *loop;
+	struct h2_conn *conn;       /* NULL once closed */
+	struct grpc_call *call;     /* NULL once ended */
+	void *data;
+	uint32_t server;            /* index in the configuration */
+	bool answered;              /* a whole message came */
+	bool leaving;               /* the server wants it gone: no new streams there */
+	struct timer alive, late;   /* when to look whether it is idle; when the PING's answer is overdue */
+	bool pinging;
+	uint64_t pinged_ns, patience_ns;
+	struct grave grave;
+};
+
+enum phase { IDLE, BACKOFF, CONNECTING, SETTLED };
+enum told { TOLD_NOTHING, TOLD_UP, TOLD_DOWN };
+struct tls_stamp { struct timespec at[3]; off_t size[3]; };
+
+struct ads {
+	struct loop *loop;
+	struct log *log;
+	struct dns *dns;
+	const struct limits *limits;
+	const struct conf_xds *conf;
+	const struct ads_events *ev;
+	void *user;
+	const char *path, *view;
+	bool path_changed;
+	struct ads_stream *now, *next;
+	/* the present try */
+	enum phase phase;
+	uint32_t at;                /* which server */
+	struct timer retry;
+	struct dns_query *query;
+	struct dial *dial;
+	struct ads_stream *making;  /* what the dial is for */
+	int port;
+	char *token;                /* "Bearer ..."; NULL: none */
+	struct tls_context *tls;
+	struct tls_stamp stamp;
+	uint32_t failures;
+	bool refused;               /* a server of this round said no for good: the long end of the back-off */
+	uint64_t at_once_ns;        /* when a try was last made without back-off */
+	enum told told;
+	int told_status;
+	uint64_t since_ns, connects, messages;
+	char last_error[2 * TEXT_MAX];
+};
+
+static void try_at(struct ads *a, uint64_t in_ns);
+
+/* ---- what is told ---------------------------------------------------------------------------------------------------------------------- */
+
+static const char *server_at(const struct ads *a, uint32_t at)
+{
+	return at < a->conf->nservers ? a->conf->servers[at] : "";
+}
+
+const char *ads_server(const struct ads *a)
+{
+	return server_at(a, a->now && a->phase == SETTLED ? a->now->server : a->at);
+}
+
+static void tell_up(struct ads *a)
+{
+	a->failures = 0;
+	a->refused = false;
+	if (a->told == TOLD_UP)
+		return;
+	a->told = TOLD_UP;
+	a->since_ns = a->loop->now_ns;
+	log_info(a->log, "xds '%s': connected to %s", a->view, ads_server(a));
+	if (a->ev->state)
+		a->ev->state(a->user, true, "");
+}
+
+/* status: what the server said; 0: nothing was heard of it. */
+static void tell_down(struct ads *a, int status)
+{
+	/* The same bad news each second tells nobody anything: only a no of another kind is told again. */
+	if (a->told == TOLD_DOWN && a->told_status == status)
+		return;
+	if (a->told != TOLD_DOWN)
+		a->since_ns = a->loop->now_ns;
+	a->told = TOLD_DOWN;
+	a->told_status = status;
+	log_warn(a->log, "xds '%s': %s; trying again, what is known stays in use", a->view, a->last_error);
+	if (a->ev->state)
+		a->ev->state(a->user, false, a->last_error);
+}
+
+static void error_set(struct ads *a, uint32_t server, const char *why)
+{
+	snprintf(a->last_error, sizeof(a->last_error), "%s: %s", server_at(a, server), why);
+}
+
+/* ---- the end of a stream ------------------------------------------------------------------------------------------------------------------ */
+
+static void stream_bury(struct grave *g)
+{
+	free(container_of(g, struct ads_stream, grave));
+}
+
+/* It is nobody's from now on; its connection closes, and takes it along. */
+static void stream_leave(struct ads_stream *s)
+{
+	s->ads = NULL;
+	timer_cancel(s->loop, &s->alive);
+	timer_cancel(s->loop, &s->late);
+	grpc_call_cancel(&s->call);
+	if (s->conn)
+		h2_conn_close(s->conn, H2_NO_ERROR);
+	else
+		loop_bury(s->loop, &s->grave, stream_bury);
+}
+
+static void on_closed(void *owner, int err, uint64_t carried)
+{
+	struct ads_stream *s = owner;
+
+	(void)err, (void)carried; /* the call has ended before, and said so */
+	s->conn = NULL;
+	if (!s->ads)
+		loop_bury(s->loop, &s->grave, stream_bury);
+}
+
+/* Full jitter: a fleet that lost its control plane shall not come back to it at one moment. */
+static uint64_t backoff_ns(struct ads *a)
+{
+	uint64_t most = backoff_least_ns;
+
+	for (uint32_t i = 1; i < a->failures && most < backoff_most_ns; i++)
+		most *= 2;
+	if (a->refused)
+		return backoff_most_ns / 2 + loop_random_below(a->loop, backoff_most_ns / 2);
+	return loop_random_below(a->loop, most < backoff_most_ns ? most : backoff_most_ns);
+}
+
+/* After a stream that had answered (gRFC A57): at once, unless that was tried within this second: a server that answers and ends the stream, again and again. */
+static void try_again(struct ads *a)
+{
+	a->at = 0;
+	if (a->at_once_ns && a->loop->now_ns - a->at_once_ns < second) {
+		a->failures++;
+		try_at(a, backoff_ns(a));
+		return;
+	}
+	a->at_once_ns = a->loop->now_ns;
+	try_at(a, 0);
+}
+
+static bool is_final(int status)
+{
+	return status == GRPC_UNAUTHENTICATED || status == GRPC_PERMISSION_DENIED || status == GRPC_INVALID_ARGUMENT;
+}
+
+/* This server does not work: the next one, or all of them later. */
+static void try_failed(struct ads *a, int status, const char *why)
+{
+	error_set(a, a->at, why);
+	a->refused |= is_final(status);
+	if (!a->now)
+		tell_down(a, status);
+	if (a->at + 1 < a->conf->nservers) {
+		a->at++;
+		try_at(a, 0);
+		return;
+	}
+	a->failures++;
+	try_at(a, backoff_ns(a));
+	a->at = 0;
+	a->refused = false;
+}
+
+/* status 0: we ended it. */
+static void stream_ended(struct ads_stream *s, int status, const char *why)
+{
+	struct ads *a = s->ads;
+	bool was_next = s == a->next, answered = s->answered;
+	char text[TEXT_MAX];
+
+	snprintf(text, sizeof(text), "%s", why);
+	if (!was_next)
+		a->now = a->next;
+	a->next = NULL;
+	error_set(a, s->server, text);
+	s->ads = NULL; /* sends from inside of the event find it closed */
+	a->path_changed = false;
+	if (a->ev->closed)
+		a->ev->closed(a->user, s, status, a->last_error);
+	stream_leave(s);
+	if (status == GRPC_UNIMPLEMENTED && a->path_changed && !answered && a->phase == SETTLED) {
+		a->at = s->server;
+		try_at(a, 0);
+		return;
+	}
+	if (!was_next && a->now) /* the one that takes over is there */
+		return;
+	if (!was_next && a->phase != SETTLED) { /* or on its way */
+		tell_down(a, status);
+		return;
+	}
+	if (!answered) {
+		a->at = s->server;
+		try_failed(a, status, text);
+		return;
+	}
+	if (!a->now)
+		tell_down(a, status);
+	try_again(a);
+}
+
+void ads_stream_end(struct ads_stream *s, const char *why)
+{
+	if (!s->ads)
+		return;
+	grpc_call_cancel(&s->call);
+	stream_ended(s, GRPC_OK, why);
+}
+
+/* ---- keepalive ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void alive_due(struct timer *t);
+
+static void alive_arm(struct ads_stream *s)
+{
+	uint64_t at = h2_conn_last_read_ns(s->conn) + idle_ns;
+
+	if (at < s->pinged_ns + ping_apart_ns)
+		at = s->pinged_ns + ping_apart_ns;
+	timer_set(s->loop, &s->alive, at, alive_due);
+}
+
+static void late_due(struct timer *t)
+{
+	struct ads_stream *s = container_of(t, struct ads_stream, late);
+
+	grpc_call_cancel(&s->call);
+	stream_ended(s, GRPC_UNAVAILABLE, "no answer to a PING");
+}
+
+static void ponged(void *user, bool acked)
+{
+	struct ads_stream *s = user;
+
+	s->pinging = false;
+	if (!s->ads)
+		return;
+	timer_cancel(s->loop, &s->late);
+	if (acked)
+		alive_arm(s);
+}
+
+static void ping(struct ads_stream *s, uint64_t patience_ns)
+{
+	s->patience_ns = ping_answer_ns;
+	if (s->pinging || h2_conn_ping(s->conn, ponged, s) < 0)
+		return;
+	s->pinging = true;
+	s->pinged_ns = s->loop->now_ns;
+	timer_in(s->loop, &s->late, patience_ns, late_due);
+}
+
+static void alive_due(struct timer *t)
+{
+	struct ads_stream *s = container_of(t, struct ads_stream, alive);
+
+	if (s->patience_ns != thaw_answer_ns && s->loop->now_ns - h2_conn_last_read_ns(s->conn) < idle_ns) {
+		alive_arm(s);
+		return;
+	}
+	ping(s, s->patience_ns);
+}
+
+static void stream_thaw(struct ads_stream *s)
+{
+	uint64_t at = s->pinged_ns ? s->pinged_ns + ping_apart_ns : 0;
+
+	if (s->pinging) { /* nobody can know whether the answer was lost while we were frozen: little time is left for it */
+		timer_in(s->loop, &s->late, thaw_answer_ns, late_due);
+		return;
+	}
+	s->patience_ns = thaw_answer_ns;
+	if (at > s->loop->now_ns) {
+		timer_set(s->loop, &s->alive, at, alive_due);
+		return;
+	}
+	timer_cancel(s->loop, &s->alive);
+	ping(s, thaw_answer_ns);
+}
+
+void ads_thaw(struct ads *a)
+{
+	if (a->now)
+		stream_thaw(a->now);
+	if (a->next)
+		stream_thaw(a->next);
+	if (a->phase == BACKOFF) /* what the server was before the frost says nothing */
+		try_at(a, 0);
+}
+
+/* ---- a stream ------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool on_begin(void *user, uint32_t n)
+{
+	struct ads_stream *s = user;
+
+	return s->ads->ev->begin(s->ads->user, s, n);
+}
+
+/* The first answer: it is the one from now on. */
+static void stream_answered(struct ads_stream *s)
+{
+	struct ads *a = s->ads;
+	struct ads_stream *old = a->now;
+
+	s->answered = true;
+	if (s == a->next) {
+		a->now = s;
+		a->next = NULL;
+		old->ads = NULL;
+		if (a->ev->closed)
+			a->ev->closed(a->user, old, GRPC_OK, "another stream took over");
+		stream_leave(old);
+	}
+	tell_up(a);
+	if (s->leaving && !a->next && a->phase == SETTLED)
+		try_again(a);
+}
+
+static void on_bytes(void *user, const void *p, size_t n, bool whole)
+{
+	struct ads_stream *s = user;
+	struct ads *a = s->ads;
+
+	a->ev->bytes(a->user, s, p, n, whole);
+	if (!whole || s->ads != a) /* the event may have ended it */
+		return;
+	a->messages++;
+	if (!s->answered)
+		stream_answered(s);
+}
+
+static void on_end(void *user, int status, const char *message, bool answered)
+{
+	struct ads_stream *s = user;
+	char text[TEXT_MAX];
+
+	(void)answered; /* its head only; a message is what counts */
+	s->call = NULL;
+	if (!s->ads)
+		return;
+	/* istiod ends with OK when it wants to be rid of a stream: for us a loss like others. */
+	if (status == GRPC_OK)
+		snprintf(text, sizeof(text), "the server ended the stream");
+	else
+		snprintf(text, sizeof(text), "%s%s%s", grpc_status_name(status), *message ? ": " : "", message);
+	stream_ended(s, status == GRPC_OK ? GRPC_UNAVAILABLE : status, text);
+}
+
+static void on_room(void *owner)
+{
+	(void)owner;
+}
+
+static void on_goaway(void *owner)
+{
+	struct ads_stream *s = owner;
+	struct ads *a = s->ads;
+
+	if (!a || s->leaving)
+		return;
+	s->leaving = true;
+	if (s == a->now && !a->next && a->phase == SETTLED)
+		try_again(a);
+}
+
+static const struct h2_client_events conn_events = {.on_up = on_room, .on_room = on_room, .on_goaway = on_goaway, .on_closed = on_closed};
+
+/* "host" of "host:port", for people's headers: the authority of a Unix socket is localhost. */
+static const char *authority_of(const char *server)
+{
+	return strncmp(server, "unix:", 5) == 0 ? "localhost" : server;
+}
+
+static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct ads_stream *s)
+{
+	static const struct grpc_call_events events = {.on_begin = on_begin, .on_bytes = on_bytes, .on_end = on_end};
+	const struct conf_xds *c = a->conf;
+	uint32_t n = 0;
+	struct str (*metadata)[2] = xalloc((c->nheaders + 1) * sizeof(*metadata));
+	struct grpc_call *call;
+
+	if (a->token) {
+		metadata[n][0] = STR("authorization");
+		metadata[n++][1] = str_of(a->token);
+	}
+	for (uint32_t i = 0; i < c->nheaders; i++) {
+		metadata[n][0] = str_of(c->headers[i].from);
+		metadata[n++][1] = str_of(c->headers[i].to);
+	}
+	struct grpc_call_spec spec = {.scheme = a->tls ? "https" : "http", .authority = authority_of(ads_server(a)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
+		.metadata = (const struct str (*)[2])metadata, .nmetadata = n};
+	call = grpc_call_open(conn, &spec, &events, s);
+	free(metadata);
+	return call;
+}
+
+static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why)
+{
+	struct ads_stream *s = owner;
+	struct ads *a = s->ads;
+
+	(void)d, (void)err;
+	a->dial = NULL;
+	a->making = NULL;
+	a->phase = SETTLED;
+	s->conn = conn;
+	if (conn)
+		s->call = call_open(a, conn, s);
+	if (!s->call) {
+		char text[TEXT_MAX];
+		snprintf(text, sizeof(text), "%s", conn ? "no room for the stream" : why);
+		stream_leave(s);
+		try_failed(a, 0, text);
+		return;
+	}
+	a->connects++;
+	if (a->now)
+		a->next = s;
+	else
+		a->now = s;
+	s->patience_ns = ping_answer_ns;
+	alive_arm(s);
+	a->ev->open(a->user, s);
+}
+
+/* ---- a try --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
+{
+	struct ads_stream *s = xnew(struct ads_stream);
+	struct str host;
+	int port;
+	char name[256];
+
+	s->ads = a;
+	s->loop = a->loop;
+	s->server = a->at;
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = a->tls};
+	if (a->conf->tls.server_name) {
+		spec.server_name = a->conf->tls.server_name;
+	} else if (addr_split(str_of(ads_server(a)), &host, &port) == 0) {
+		snprintf(name, sizeof(name), "%.*s", (int)host.n, host.p);
+		spec.server_name = name;
+	}
+	int r = dial_start(a->loop, &spec, &conn_events, s, dialed, &a->dial);
+	if (r < 0) {
+		stream_leave(s);
+		a->phase = SETTLED;
+		try_failed(a, 0, err_text(r));
+		return;
+	}
+	a->making = s;
+}
+
+static void addr_set_port(struct addr *at, int port)
+{
+	if (addr_is_v6(at))
+		at->in6.sin6_port = htons((uint16_t)port);
+	else
+		at->in4.sin_port = htons((uint16_t)port);
+}
+
+static void resolved(void *user, const struct dns_answer *answer)
+{
+	struct ads *a = user;
+	struct addr addrs[ADDRS_MAX];
+	size_t n = answer->count < ADDRS_MAX ? answer->count : ADDRS_MAX;
+
+	a->query = NULL;
+	if (answer->err || n == 0) {
+		a->phase = SETTLED;
+		try_failed(a, 0, answer->err ? err_text(answer->err) : "the name has no address");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		addrs[i] = answer->addrs[i];
+		addr_set_port(&addrs[i], a->port);
+	}
+	try_dial(a, addrs, n);
+}
+
+/* The token of this stream: kubelet writes a new one before the old one ends. 0, or why not. */
+static const char *token_read(struct ads *a)
+{
+	const char *path = a->conf->tls.on ? a->conf->tls.token_file : NULL;
+	static const char bearer[] = "Bearer ";
+	enum { LEAD = sizeof(bearer) - 1 };
+
+	free(a->token);
+	a->token = NULL;
+	if (!path)
+		return NULL;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return strerror(errno);
+	char *text = xalloc(LEAD + TOKEN_MAX + 1);
+	size_t n = 0;
+	for (ssize_t r; n < TOKEN_MAX && (r = read(fd, text + LEAD + n, TOKEN_MAX - n)) > 0;)
+		n += (size_t)r;
+	close(fd);
+	while (n && strchr(" \t\r\n", text[LEAD + n - 1]))
+		n--;
+	const char *why = !n ? "the file is empty" : n == TOKEN_MAX ? "the file is too large for a token" : NULL;
+	for (size_t i = 0; i < n && !why; i++)
+		if (text[LEAD + i] <= ' ' || text[LEAD + i] > '~')
+			why = "the file holds no token: blanks or control characters inside";
+	if (why) {
+		free(text);
+		return why;
+	}
+	memcpy(text, bearer, LEAD);
+	text[LEAD + n] = 0;
+	a->token = text;
+	return NULL;
+}
+
+static struct tls_stamp stamp_of(const struct conf_xds *c)
+{
+	const char *const files[3] = {c->tls.roots, c->tls.cert, c->tls.key};
+	struct tls_stamp s = {.size = {0}};
+
+	for (int i = 0; i < 3; i++) {
+		struct stat st;
+		if (files[i] && stat(files[i], &st) == 0) {
+			s.at[i] = st.st_mtim;
+			s.size[i] = st.st_size;
+		}
+	}
+	return s;
+}
+
+static int tls_read(const struct conf_xds *c, struct tls_context **ret, struct err *err)
+{
+	struct tls_spec spec = {.roots_file = c->tls.roots, .cert_file = c->tls.cert, .key_file = c->tls.key, .sans = (const char *const *)c->tls.san, .nsans = c->tls.nsan, .alpn = "h2"};
+
+	*ret = NULL;
+	return c->tls.on ? tls_context_new(&spec, ret, err) : 0;
+}
+
+/* Certificates are renewed under the same names; where the new ones can't be read the old ones are shown as long as they are good. */
+static void tls_renew(struct ads *a)
+{
+	struct tls_stamp stamp;
+	struct tls_context *fresh;
+	struct err err = ERR_INIT;
+
+	if (!a->conf->tls.on)
+		return;
+	stamp = stamp_of(a->conf);
+	if (memcmp(&stamp, &a->stamp, sizeof(stamp)) == 0)
+		return;
+	a->stamp = stamp;
+	if (tls_read(a->conf, &fresh, &err) == 0) {
+		tls_context_unref(&a->tls);
+		a->tls = fresh;
+	} else {
+		log_warn(a->log, "xds '%s': the files of xds.tls have changed and cannot be read, the old ones stay in use: %s", a->view, err_str(&err));
+	}
+	err_clear(&err);
+}
+
+static void try_now(struct timer *t)
+{
+	struct ads *a = container_of(t, struct ads, retry);
+	const char *server = ads_server(a), *why = token_read(a);
+	struct addr addr;
+	struct str host;
+
+	a->phase = CONNECTING;
+	if (why) {
+		char text[TEXT_MAX];
+		snprintf(text, sizeof(text), "token_file %s: %s", a->conf->tls.token_file, why);
+		a->phase = SETTLED;
+		try_failed(a, 0, text);
+		return;
+	}
+	tls_renew(a);
+	if (addr_parse(str_of(server), &addr) == 0) {
+		try_dial(a, &addr, 1);
+		return;
+	}
+	char name[256];
+	int r = addr_split(str_of(server), &host, &a->port);
+	if (r == 0 && a->port < 0)
+		r = -EINVAL;
+	snprintf(name, sizeof(name), "%.*s", r == 0 ? (int)host.n : 0, r == 0 ? host.p : "");
+	if (r == 0)
+		r = dns_ask(a->dns, name, resolved, a, &a->query);
+	if (r < 0) {
+		a->phase = SETTLED;
+		try_failed(a, 0, err_text(r));
+	}
+}
+
+static void try_at(struct ads *a, uint64_t in_ns)
+{
+	a->phase = in_ns ? BACKOFF : CONNECTING;
+	timer_in(a->loop, &a->retry, in_ns, try_now);
+}
+
+static void try_cancel(struct ads *a)
+{
+	timer_cancel(a->loop, &a->retry);
+	dns_cancel(&a->query);
+	dial_cancel(&a->dial);
+	if (a->making)
+		stream_leave(a->making);
+	a->making = NULL;
+	a->phase = IDLE;
+}
+
+/* ---- a life -------------------------------------------------------------------------------------------------------------------------------- */
+
+void ads_start(struct ads *a)
+{
+	if (a->phase == IDLE && a->conf->nservers)
+		try_at(a, 0);
+}
+
+void ads_set_path(struct ads *a, const char *path)
+{
+	a->path_changed |= strcmp(path, a->path) != 0;
+	a->path = path;
+}
+
+static void stream_drop(struct ads *a, struct ads_stream **at, const char *why)
+{
+	struct ads_stream *s = *at;
+
+	if (!s)
+		return;
+	*at = NULL;
+	s->ads = NULL;
+	if (a->ev->closed)
+		a->ev->closed(a->user, s, GRPC_OK, why);
+	stream_leave(s);
+}
+
+void ads_restart(struct ads *a, const char *why)
+{
+	if (!a->now)
+		return;
+	error_set(a, a->now->server, why);
+	try_cancel(a);
+	stream_drop(a, &a->next, why);
+	stream_drop(a, &a->now, why);
+	tell_down(a, 0);
+	try_again(a);
+}
+
+int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err)
+{
+	struct tls_context *fresh;
+	int r = tls_read(conf, &fresh, err);
+
+	if (r < 0)
+		return r;
+	tls_context_unref(&a->tls);
+	a->tls = fresh;
+	a->conf = conf;
+	a->stamp = stamp_of(conf);
+	a->at = 0;
+	a->failures = 0;
+	a->refused = false;
+	if (a->phase == IDLE) /* not started */
+		return 0;
+	try_cancel(a);
+	stream_drop(a, &a->next, "the configuration changed");
+	try_at(a, 0);
+	return 0;
+}
+
+static void nobody_open(void *user, struct ads_stream *s)
+{
+	(void)user, (void)s;
+}
+
+static bool nobody_begin(void *user, struct ads_stream *s, uint32_t n)
+{
+	(void)user, (void)s, (void)n;
+	return false;
+}
+
+static void nobody_bytes(void *user, struct ads_stream *s, const void *p, size_t n, bool whole)
+{
+	(void)user, (void)s, (void)p, (void)n, (void)whole;
+}
+
+void ads_user(struct ads *a, const struct ads_events *ev, void *user)
+{
+	static const struct ads_events nobody = {.open = nobody_open, .begin = nobody_begin, .bytes = nobody_bytes};
+
+	a->ev = ev ? ev : &nobody;
+	a->user = user;
+}
+
+struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user, struct err *err)
+{
+	struct tls_context *tls;
+
+	if (tls_read(spec->conf, &tls, err) < 0)
+		return NULL;
+	struct ads *a = xnew(struct ads);
+	a->loop = spec->loop;
+	a->log = spec->log;
+	a->dns = spec->dns;
+	a->limits = spec->limits;
+	a->conf = spec->conf;
+	a->path = spec->path;
+	a->view = spec->view;
+	ads_user(a, ev, user);
+	a->tls = tls;
+	a->stamp = stamp_of(spec->conf);
+	a->since_ns = a->loop->now_ns;
+	return a;
+}
+
+
+void ads_free(struct ads **pa)
+{
+	struct ads *a = *pa;
+
+	if (!a)
+		return;
+	*pa = NULL;
+	try_cancel(a);
+	if (a->now)
+		stream_leave(a->now);
+	if (a->next)
+		stream_leave(a->next);
+	tls_context_unref(&a->tls);
+	free(a->token);
+	free(a);
+}
+
+/* ---- for the user --------------------------------------------------------------------------------------------------------------------------- */
+
+int ads_send(struct ads_stream *s, const void *message, size_t n)
+{
+	if (!s->ads || !s->call)
+		return ERR_CLOSED;
+	if (grpc_call_unsent(s->call) >= UNSENT_MAX)
+		return -EAGAIN;
+	return grpc_call_send(s->call, message, n);
+}
+
+void ads_stream_set(struct ads_stream *s, void *data)
+{
+	s->data = data;
+}
+
+void *ads_stream_data(const struct ads_stream *s)
+{
+	return s->data;
+}
+
+const char *ads_state_name(const struct ads *a)
+{
+	if (a->told == TOLD_UP)
+		return "connected";
+	if (a->phase == IDLE)
+		return "idle";
+	return a->phase == BACKOFF ? "back-off" : "connecting";
+}
+
+const char *ads_last_error(const struct ads *a)
+{
+	return a->last_error;
+}
+
+void ads_info(const struct ads *a, struct ads_info *ret)
+{
+	*ret = (struct ads_info){.since_ns = a->since_ns, .connects = a->connects, .messages = a->messages, .failures = a->failures, .up = a->told == TOLD_UP};
+}

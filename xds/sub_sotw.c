@@ -1,0 +1,61 @@
+/* xds/sub_sotw: subscriptions in state of the world: each request carries all the names of its type, an ACK too: istiod forgets what is left out (istio.md 1.3). */
+#include "xds/sub_int.h"
+
+/* Has anything changed since the last request of this stream? */
+static bool changed(const struct sub_stream *st, const struct sub_kind *k, const struct sub_asked *a)
+{
+	if (k->wildcard && !a->wildcard)
+		return true;
+	list_each(at, tmp, &k->changed) {
+		const struct sub_name *n = list_entry(at, struct sub_name, changed);
+		if ((n->wants > 0) != (n->stream == st->number))
+			return true;
+	}
+	return false;
+}
+
+static int sotw_request(struct sub_stream *st, enum xds_type t)
+{
+	struct sub_kind *k = sub_kind_of(st, t);
+	struct sub_asked *a = &st->asked[t];
+	bool current = st == st->sub->current, all = a->wildcard || (current && k->wildcard), differs = current && changed(st, k, a);
+
+	if (!a->ack && !differs) {
+		if (current)
+			sub_settle(st, t);
+		return 0;
+	}
+	/* An empty list is a word of its own: everything, where it is the first one for LDS and CDS; else "no more". So it is never said but for these two. */
+	if (!a->ack && !all && k->wanted == 0 && !a->listed) {
+		sub_settle(st, t);
+		return 0;
+	}
+	struct request r = sub_request(st, t);
+	struct sb out = {0};
+	request_write(&r, &out);
+	if (all && (k->wanted || a->named || t == XDS_RDS || t == XDS_EDS))
+		request_subscribe(&out, STR("*"));
+	list_each(at, tmp, &k->order) {
+		const struct sub_name *n = list_entry(at, struct sub_name, order);
+		if (n->wants)
+			request_subscribe(&out, str_of(n->name));
+	}
+	int rc = sub_send(st, t, &out);
+	if (rc < 0)
+		return rc;
+	sub_acked(st, t);
+	if (!current)
+		return 0;
+	a->wildcard = all;
+	a->listed = k->wanted > 0;
+	a->named |= a->listed;
+	list_each(at, tmp, &k->order) {
+		struct sub_name *n = list_entry(at, struct sub_name, order);
+		if (n->wants && n->stream != st->number)
+			sub_subscribed(st, n);
+	}
+	sub_settle(st, t);
+	return 0;
+}
+
+const struct sub_form sub_sotw = {.delta = false, .name = "sotw", .path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", .request = sotw_request};
