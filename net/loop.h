@@ -60,6 +60,7 @@ struct loop {
 	struct fields_pool *fields; /* net/fields: free blocks of header lists */
 	void *h2;                 /* net/h2_conn: shared callbacks, free lists */
 	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
+	bool busy;                /* this turn does more than relay small messages: its length is looked at (STAT_TURN_LONGEST) */
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
 	struct timer trim;
 	uint64_t trimmed_ns;

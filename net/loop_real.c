@@ -153,6 +153,7 @@ static void fd_ready(evutil_socket_t fd, short what, void *user)
 	struct loop_fd *f = user;
 
 	loop_wake(f->loop);
+	f->loop->busy = true;
 	f->fn(f->user, fd, (what & EV_READ ? 1 : 0) | (what & EV_WRITE ? 2 : 0));
 }
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include "net/sock.h"
 
-enum { ROOM_MIN = 65536 };
+enum { ROOM_MIN = 65536, BUSY_MIN = 16384 };
 
 ssize_t sock_read(struct sock *s, struct chunk **ret_chunk, char **ret_p)
 {
@@ -24,6 +24,7 @@ ssize_t sock_read(struct sock *s, struct chunk **ret_chunk, char **ret_p)
 	}
 	char *p = c->data + l->reading_at;
 	ssize_t n = sock_recv(s, p, c->cap - l->reading_at);
+	l->busy |= n >= BUSY_MIN;
 	if (n > 0)
 		l->reading_at += ((uint32_t)n + 63) & ~63u;
 	if (l->reading_at > c->cap)

@@ -262,8 +262,59 @@ START_TEST(the_simulation_has_no_signals_and_no_descriptors)
 }
 END_TEST
 
+/* A clock that stands still but where a task moves it. */
+struct slow { struct task k; struct loop *l; uint64_t now_ns, takes_ns; };
+
+static uint64_t slow_now(void *ctx)
+{
+	return ((struct slow *)ctx)->now_ns;
+}
+
+static void slow_random(void *ctx, void *out, size_t n)
+{
+	(void)ctx;
+	memset(out, 7, n);
+}
+
+static int slow_wait(void *ctx, int64_t timeout_ns)
+{
+	struct slow *s = ctx;
+
+	s->now_ns += timeout_ns > 0 ? (uint64_t)timeout_ns : 0;
+	return 0;
+}
+
+static const struct loop_ops slow_ops = {.now_ns = slow_now, .wall_ns = slow_now, .random = slow_random, .wait = slow_wait};
+
+static void slow_task(struct task *k)
+{
+	struct slow *s = container_of(k, struct slow, k);
+
+	s->now_ns += s->takes_ns;
+}
+
+START_TEST(the_longest_turn_is_known_and_waiting_does_not_count)
+{
+	struct slow s = {.now_ns = 5 * ms};
+
+	s.l = loop_new(&slow_ops, &s, NULL);
+	loop_turn(s.l, 900 * (int64_t)ms);
+	ck_assert_uint_eq(stat_get(&s.l->stats, STAT_TURN_LONGEST), 0);
+	static const struct { uint64_t takes_ms, longest_ms; } rows[] = {{3, 3}, {1, 3}, {4, 4}, {0, 4}};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		s.takes_ns = rows[i].takes_ms * ms;
+		loop_defer(s.l, &s.k, slow_task);
+		loop_turn(s.l, 900 * (int64_t)ms);
+		ck_assert_uint_eq(stat_get(&s.l->stats, STAT_TURN_LONGEST), rows[i].longest_ms * ms);
+		loop_turn(s.l, 900 * (int64_t)ms);
+		ck_assert_uint_eq(stat_get(&s.l->stats, STAT_TURN_LONGEST), rows[i].longest_ms * ms);
+	}
+	loop_free(&s.l);
+}
+END_TEST
+
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
 	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_freeze_moves_the_timers_and_is_told_for_one_turn,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
-	a_timer_of_the_real_loop_costs_few_turns, the_simulation_has_no_signals_and_no_descriptors)
+	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
