@@ -1,11 +1,12 @@
 /* sidecar/cli_status: `thinmesh status`. Reads the page once, front to back: what comes first is shown first (the daemon, apps, services with their
- * endpoints); keys that this version does not know are skipped, so that an older client may look at a newer daemon. */
+ * endpoints, control planes); keys that this version does not know are skipped, so that an older client may look at a newer daemon. */
 #include "sidecar/cli_status.h"
 #include "sidecar/cli_client.h"
 #include "sidecar/cli_int.h"
 #include "sidecar/cli_json.h"
 #include "sidecar/cli_table.h"
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -311,6 +312,142 @@ static void services(struct status *s)
 		cli_table_print(&t, s->colour, s->out);
 }
 
+/* ---- the control plane --------------------------------------------------------------------------------------------------------- */
+
+struct plane_row {
+	struct sb view, server, state, profile, protocol, error, snapshot, types;
+	uint64_t since_s, names, unknown, absent, stale;
+	bool up, experimental, on_disk;
+};
+
+/* "CDS 3/3 2026-01-01T00:00:00Z/7" */
+static void plane_type(struct status *s, struct plane_row *p)
+{
+	uint64_t wanted = 0, present = 0, rejected = 0;
+	struct sb version = {0}, reject = {0}, type = {0};
+
+	json_open(&s->r, '{');
+	while (next_key(s)) {
+		if (key_is(s, "type"))
+			json_text(&s->r, &type);
+		else if (key_is(s, "wanted"))
+			wanted = json_u64(&s->r);
+		else if (key_is(s, "present"))
+			present = json_u64(&s->r);
+		else if (key_is(s, "update_rejected"))
+			rejected = json_u64(&s->r);
+		else if (key_is(s, "version"))
+			json_text(&s->r, &version);
+		else if (key_is(s, "last_reject"))
+			json_text(&s->r, &reject);
+		else
+			json_skip(&s->r);
+	}
+	if (wanted || version.n || rejected) {
+		sb_fmt(&p->types, "  %s %llu of %llu", z(&type), (unsigned long long)present, (unsigned long long)wanted);
+		if (version.n)
+			sb_fmt(&p->types, ", version %s", z(&version));
+		if (rejected)
+			sb_fmt(&p->types, ", %llu answers refused, the last for: %s", (unsigned long long)rejected, z(&reject));
+		sb_char(&p->types, '\n');
+	}
+	sb_end(&version);
+	sb_end(&reject);
+	sb_end(&type);
+}
+
+static void plane_snapshot(struct status *s, struct plane_row *p)
+{
+	json_open(&s->r, '{');
+	while (next_key(s)) {
+		if (key_is(s, "state"))
+			json_text(&s->r, &p->snapshot);
+		else if (key_is(s, "on_disk"))
+			p->on_disk = json_bool(&s->r);
+		else
+			json_skip(&s->r);
+	}
+}
+
+static void plane_say(struct status *s, const struct plane_row *p)
+{
+	struct sb *out = s->out, line = {0};
+
+	sb_str(out, "\ncontrol plane ");
+	cli_printable(out, sb_view(&p->server));
+	sb_str(out, ": ");
+	cli_tone(out, s->colour, p->up ? TONE_GOOD : TONE_BAD, z(&p->state));
+	sb_str(out, " for ");
+	span(out, p->since_s);
+	sb_fmt(out, ", %s%s, %s; view ", z(&p->profile), p->experimental ? " (experimental)" : "", z(&p->protocol));
+	cli_printable(out, sb_view(&p->view));
+	sb_fmt(out, "\n  names: %llu wanted, %llu not answered yet, %llu absent, %llu stale; snapshot %s (%s)\n", (unsigned long long)p->names,
+		(unsigned long long)p->unknown, (unsigned long long)p->absent, (unsigned long long)p->stale, p->on_disk ? "on disk" : "off", z(&p->snapshot));
+	for (const char *at = z(&p->types); *at;) {
+		const char *end = strchr(at, '\n');
+
+		cli_printable(out, str_n(at, (size_t)(end - at)));
+		sb_char(out, '\n');
+		at = end + 1;
+	}
+	if (p->error.n) {
+		sb_str(&line, "  last error: ");
+		cli_printable(&line, sb_view(&p->error));
+		cli_tone(out, s->colour, p->up ? TONE_DIM : TONE_BAD, line.p);
+		sb_char(out, '\n');
+	}
+	sb_end(&line);
+}
+
+static void plane(struct status *s)
+{
+	struct plane_row p = {0};
+	const struct { const char *name; struct sb *text; } texts[] = {{"view", &p.view}, {"server", &p.server}, {"state", &p.state}, {"profile", &p.profile},
+		{"protocol", &p.protocol}, {"last_error", &p.error}};
+	const struct { const char *name; uint64_t *number; } numbers[] = {{"since_s", &p.since_s}, {"names", &p.names}, {"names_unknown", &p.unknown},
+		{"names_absent", &p.absent}, {"names_stale", &p.stale}};
+
+	json_open(&s->r, '{');
+	while (next_key(s)) {
+		bool found = false;
+
+		for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !found; i++)
+			if ((found = key_is(s, texts[i].name)))
+				json_text(&s->r, texts[i].text);
+		for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !found; i++)
+			if ((found = key_is(s, numbers[i].name)))
+				*numbers[i].number = json_u64(&s->r);
+		if (found)
+			continue;
+		if (key_is(s, "up")) {
+			p.up = json_bool(&s->r);
+		} else if (key_is(s, "experimental")) {
+			p.experimental = json_bool(&s->r);
+		} else if (key_is(s, "snapshot")) {
+			plane_snapshot(s, &p);
+		} else if (key_is(s, "types")) {
+			json_open(&s->r, '[');
+			while (json_item(&s->r))
+				plane_type(s, &p);
+		} else {
+			json_skip(&s->r);
+		}
+	}
+	if (!s->r.bad)
+		plane_say(s, &p);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		sb_end(texts[i].text);
+	sb_end(&p.snapshot);
+	sb_end(&p.types);
+}
+
+static void planes(struct status *s)
+{
+	json_open(&s->r, '[');
+	while (json_item(&s->r))
+		plane(s);
+}
+
 /* ---- the page ------------------------------------------------------------------------------------------------------------------ */
 
 struct daemon_row { struct sb version; uint64_t pid, uptime_s, memory, calls, active, failed; bool ready, draining; };
@@ -359,7 +496,7 @@ bool cli_status_text(struct str json, uint64_t now_unix_ms, bool colour, struct 
 {
 	struct status s = {.r = json_of(json), .out = out, .now_ms = now_unix_ms, .colour = colour};
 	struct daemon_row d = {0};
-	struct json apps_at = {0}, services_at = {0};
+	struct json apps_at = {0}, services_at = {0}, xds_at = {0};
 
 	json_open(&s.r, '{');
 	while (next_key(&s)) {
@@ -369,6 +506,8 @@ bool cli_status_text(struct str json, uint64_t now_unix_ms, bool colour, struct 
 			apps_at = s.r;
 		else if (key_is(&s, "services"))
 			services_at = s.r;
+		else if (key_is(&s, "xds"))
+			xds_at = s.r;
 		json_skip(&s.r);
 	}
 	bool fine = !s.r.bad && apps_at.p && services_at.p;
@@ -380,6 +519,11 @@ bool cli_status_text(struct str json, uint64_t now_unix_ms, bool colour, struct 
 		s.r = services_at;
 		services(&s);
 		fine = fine && !s.r.bad;
+		if (fine && xds_at.p) {
+			s.r = xds_at;
+			planes(&s);
+			fine = !s.r.bad;
+		}
 	}
 	sb_end(&d.version);
 	sb_end(&s.key);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "sidecar/control_xds.h"
 #include "sidecar/exchange.h"
 
 #define CONTROL_DEFAULT "/run/thinmesh/control.sock"
@@ -144,7 +145,7 @@ static void page_ready(struct local_call *c)
 }
 
 /* Label values: backslash, quote and newline are escaped (Prometheus text format). */
-static void label(struct sb *b, const char *key, const char *value)
+void control_label(struct sb *b, const char *key, const char *value)
 {
 	sb_fmt(b, "%s=\"", key);
 	for (const char *p = value; *p; p++) {
@@ -183,7 +184,7 @@ static void stats_cluster(void *ctx, struct cluster *cl, const struct cluster_vi
 	(void)cl;
 	struct stats_ctx *s = ctx;
 	sb_fmt(s->b, "thinmesh_%s{", s->row->name);
-	label(s->b, "service", v->name);
+	control_label(s->b, "service", v->name);
 	sb_fmt(s->b, "} %llu\n", (unsigned long long)s->row->of(v));
 }
 
@@ -203,9 +204,10 @@ static void page_stats(struct local_call *c)
 	list_each(n, tmp, &sc->apps) {
 		struct app *a = list_entry(n, struct app, node);
 		sb_str(b, "thinmesh_app_state{");
-		label(b, "app", a->conf->name);
+		control_label(b, "app", a->conf->name);
 		sb_fmt(b, "} %d\n", (int)a->state);
 	}
+	control_xds_stats(sc, b);
 	hist_print(&sc->added, b, "thinmesh_added_seconds", "", "The sidecar's own added time of calls (sampled)");
 	sb_fmt(b, "# HELP thinmesh_memory_bytes Bytes charged to accounts\n# TYPE thinmesh_memory_bytes gauge\nthinmesh_memory_bytes %zu\n", sc->loop->memory.used);
 	sb_fmt(b, "# HELP thinmesh_uptime_seconds Time since the start\n# TYPE thinmesh_uptime_seconds gauge\nthinmesh_uptime_seconds %llu\n",
@@ -303,6 +305,8 @@ static void page_status(struct local_call *c)
 	sb_str(b, "],\"services\":[");
 	struct json_ctx j = {b, true};
 	clusters_each(sc->clusters, json_cluster, &j);
+	sb_str(b, "],\"xds\":[");
+	control_xds_json(sc, b);
 	sb_str(b, "]}\n");
 }
 
@@ -351,6 +355,7 @@ const struct local_row local_control_rows[] = {
 	{"GET", "/stats", page_stats, false, "Prometheus text"},
 	{"GET", "/clusters", page_clusters, false, "services and endpoints with their state and load"},
 	{"GET", "/status", page_status, false, "what `thinmesh status` shows, as JSON"},
+	{"GET", "/config_dump", control_config_dump, false, "what the control plane said: names, clusters, resources, as JSON"},
 	{"GET", "/log", page_log, false, "level and the last records"},
 	{"POST", "/log", page_log_set, true, "?level=off|error|warn|info|debug|trace"},
 	{"GET", "/help", page_help, false, "this"},

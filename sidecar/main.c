@@ -170,6 +170,27 @@ static void claim_by_name(struct daemon *d, struct conf *c)
 		}
 }
 
+static const char *on_env(void *ctx, const char *name)
+{
+	(void)ctx;
+	return getenv(name);
+}
+
+static bool on_env_each(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value)
+{
+	(void)ctx;
+	for (uint32_t k = 0; k < i; k++)
+		if (!environ[k])
+			return false;
+	if (!environ[i])
+		return false;
+	struct str all = str_of(environ[i]);
+	ptrdiff_t equals = str_find(all, '=');
+	*ret_name = equals < 0 ? all : str_cut(all, 0, (size_t)equals);
+	*ret_value = equals < 0 ? STR("") : str_cut(all, (size_t)equals + 1, all.n);
+	return true;
+}
+
 static void raise_descriptors(void)
 {
 	struct rlimit r;
@@ -218,7 +239,8 @@ static int run_daemon(char **paths, size_t npaths)
 	}
 	daemon_environment(&d);
 	claim_by_name(&d, conf);
-	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .tell = on_tell, .ctx = &d};
+	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .tell = on_tell, .env = on_env,
+		.env_each = on_env_each, .ctx = &d};
 	/* Before anybody can know that we are there: the first SIGHUP or SIGTERM may come in the moment after READY=1. They are told by the loop, so d.sc
 	 * is set by then. */
 	static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};

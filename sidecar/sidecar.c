@@ -121,6 +121,29 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 		app_open(list_entry(n, struct app, node), err);
 }
 
+/* ---- the control plane ---- */
+
+/* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
+static void apply_xds(struct sidecar *sc)
+{
+	if (sc->xds && (!sc->conf->xds.nservers || !xds_is_same(sc->xds, sc->conf))) {
+		list_each(n, tmp, &sc->apps)
+			list_entry(n, struct app, node)->names.view = NULL;
+		list_each(m, tmp2, &sc->walking)
+			list_entry(m, struct app, node)->names.view = NULL;
+		xds_free(&sc->xds);
+	}
+	if (sc->xds || !sc->conf->xds.nservers)
+		return;
+	if (!sc->offload) {
+		sc->offload = offload_new(sc->loop);
+		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
+	}
+	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas,
+		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
+	sc->xds = xds_new(&spec, sc->conf);
+}
+
 /* ---- watching folders ---- */
 
 static void folder_changed(void *user)
@@ -200,6 +223,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
 	sc->doors = uds_doors_new(l, &sc->limits);
 	publish_services(sc, NULL);
+	apply_xds(sc);
 	apply_apps(sc, err);
 	control_open(sc, &sc->control, err);
 	*ret = sc;
@@ -248,6 +272,7 @@ int sidecar_reload(struct sidecar *sc)
 	log_set_level(sc->log, now->log.level);
 	access_apply(sc->access, now);
 	publish_services(sc, was);
+	apply_xds(sc);
 	apply_apps(sc, &err);
 	control_apply(sc->control, &err);
 	watch_folders(sc);
@@ -350,9 +375,11 @@ void sidecar_free(struct sidecar **sidecar)
 	sidecar_close(sc);
 	for (int i = 0; i < 1000 && (i < 4 || !sidecar_idle(sc)); i++) /* connections end in the flush, and are buried at the end of the turn */
 		loop_turn(l, 0);
+	xds_free(&sc->xds);
 	clusters_free(&sc->clusters);
 	for (int i = 0; i < 4; i++)
 		loop_turn(l, 0);
+	offload_free(&sc->offload);
 	list_each(n, tmp, &sc->apps) {
 		struct app *a = list_entry(n, struct app, node);
 		app_free(&a);
@@ -368,6 +395,7 @@ void sidecar_free(struct sidecar **sidecar)
 	uds_doors_free(&sc->doors);
 	loop_undefer(&sc->mesh_task);
 	mesh_free(&sc->mesh);
+	endpoint_metas_free(&sc->metas);
 	if (sc->own_dns)
 		dns_free(&sc->dns);
 	access_free(&sc->access);

@@ -1,6 +1,6 @@
 /* sidecar/sidecar: the wiring: which rooms there are, who tells whom. One a process (or a flow test).
  *
- *   sidecar --owns--> loop? (main's) conf mesh dns clusters doors apps control
+ *   sidecar --owns--> loop? (main's) conf mesh dns clusters doors apps control; offload, metas and xds where there is a control plane
  *
  * It is the only room that knows all floors; events of the lower ones end here. */
 #pragma once
@@ -12,6 +12,7 @@
 #include "net/watch.h"
 #include "sidecar/app.h"
 #include "uds/listener.h"
+#include "xds/xds.h"
 
 struct access;
 struct control;
@@ -29,6 +30,9 @@ struct sidecar_spec {
 	int (*inherit)(void *ctx, const struct addr *at, const char *app);
 	/* Progress for the service manager: "READY", "RELOADING", "STOPPING", with a text for people. May be NULL. */
 	void (*tell)(void *ctx, const char *what, const char *text);
+	/* The environment, for the node that a control plane sees; NULL: none. env_each: the i-th variable, false behind the last. */
+	const char *(*env)(void *ctx, const char *name);
+	bool (*env_each)(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value);
 	void *ctx;
 };
 struct sidecar {
@@ -39,6 +43,9 @@ struct sidecar {
 	struct mesh *mesh;
 	struct dns *dns; bool own_dns;
 	struct clusters *clusters;
+	struct offload *offload;
+	struct endpoint_metas *metas;
+	struct xds *xds;                       /* NULL: no control plane */
 	struct uds_doors *doors;
 	struct list apps;
 	struct control *control;

@@ -22,16 +22,17 @@ struct xds_spec {
 	struct dns *dns;
 	struct offload *offload;
 	const struct limits *limits;
+	struct endpoint_metas *metas;  /* sets of endpoints outlive a control plane that was configured away: lb still has calls on them */
 	const char *(*env)(void *ctx, const char *name); void *env_ctx; /* POD_NAME, ISTIO_META_*, GRPC_XDS_BOOTSTRAP; NULL: none is set */
 	bool (*env_each)(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value); /* for ISTIO_META_*; may be NULL */
 };
-/* conf: with a control plane (conf->xds.nservers). NULL with problems in err: files that can't be read. */
-struct xds *xds_new(const struct xds_spec *spec, struct conf *conf, struct err *err);
-void xds_free(struct xds **x);        /* ends the streams; views and their names leave the mesh */
-/* A reload: what changed of `xds:` is applied; other servers, node or tls make new streams while the old answers stay. */
-int xds_apply(struct xds *x, struct conf *conf, struct err *err);
-/* The view of that app; made at first. Never NULL. */
-struct mesh_view *xds_view(struct xds *x, const struct conf_app *app);
+/* conf: with a control plane (conf->xds.nservers); counted. */
+struct xds *xds_new(const struct xds_spec *spec, struct conf *conf);
+void xds_free(struct xds **x);        /* ends the streams; views and their names leave the mesh. Hosts that calls are on stay with lb until those end */
+/* May the one that is there go on under this configuration? Otherwise a new one takes its place: `xds:`, `snapshot`, `mesh` or `park.time` was changed. */
+bool xds_is_same(const struct xds *x, const struct conf *conf);
+/* The view of that app; made (and its stream begun) with the first. NULL with the problem in err: files of TLS or of a bootstrap that can't be read. */
+struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err *err);
 /* The clock jumped (a frozen container): streams are checked at once. */
 void xds_thaw(struct xds *x);
 
@@ -40,10 +41,11 @@ struct xds_stream_info {
 	const char *view, *server, *state; /* "connecting", "connected", "back-off", "idle" */
 	const char *profile, *protocol, *node, *last_error; /* "" none */
 	bool experimental;                /* the profile has met no real server */
+	bool up;
 	uint64_t since_ns, connects, messages;
-	uint32_t names, names_parked, names_stale, names_absent;
-	struct { const char *type; uint32_t wanted, present; char version[64]; uint64_t success, rejected; uint64_t bytes; char last_reject[160]; } type[4];
-	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes;
+	uint32_t names, names_unknown, names_stale, names_absent, clusters;
+	struct { const char *type; uint32_t wanted, present; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; } type[4];
+	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes; uint32_t snapshot_records;
 };
 void xds_each(struct xds *x, void (*fn)(void *ctx, const struct xds_stream_info *i), void *ctx);
 /* /config_dump: JSON, whole. */

@@ -1,0 +1,345 @@
+/* Names on demand: the whole sidecar beside a control plane of istiod's kind. Given this mesh, when the app calls, then the control plane is asked so much and the app gets
+ * that. */
+#include "tests/unit.h"
+
+#include "tests/flow/rig.h"
+#include "tests/flow/rig_ads.h"
+
+#define HOST "demo.default.svc.cluster.local"
+#define PLANE "10.9.9.9:15010"
+#define CLUSTER "outbound|50051||" HOST
+#define APPS "apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}]\nsnapshot: {dir: \"\"}\n"
+#define XDS(more) APPS "xds: {server: \"" PLANE "\"" more "}\n"
+
+struct world {
+	struct rig *r;
+	struct plane *p;
+	struct provider *one, *two;
+	struct caller *app;
+};
+
+static struct world begin(enum plane_kind kind, const char *yaml)
+{
+	struct world w = {.r = rig_bare(7)};
+
+	w.p = rig_plane(w.r, PLANE, kind);
+	w.one = provider_new(w.r, "10.0.0.1:1", ANSWERS);
+	w.two = provider_new(w.r, "10.0.0.2:1", ANSWERS);
+	rig_start(w.r, yaml);
+	w.app = caller_new(w.r, DOOR);
+	rig_settle(w.r);
+	return w;
+}
+
+static struct world istio(const char *yaml)
+{
+	struct world w = begin(PLANE_ISTIO, yaml);
+
+	plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+	return w;
+}
+
+START_TEST(the_first_call_waits_for_its_name_and_is_answered_after_one_flight)
+{
+	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw"), XDS(", protocol: delta")};
+
+	for (size_t i = 0; i < sizeof yaml / sizeof *yaml; i++) {
+		struct world w = istio(yaml[i]);
+		struct call *k;
+
+		ck_assert_uint_eq(plane_count(w.p, PLANE_ANY), 0); /* it knows nothing that it was not asked for */
+		w.p->quirks.slow_ms = 20;
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 19);
+		ck_assert_int_eq(k->ends, 0);
+		ck_assert_uint_eq(rig_stat(w.r, STAT_PARKED), 1);
+		ck_assert_uint_eq(plane_count(w.p, XDS_EDS), 1); /* in the same flight as the route */
+		ck_assert_uint_eq(plane_count(w.p, XDS_RDS), 1);
+		rig_advance(w.r, 11);
+		ck_assert_msg(call_ok(k), "%zu: %d '%s'", i, k->grpc, call_text(k));
+		ck_assert_uint_eq(w.one->requests, 1);
+		ck_assert_uint_eq(rig_stat(w.r, STAT_PARKED), 0);
+		ck_assert_uint_eq(w.p->nacks, 0);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
+START_TEST(calls_to_the_same_name_wait_together_and_spellings_are_one_name)
+{
+	struct world w = istio(XDS(""));
+	static const char *const spelled[] = {DEMO, "DEMO.default.svc.cluster.local:50051", "demo:50051", "demo.default:50051", "demo.default.svc:50051", HOST ".:50051"};
+	struct call *k[12];
+
+	for (size_t i = 0; i < 12; i++)
+		k[i] = call_unary(w.app, spelled[i % 6], NULL);
+	rig_advance(w.r, 100);
+	for (size_t i = 0; i < 12; i++)
+		ck_assert_msg(call_ok(k[i]), "%zu: '%s'", i, call_text(k[i]));
+	ck_assert_uint_eq(plane_count(w.p, XDS_RDS), 2); /* the question, the ACK */
+	ck_assert(plane_asks(w.p, XDS_RDS, DEMO));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created)
+{
+	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw")};
+
+	for (size_t i = 0; i < sizeof yaml / sizeof *yaml; i++) {
+		struct world w = begin(PLANE_ISTIO, yaml[i]);
+		struct call *k = call_unary(w.app, DEMO, NULL);
+
+		rig_advance(w.r, 1000);
+		ck_assert_int_eq(k->grpc, GRPC_UNIMPLEMENTED);
+		ck_assert_ptr_nonnull(strstr(call_text(k), DEMO));
+		ck_assert_ptr_nonnull(strstr(call_text(k), "xds " PLANE));
+		k = call_unary(w.app, DEMO, NULL); /* again: from what is known */
+		rig_settle(w.r);
+		ck_assert_int_eq(k->grpc, GRPC_UNIMPLEMENTED);
+		plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+		rig_advance(w.r, 50);
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 50);
+		ck_assert_msg(call_ok(k), "%zu: '%s'", i, call_text(k));
+		plane_service_gone(w.p, HOST, 50051);
+		rig_advance(w.r, 1000);
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 50);
+		ck_assert_msg(k->grpc == GRPC_UNIMPLEMENTED, "%zu: %d '%s'", i, k->grpc, call_text(k));
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
+START_TEST(an_endpoint_that_comes_or_goes_is_followed_at_once)
+{
+	struct world w = istio(XDS(", removal_hold: 0s"));
+	struct call *k;
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	plane_endpoints(w.p, HOST, 50051, "10.0.0.2:1");
+	rig_advance(w.r, 20);
+	for (int i = 0; i < 4; i++) {
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 20);
+		ck_assert(call_ok(k));
+	}
+	ck_assert_uint_eq(w.one->requests, 1);
+	ck_assert_uint_eq(w.two->requests, 4);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says)
+{
+	struct world w = istio(XDS(""));
+	struct call *k;
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	plane_hold(w.p, true);
+	plane_cluster(w.p, "outbound|50051|v1|" HOST, "10.0.0.1:1");
+	plane_cluster(w.p, "outbound|50051|v2|" HOST, "10.0.0.2:1");
+	plane_route(w.p, HOST, 50051, "outbound|50051|v1|" HOST "=80 outbound|50051|v2|" HOST "=20");
+	plane_hold(w.p, false);
+	w.p->quirks.slow_ms = 10;
+	for (int i = 0; i < 40; i++) { /* while the new clusters come, the old route serves */
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 1);
+		ck_assert(call_ok(k));
+	}
+	uint32_t one = w.one->requests, two = w.two->requests;
+	for (int i = 0; i < 500; i++) {
+		k = call_unary(w.app, DEMO, NULL);
+		rig_settle(w.r);
+		ck_assert(call_ok(k));
+	}
+	one = w.one->requests - one;
+	two = w.two->requests - two;
+	ck_assert_uint_eq(one + two, 500);
+	ck_assert_uint_gt(two, 60);
+	ck_assert_uint_lt(two, 140);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(without_a_control_plane_calls_wait_so_long_and_then_fail_at_once)
+{
+	struct world w = istio(XDS(""));
+	struct call *k;
+
+	plane_kill(w.p);
+	rig_advance(w.r, 10);
+	k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 4900);
+	ck_assert_int_eq(k->ends, 0);
+	rig_advance(w.r, 200);
+	ck_assert_int_eq(k->grpc, GRPC_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(call_text(k), DEMO));
+	rig_advance(w.r, 5000);
+	k = call_unary(w.app, DEMO, NULL); /* it is known by now that waiting is no use */
+	rig_settle(w.r);
+	ck_assert_int_eq(k->grpc, GRPC_UNAVAILABLE);
+	ck_assert_msg(strstr(call_text(k), PLANE), "%s", call_text(k));
+	plane_listen(w.p, true);
+	rig_advance(w.r, 31000);
+	k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert_msg(call_ok(k), "'%s'", call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known)
+{
+	struct world w = istio(XDS(""));
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	plane_kill(w.p);
+	for (int i = 0; i < 100; i++) {
+		struct call *k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 500);
+		ck_assert(call_ok(k));
+	}
+	plane_listen(w.p, true);
+	plane_endpoints(w.p, HOST, 50051, "10.0.0.2:1");
+	rig_advance(w.r, 40000);
+	uint32_t before = w.two->requests;
+	struct call *k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(k));
+	ck_assert_uint_eq(w.two->requests, before + 1);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(the_callers_deadline_holds_while_its_name_is_asked)
+{
+	struct world w = istio(XDS(""));
+	struct call *k;
+
+	w.p->quirks.mute = true;
+	k = call_unary(w.app, DEMO, "grpc-timeout: 30m\n");
+	rig_advance(w.r, 29);
+	ck_assert_int_eq(k->ends, 0);
+	rig_advance(w.r, 2);
+	ck_assert_int_eq(k->grpc, GRPC_DEADLINE_EXCEEDED);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_PARKED), 0);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(parked_calls_are_bounded_in_number_and_bytes)
+{
+	struct world w = istio(XDS("") "park: {calls: 3, bytes: 100KiB}\n");
+	struct call *k[4], *big;
+
+	w.p->quirks.mute = true;
+	for (int i = 0; i < 4; i++)
+		k[i] = call_unary(w.app, DEMO, NULL);
+	rig_settle(w.r);
+	ck_assert_int_eq(k[3]->grpc, GRPC_UNAVAILABLE);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_PARKED), 3);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_PARK_LIMIT), 1);
+	call_cancel(k[0]);
+	rig_settle(w.r);
+	big = call_begin(w.app, DEMO, PATH, NULL, false);
+	call_fill(big, 200000, false);
+	rig_settle(w.r);
+	ck_assert_int_eq(big->grpc, GRPC_UNAVAILABLE);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_PARK_LIMIT), 2);
+	w.p->quirks.mute = false;
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(an_idle_name_is_given_up_and_its_memory_with_it)
+{
+	struct world w = istio(XDS(", idle: 60s"));
+	struct call *k;
+	size_t before = rig_memory(w.r);
+
+	k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(k));
+	ck_assert(plane_asks(w.p, XDS_EDS, CLUSTER));
+	for (int i = 0; i < 10; i++) { /* used: it stays */
+		rig_advance(w.r, 20000);
+		call_unary(w.app, DEMO, NULL);
+	}
+	ck_assert(plane_asks(w.p, XDS_EDS, CLUSTER));
+	rig_advance(w.r, 90000);
+	ck_assert(!plane_asks(w.p, XDS_EDS, CLUSTER));
+	ck_assert(!plane_asks(w.p, XDS_RDS, DEMO));
+	(void)before;
+	k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(k));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(prefetched_names_are_asked_at_start_and_stay)
+{
+	struct world w = istio(XDS(", idle: 60s, prefetch: [\"" DEMO "\"]"));
+
+	rig_advance(w.r, 300000);
+	ck_assert(plane_asks(w.p, XDS_RDS, DEMO));
+	struct call *k = call_unary(w.app, DEMO, NULL);
+	w.p->quirks.mute = true;
+	rig_settle(w.r);
+	ck_assert(call_ok(k)); /* nothing was asked for it */
+	w.p->quirks.mute = false;
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why)
+{
+	struct world w = istio(XDS(", protocol: sotw"));
+	struct sb bad = {0}, vhost = {0};
+	struct call *k = call_unary(w.app, DEMO, NULL);
+
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(k));
+	/* Two virtual hosts with one domain. */
+	pb_text(&bad, 1, DEMO);
+	for (int i = 0; i < 2; i++) {
+		pb_text(&vhost, 1, i ? "a" : "b");
+		pb_text(&vhost, 2, "*");
+		pb_sub(&bad, 2, &vhost);
+	}
+	plane_put_in(w.p, DIALECT_SIDECAR, XDS_RDS, DEMO, bad.p, bad.n);
+	sb_end(&bad);
+	rig_advance(w.r, 100);
+	ck_assert_uint_eq(w.p->nacks, 1);
+	ck_assert_ptr_nonnull(strstr(plane_last(w.p, XDS_RDS)->error_text, DEMO));
+	k = call_unary(w.app, DEMO, NULL);
+	rig_settle(w.r);
+	ck_assert(call_ok(k));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(static_services_come_before_the_mesh)
+{
+	struct world w = istio(XDS("") "services:\n  - name: " DEMO "\n    endpoints: [\"10.0.0.2:1\"]\n");
+	struct call *k = call_unary(w.app, DEMO, NULL);
+
+	rig_settle(w.r);
+	ck_assert(call_ok(k));
+	ck_assert_uint_eq(w.two->requests, 1);
+	ck_assert_uint_eq(plane_count(w.p, PLANE_ANY), 0);
+	rig_free(&w.r);
+}
+END_TEST
+
+UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_one_flight, calls_to_the_same_name_wait_together_and_spellings_are_one_name,
+	a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created, an_endpoint_that_comes_or_goes_is_followed_at_once,
+	a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says, without_a_control_plane_calls_wait_so_long_and_then_fail_at_once,
+	a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known, the_callers_deadline_holds_while_its_name_is_asked,
+	parked_calls_are_bounded_in_number_and_bytes, an_idle_name_is_given_up_and_its_memory_with_it, prefetched_names_are_asked_at_start_and_stay,
+	a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why, static_services_come_before_the_mesh)

@@ -1,0 +1,27 @@
+/* xds/view: what makes up one view, for xds.c and dump.c. See xds/xds.h for the picture. Owner: struct xds. */
+#pragma once
+#include "xds/ads.h"
+#include "xds/node.h"
+#include "xds/store.h"
+#include "xds/xds.h"
+
+struct view {
+	struct list node;
+	struct xds *xds;             /* borrowed: the owner */
+	char *name, *node_id;        /* the first app's name */
+	struct sb node_bytes;        /* the serialised Node */
+	struct mesh_view *mesh;      /* owned, all below too */
+	struct archive *archive;
+	struct resources *resources;
+	struct ads *ads;
+	struct sub *sub;
+	struct store *store;
+	char source[300], why[300];  /* borrowed by names of the mesh */
+};
+struct xds {
+	struct xds_spec spec;
+	struct conf *conf;           /* counted */
+	struct node_env env;
+	struct list views;
+	struct account *account;     /* the process's: sets of endpoints outlive us */
+};

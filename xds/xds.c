@@ -1,0 +1,241 @@
+/* xds/xds: see the header. A view is made for the first app of its node and lives until the control plane is configured away. */
+#include "xds/xds.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "xds/ads.h"
+#include "xds/dump.h"
+#include "xds/node.h"
+#include "xds/store.h"
+#include "xds/view.h"
+
+static const char path_sotw[] = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+
+/* ---- views ------------------------------------------------------------------------------------------------------------------ */
+
+static void view_want(void *ctx, struct mesh_name *n)
+{
+	struct view *v = ctx;
+
+	store_want(v->store, n);
+}
+
+static const struct mesh_view_ops view_ops = {.want = view_want};
+
+/* Reasons are printed into answers that may outlive the stream they come from. */
+static void view_state(void *ctx, bool up, const char *why)
+{
+	struct view *v = ctx;
+
+	snprintf(v->why, sizeof v->why, "%s", why ? why : "");
+	snprintf(v->source, sizeof v->source, "xds %s", ads_server(v->ads));
+	store_state(v->store, up, v->why);
+}
+
+static void view_cluster(void *ctx, struct str name)
+{
+	struct view *v = ctx;
+
+	store_cluster_came(v->store, name);
+}
+
+/* Who may read the snapshot: the same servers, profile and node. */
+static void identity_of(const struct conf_xds *c, const struct sb *node, struct sb *out)
+{
+	for (uint32_t i = 0; i < c->nservers; i++)
+		sb_fmt(out, "%s ", c->servers[i]);
+	sb_fmt(out, "%d %d ", (int)c->profile, (int)c->cds);
+	if (c->cluster_template)
+		sb_str(out, c->cluster_template);
+	sb_add(out, node->p, node->n);
+}
+
+static void view_free(struct view *v)
+{
+	if (!v)
+		return;
+	list_del(&v->node);
+	store_free(&v->store);
+	sub_free(&v->sub);
+	ads_free(&v->ads);
+	resources_free(&v->resources);
+	archive_free(&v->archive);
+	mesh_view_free(&v->mesh);
+	sb_end(&v->node_bytes);
+	free(v->name);
+	free(v->node_id);
+	free(v);
+}
+
+static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, struct err *err)
+{
+	const struct conf_xds *c = &x->conf->xds;
+	struct view *v = xnew(struct view);
+	struct sb identity = {0};
+
+	list_init(&v->node);
+	v->xds = x;
+	v->name = xstrdup(name);
+	v->node_bytes = *node_taken;
+	*node_taken = (struct sb){0};
+	v->node_id = xstrndup(id->p, id->n);
+	snprintf(v->source, sizeof v->source, "xds %s", c->servers[0]);
+	snprintf(v->why, sizeof v->why, "it was not reached yet");
+	v->mesh = mesh_view_new(x->spec.mesh, name, &view_ops, v);
+	identity_of(c, &v->node_bytes, &identity);
+	v->archive = archive_open(&(struct archive_spec){.loop = x->spec.loop, .log = x->spec.log, .offload = x->spec.offload,
+		.dir = x->conf->snapshot_dir && x->conf->snapshot_dir[0] ? x->conf->snapshot_dir : NULL, .view = name, .identity = sb_view(&identity),
+		.account = x->account, .max_bytes = UINT64_C(1) << 30});
+	sb_end(&identity);
+	v->resources = resources_new(&(struct resources_spec){.loop = x->spec.loop, .log = x->spec.log, .archive = v->archive, .account = x->account,
+		.metas = x->spec.metas, .conf = c, .view = v->name});
+	v->ads = ads_new(&(struct ads_spec){.loop = x->spec.loop, .log = x->spec.log, .dns = x->spec.dns, .limits = x->spec.limits, .conf = c,
+		.path = path_sotw, .view = v->name}, NULL, NULL, err); /* sub becomes its user */
+	if (!v->ads) {
+		view_free(v);
+		return NULL;
+	}
+	v->sub = sub_new(&(struct sub_spec){.loop = x->spec.loop, .log = x->spec.log, .ads = v->ads, .conf = c, .node = v->node_bytes.p,
+		.node_n = v->node_bytes.n, .view = v->name}, &resources_events, v->resources);
+	resources_set_sub(v->resources, v->sub);
+	resources_on_state(v->resources, view_state, v);
+	resources_on_cluster(v->resources, view_cluster, v);
+	v->store = store_new(&(struct store_spec){.loop = x->spec.loop, .log = x->spec.log, .resources = v->resources, .sub = v->sub, .view = v->mesh,
+		.conf = c, .park_ns = x->conf->park.time_ns, .source = v->source});
+	list_push(&x->views, &v->node);
+	ads_start(v->ads);
+	store_prefetch(v->store);
+	return v;
+}
+
+/* An agent serves one stream: all apps share the first one's. */
+static bool is_behind_agent(const struct conf_xds *c)
+{
+	return c->nservers && str_starts(str_of(c->servers[0]), STR("unix:"));
+}
+
+static struct view *view_of(struct xds *x, const struct conf_app *app, struct err *err)
+{
+	struct sb bytes = {0}, id = {0};
+	struct view *found = NULL;
+
+	if (is_behind_agent(&x->conf->xds) && !list_empty(&x->views))
+		return list_entry(x->views.next, struct view, node);
+	if (node_build(&x->conf->xds, app, x->conf->mesh_domain, &x->env, &bytes, &id, err) == 0) {
+		list_each(n, tmp, &x->views)
+		{
+			struct view *v = list_entry(n, struct view, node);
+
+			if (str_eq(sb_view(&v->node_bytes), sb_view(&bytes)))
+				found = v;
+		}
+		if (!found)
+			found = view_new(x, app->name, &bytes, &id, err);
+	}
+	sb_end(&bytes);
+	sb_end(&id);
+	return found;
+}
+
+struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err *err)
+{
+	struct view *v = view_of(x, app, err);
+
+	return v ? v->mesh : NULL;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------------------------------------- */
+
+struct xds *xds_new(const struct xds_spec *spec, struct conf *conf)
+{
+	struct xds *x = xnew(struct xds);
+
+	x->spec = *spec;
+	x->conf = conf_ref(conf);
+	x->env = (struct node_env){.get = spec->env, .each = spec->env_each, .ctx = spec->env_ctx};
+	list_init(&x->views);
+	x->account = &spec->loop->memory;
+	return x;
+}
+
+void xds_free(struct xds **xds)
+{
+	struct xds *x = *xds;
+
+	*xds = NULL;
+	if (!x)
+		return;
+	list_each(n, tmp, &x->views)
+		view_free(list_entry(n, struct view, node));
+	conf_unref(&x->conf);
+	free(x);
+}
+
+bool xds_is_same(const struct xds *x, const struct conf *conf)
+{
+	return x->conf->xds.hash == conf->xds.hash && x->conf->park.time_ns == conf->park.time_ns &&
+		str_eq(str_of(x->conf->snapshot_dir), str_of(conf->snapshot_dir)) && str_eq(str_of(x->conf->mesh_domain), str_of(conf->mesh_domain));
+}
+
+void xds_thaw(struct xds *x)
+{
+	list_each(n, tmp, &x->views)
+		ads_thaw(list_entry(n, struct view, node)->ads);
+}
+
+/* ---- for people ----------------------------------------------------------------------------------------------------------------- */
+
+static void view_info(const struct view *v, struct xds_stream_info *i)
+{
+	const struct conf_xds *c = &v->xds->conf->xds;
+	struct ads_info ads;
+	struct archive_info archive;
+	struct store_counts counts;
+
+	ads_info(v->ads, &ads);
+	archive_info(v->archive, &archive);
+	store_counts(v->store, &counts);
+	*i = (struct xds_stream_info){.view = v->name, .server = ads_server(v->ads), .state = ads_state_name(v->ads), .profile = xds_profile_name(c->profile),
+		.protocol = sub_protocol(v->sub), .node = v->node_id, .last_error = ads_last_error(v->ads), .experimental = profiles[c->profile].experimental,
+		.up = ads.up, .since_ns = ads.since_ns, .connects = ads.connects, .messages = ads.messages, .names = counts.names, .names_unknown = counts.unknown,
+		.names_stale = counts.stale, .names_absent = counts.absent, .clusters = counts.clusters, .snapshot = archive.on_disk,
+		.snapshot_state = archive.state, .snapshot_bytes = archive.bytes, .snapshot_records = archive.records};
+	for (int t = 0; t < XDS_TYPES; t++) {
+		struct sub_info s;
+
+		sub_info(v->sub, (enum xds_type)t, &s);
+		i->type[t].type = xds_type_name[t];
+		i->type[t].wanted = resources_count(v->resources, (enum xds_type)t, &i->type[t].present);
+		i->type[t].wildcard = s.wildcard;
+		i->type[t].success = s.success;
+		i->type[t].rejected = s.rejected;
+		i->type[t].bytes = s.bytes;
+		snprintf(i->type[t].version, sizeof i->type[t].version, "%s", s.version);
+		snprintf(i->type[t].last_reject, sizeof i->type[t].last_reject, "%s", s.last_reject);
+	}
+}
+
+void xds_each(struct xds *x, void (*fn)(void *ctx, const struct xds_stream_info *i), void *ctx)
+{
+	list_each(n, tmp, &x->views)
+	{
+		struct xds_stream_info i;
+
+		view_info(list_entry(n, struct view, node), &i);
+		fn(ctx, &i);
+	}
+}
+
+void xds_dump(struct xds *x, struct sb *out)
+{
+	sb_str(out, "{\"views\":[");
+	list_each(n, tmp, &x->views)
+	{
+		if (n != x->views.next)
+			sb_char(out, ',');
+		dump_view(list_entry(n, struct view, node), out);
+	}
+	sb_str(out, "]}\n");
+}
