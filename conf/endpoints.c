@@ -156,6 +156,11 @@ struct endpoint_span endpoints_span(const struct endpoint_set *s, uint32_t span)
 	return (struct endpoint_span){at->block, at->first, at->block->count, at->group, at->hash};
 }
 
+uint32_t endpoints_span_of(const struct endpoint_set *s, uint32_t i)
+{
+	return (uint32_t)(span_of(s, i) - s->spans);
+}
+
 uint32_t endpoints_groups(const struct endpoint_set *s)
 {
 	return s->ngroups;

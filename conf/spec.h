@@ -92,6 +92,7 @@ struct endpoint_group { struct locality locality; uint32_t first, count; /* endp
 struct endpoint_brief { uint32_t weight; uint32_t incarnation; uint8_t health; bool by_name; const struct endpoint_meta *meta; };
 uint32_t endpoints_spans(const struct endpoint_set *s);
 struct endpoint_span endpoints_span(const struct endpoint_set *s, uint32_t span);
+uint32_t endpoints_span_of(const struct endpoint_set *s, uint32_t i); /* the span of endpoint i */
 uint32_t endpoints_groups(const struct endpoint_set *s);
 struct endpoint_group endpoints_group_at(const struct endpoint_set *s, uint32_t group); /* in the order of the wire; some may be empty */
 void endpoints_brief(const struct endpoint_set *s, uint32_t span, struct endpoint_brief out[ENDPOINT_BLOCK]); /* of all of the span's */

@@ -1,11 +1,12 @@
 /* lb/cluster: clusters come with their first call, follow what is declared, and pick. See the header for the objects.
  *
- *   mesh_cluster published --> declared_changed --> names (DNS) --> cluster_rebuild (lb/members) --> hot records, policy
- *   call --> cluster_pick --> host (born) --> host_open (lb/host) --> pool (lb/pool) --> stream
+ *   mesh_cluster published --> declared_changed --> names (DNS) --> cluster_rebuild (lb/rebuild) --> levels, hot records, policies
+ *   call --> cluster_pick --> levels_pick (lb/levels) --> host (born) --> host_open (lb/host) --> pool (lb/pool) --> stream
  *
  * A cluster that is withdrawn keeps its place at the mesh (decl->live) while calls hold hosts of it: declared again meanwhile, it goes on
  * with the hosts it has. */
 #include "lb/cluster_int.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Of the retry bucket, in thousandths of a retry. */
@@ -30,7 +31,7 @@ static void cluster_woken(struct task *t)
 	cluster_maybe_end(c);
 }
 
-static void cluster_wake(struct cluster *c)
+void cluster_wake(struct cluster *c)
 {
 	if (!list_empty(&c->waits))
 		loop_defer(c->all->loop, &c->wake, cluster_woken);
@@ -47,7 +48,7 @@ static void names_settled(void *ctx)
 {
 	struct cluster *c = ctx;
 
-	if (c->m.count || !names_waiting(c->names))
+	if (c->m.count || (!names_waiting(c->names) && !cluster_is_building(c)))
 		cluster_wake(c);
 }
 
@@ -96,6 +97,9 @@ static void cluster_end(struct cluster *c)
 	c->decl = NULL;
 	list_del(&c->node);
 	loop_undefer(&c->wake);
+	loop_undefer(&c->work);
+	cluster_rebuild_stop(c);
+	held_end_all(c);
 	names_free(&c->names);
 	members_end(c, &c->m);
 	loop_bury(c->all->loop, &c->grave, cluster_bury);
@@ -154,6 +158,7 @@ struct cluster *cluster_live(struct clusters *all, struct mesh_cluster *m)
 	c->all = all;
 	c->decl = m;
 	list_init(&c->waits);
+	list_init(&c->held);
 	list_push(&all->clusters, &c->node);
 	c->retry_milli = RETRY_FLOOR;
 	c->retry_at_ns = all->loop->now_ns;
@@ -241,7 +246,7 @@ static uint32_t pick_connected(const struct cluster *c, const struct pick *k)
 	for (uint32_t n = 0; n < c->host_count; n++) {
 		const struct host *h = c->hosts[from + n < c->host_count ? from + n : from + n - c->host_count];
 
-		if (h->index != UINT32_MAX && h->connections && policy_may(c->m.policy, k, h->index))
+		if (h->index != UINT32_MAX && h->connections && levels_may(c, k, h->index))
 			return h->index;
 	}
 	return PICK_NOBODY;
@@ -254,20 +259,72 @@ static struct host *host_at(struct cluster *c, uint32_t index)
 	return born ? c->hosts[born - 1] : NULL;
 }
 
-static enum pick_result pick_nobody(const struct cluster *c)
+/* Why there is nobody. Who was tried would serve otherwise: then it is for them that nobody is left. */
+static enum pick_result pick_nobody(const struct cluster *c, const struct pick *k)
 {
+	uint32_t standing = 0;
+	bool panic = false;
+
+	for (uint32_t i = 0; i < c->m.bucket_count; i++)
+		standing += c->m.buckets[i].standing;
+	for (uint32_t i = 0; i < c->m.level_count; i++)
+		panic |= c->m.levels[i].panic;
+	if (standing || (panic && k->tried_count))
+		return PICK_NONE;
+	if (c->m.tls)
+		return PICK_TLS;
 	if (c->m.count)
 		return PICK_UNHEALTHY;
 	if (c->names && names_waiting(c->names))
 		return PICK_WAIT;
+	if (c->rebuild)
+		return PICK_WAIT;
 	return c->m.declared ? PICK_UNHEALTHY : PICK_NONE;
+}
+
+/* Nearly as many as may serve, by weight: exact only while all are well, which is when it matters. */
+static uint64_t weight_in_use(const struct cluster *c)
+{
+	uint64_t able = 0;
+
+	for (uint32_t i = 0; i < c->m.bucket_count; i++)
+		able += c->m.buckets[i].healthy + c->m.buckets[i].degraded;
+	return c->m.count ? c->m.weight * able / c->m.count : 0;
+}
+
+static struct host *pick_held(struct cluster *c, const struct tried *tried)
+{
+	uint64_t others = weight_in_use(c);
+
+	return held_pick(c, tried, others, others ? c->m.levels[0].priority : UINT32_MAX);
+}
+
+static enum pick_result pick_in_set(struct cluster *c, struct pick *k, struct host **ret)
+{
+	uint32_t i = levels_pick(c, k);
+	struct host *h;
+
+	if (i == PICK_NOBODY)
+		return pick_nobody(c, k);
+	h = host_at(c, i);
+	if (__builtin_expect(c->connections >= c->spec->max_connections, 0) && (!h || !h->connections)) {
+		uint32_t connected = pick_connected(c, k);
+
+		if (connected != PICK_NOBODY)
+			h = host_at(c, i = connected);
+	}
+	if (!h)
+		h = host_born(c, i);
+	c->m.hot[i].active++;
+	*ret = h;
+	return PICK_OK;
 }
 
 enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tried *tried, struct host **ret)
 {
+	enum pick_result result;
+	struct host *h = NULL;
 	struct pick k;
-	struct host *h;
-	uint32_t i;
 
 	k.hash = hash;
 	k.tried_count = 0;
@@ -285,26 +342,18 @@ enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tri
 		c->full++;
 		return PICK_FULL;
 	}
-	if (!c->standing)
-		return pick_nobody(c);
-	/* All in back-off: one of them says why, and the call fails with that reason. */
-	k.skip = c->usable ? HOT_OUT : HOT_DRAINING | HOT_UNHEALTHY;
-	i = policy_pick(c->m.policy, &k);
-	if (i == PICK_NOBODY)
-		return PICK_NONE;
-	h = host_at(c, i);
-	if (__builtin_expect(c->connections >= c->spec->max_connections, 0) && (!h || !h->connections)) {
-		uint32_t connected = pick_connected(c, &k);
-
-		if (connected != PICK_NOBODY)
-			h = host_at(c, i = connected);
+	if (__builtin_expect(c->held_count, 0))
+		h = pick_held(c, tried);
+	if (!h) {
+		result = pick_in_set(c, &k, &h);
+		if (result != PICK_OK && c->held_count)
+			h = held_pick(c, tried, 0, UINT32_MAX);
+		if (!h)
+			return result;
 	}
-	if (!h)
-		h = host_born(c, i);
 	h->refs++;
 	h->active++;
 	h->total++;
-	c->m.hot[i].active++;
 	c->active++;
 	*ret = h;
 	return PICK_OK;
@@ -327,6 +376,27 @@ bool cluster_retry_take(struct cluster *c)
 
 /* ---- views ---------------------------------------------------------------------------------------------------------------- */
 
+static const char *note_of(enum lb_kind kind)
+{
+	return kind == LB_RING_HASH ? "ring_hash is not built: random instead" : kind == LB_MAGLEV ? "maglev is not built: random instead" : NULL;
+}
+
+static const char *flags_state(uint32_t flags)
+{
+	return flags & HOT_TLS ? "wants TLS" : flags & HOT_UNHEALTHY ? "unhealthy" : flags & HOT_DRAINING ? "draining" : NULL;
+}
+
+static void view_host(const struct host *h, struct host_view *v)
+{
+	v->text = h->text;
+	v->connections = h->connections;
+	v->active = h->active;
+	v->total = h->total;
+	v->errors = h->errors;
+	v->state = pool_state(h->pool);
+	v->why = pool_last_error(h->pool);
+}
+
 void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx)
 {
 	list_each(n, tmp, &all->clusters)
@@ -335,7 +405,12 @@ void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c
 		struct cluster_view v = {
 			.name = c->spec->name,
 			.lb = policy_ops_of(c->spec->lb)->name,
-			.hosts = c->m.count,
+			.hosts = c->m.count + c->held_count,
+			.held = c->held_count,
+			.tls = c->m.tls,
+			.building = cluster_is_building(c),
+			.empty_kept = timer_armed(&c->empty),
+			.note = note_of(c->spec->lb),
 			.active = c->active,
 			.pending = c->pending,
 			.connections = c->connections,
@@ -353,29 +428,39 @@ void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c
 	}
 }
 
+static void each_held(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+{
+	for (struct list *n = c->held.next; n != &c->held; n = n->next) {
+		const struct host *h = list_entry(n, struct host, held);
+		uint64_t left_ns = h->held_until_ns > c->all->loop->now_ns ? h->held_until_ns - c->all->loop->now_ns : 0;
+		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE};
+		char state[40];
+
+		view_host(h, &v);
+		snprintf(state, sizeof(state), "held, %u s left", (unsigned)((left_ns + 999999999) / 1000000000));
+		v.state = state;
+		fn(ctx, &v);
+	}
+}
+
 void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
 {
 	for (uint32_t i = 0; i < c->m.count; i++) {
 		const struct host *h = host_at(c, i);
+		const struct hot *hot = &c->m.hot[i];
 		char text[ADDR_TEXT];
 		struct endpoint e;
-		struct host_view v = {
-			.weight = c->m.hot[i].weight,
-			.active = c->m.hot[i].active,
-			.flags = c->m.hot[i].flags,
-			.state = "idle",
-		};
+		struct host_view v = {.weight = hot->weight, .active = hot->active, .flags = hot->flags, .state = "idle"};
 
-		endpoint_get(c->m.set, i, &e);
-		v.text = h ? h->text : e.naddrs ? addr_text(&e.addr, text) : "";
+		endpoint_get(c->m.set, members_endpoint(&c->m, i), &e);
 		v.zone = e.zone;
-		if (h) {
-			v.connections = h->connections;
-			v.total = h->total;
-			v.errors = h->errors;
-			v.state = pool_state(h->pool);
-			v.why = pool_last_error(h->pool);
-		}
+		if (h)
+			view_host(h, &v);
+		else
+			v.text = e.naddrs ? addr_text(&e.addr, text) : "";
+		if (flags_state(hot->flags))
+			v.state = flags_state(hot->flags);
 		fn(ctx, &v);
 	}
+	each_held(c, fn, ctx);
 }

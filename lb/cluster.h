@@ -18,7 +18,7 @@ struct cluster;
 struct host {
 	struct cluster *cluster;
 	struct pool *pool;            /* counted */
-	uint32_t index;               /* of the hot record; UINT32_MAX once removed from the set (still serves its calls) */
+	uint32_t index;               /* of the hot record; UINT32_MAX once removed from the set (still serves its calls, or is held) */
 	uint32_t refs;
 	uint32_t active;              /* calls on it now; mirrored in hot */
 	uint64_t total, errors;
@@ -29,6 +29,12 @@ struct host {
 	uint32_t connections;         /* of its pool, as the cluster has counted them */
 	uint64_t key;                 /* hash of addrs */
 	struct addr *addrs; uint32_t addr_count;
+	uint32_t next;                /* as index, in the members that are being made; UINT32_MAX: nowhere, or not known yet */
+	uint32_t incarnation, priority;
+	bool replaced;                /* the set has another process at its address */
+	uint32_t weight;              /* while held (lb/held.c): */
+	uint64_t held_until_ns;       /* 0: not held */
+	struct list held;
 	struct pool_watch watch;
 	struct grave grave;
 };
@@ -38,6 +44,17 @@ struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct m
 void clusters_free(struct clusters **c);    /* closes all pools */
 void clusters_drain(struct clusters *c);    /* process end: upstream connections close when their streams are done */
 struct pools *clusters_pools(struct clusters *c);
+/* What was decided about endpoints that vanished (lb/held.c), once each, while it is done: for the log. host: its text, "" where it is about the whole set. */
+enum cluster_told {
+	TOLD_HELD,        /* gone from the set, alive: goes on for spec.removal_hold_ns at most */
+	TOLD_RELEASED,    /* in the set again */
+	TOLD_EXPIRED,     /* its time is over */
+	TOLD_ENDED,       /* no sign of life any more, or an order */
+	TOLD_EMPTY_KEPT,  /* the assignment is empty: the last one is kept for a while */
+	TOLD_EMPTY_OVER,  /* and now it is empty */
+};
+typedef void clusters_tell_fn(void *ctx, enum cluster_told what, const struct cluster *c, const char *host);
+void clusters_set_tell(struct clusters *c, clusters_tell_fn *fn, void *ctx);
 /* The live side of a declared cluster, made at first use. NULL: no spec declared. */
 struct cluster *cluster_live(struct clusters *c, struct mesh_cluster *m);
 /* A call holds its cluster from the route to its end, also while it holds no host (parked, in a back-off). */
@@ -46,7 +63,7 @@ void cluster_release(struct cluster **c);   /* accepts NULL */
 const char *cluster_name(const struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 
-enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNHEALTHY /* endpoints, but none usable */, PICK_WAIT /* DNS has not answered yet */, PICK_FULL /* max_requests */ };
+enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNHEALTHY /* endpoints, but none usable */, PICK_WAIT /* DNS has not answered yet, or the first endpoints are still being taken over */, PICK_FULL /* max_requests */, PICK_TLS /* all that could serve want TLS */ };
 enum { TRIED_MAX = PICK_TRIED_MAX };
 struct tried { const struct host *host[TRIED_MAX]; uint32_t count; };
 /* Picks by policy, avoiding those tried (best effort: when all were tried, PICK_NONE). On PICK_OK: *ret is held (ref) and counted active until host_done.
@@ -75,6 +92,11 @@ struct cluster_view {
 	uint32_t retry_tokens;
 	uint64_t updates_refused;     /* endpoint sets not taken over for want of memory: the old one stays */
 	const char *names;            /* "": by address; "asked", "resolved", "failed": DNS */
+	uint32_t held;                /* of the hosts: no longer declared, alive (lb/held.c) */
+	uint32_t tls;                 /* of the hosts: want TLS, which is not built */
+	bool building;                /* new endpoints are being taken over */
+	bool empty_kept;              /* declared without endpoints: the last ones serve for a while */
+	const char *note;             /* what is declared and not done: "ring_hash is not built: random instead"; NULL: nothing */
 };
 struct host_view {
 	const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state;

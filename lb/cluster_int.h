@@ -1,4 +1,8 @@
-/* lb/cluster_int: what cluster.c, members.c and host.c share, and nobody else. See lb/cluster.h for the objects. */
+/* lb/cluster_int: what cluster.c, members.c, rebuild.c, levels.c, held.c and host.c share, and nobody else. See lb/cluster.h for the objects.
+ *
+ *   cluster 1 --- 1 members (serve now) 1 --- n level (a priority) 1 --- n bucket (all of it, or one locality of it) 1 --- 1 policy
+ *           1 --- 0..1 rebuild (makes the next members in slices, then they take the place of the old ones)
+ *           1 --- n held host (not in the set any more, alive all the same) */
 #pragma once
 #include "lb/cluster.h"
 #include "lb/hostnames.h"
@@ -10,17 +14,47 @@ struct clusters {
 	struct pools *pools;        /* owned */
 	struct account account;     /* hot records, policies, answers of DNS */
 	struct list clusters;
+	clusters_tell_fn *tell; void *tell_ctx;
 };
+
+/* Endpoints that one policy picks from: hot records first .. first + count. */
+struct bucket {
+	uint32_t first, count;
+	uint32_t weight;            /* of the locality, where these count; 1 otherwise */
+	uint32_t total;             /* without those that want TLS; of these: */
+	uint32_t standing;          /* neither draining nor unhealthy */
+	uint32_t healthy, degraded; /* standing and not in back-off */
+	uint64_t upto[3];           /* for the choice among the buckets of a level: sums up to this one of healthy, degraded, all */
+	struct policy *policy;      /* owned */
+};
+enum pick_class { PICK_HEALTHY, PICK_DEGRADED, PICK_ALL /* panic */ };
+enum { LEVELS_MAX = 128 };      /* what has a higher number than the 128th lowest priority belongs to that one */
+struct level {
+	uint32_t priority;
+	uint32_t first, count;      /* buckets */
+	uint32_t healthy_percent, degraded_percent; /* of the calls */
+	bool panic;
+};
+/* Groups are laid out by priority: hot records hot .. hot + count are endpoints set .. of the set. */
+struct place { uint32_t hot, set, count; };
 
 /* What is derived from one endpoint set (and what DNS says of its names): made whole, then put in the place of the old. */
 struct members {
-	struct endpoint_set *set;   /* counted; names expanded; hot record i is its endpoint i */
+	struct endpoint_set *set;   /* counted; names expanded */
 	uint32_t declared;          /* endpoints of the set as it was declared, names counted as one */
-	struct hot *hot;
+	uint64_t spec_hash;         /* what flags and policies were made by */
 	uint32_t count;
-	struct policy *policy;      /* NULL while count is 0 */
+	struct hot *hot;
+	struct place *places; uint32_t place_count;
+	uint32_t *group_hot;        /* of each group of the set: where its endpoints begin in hot */
+	struct level *levels; uint32_t level_count;
+	struct bucket *buckets; uint32_t bucket_count;
+	uint32_t tls;               /* hot records with HOT_TLS */
+	uint64_t weight;            /* of all hot records */
+	bool stale;                 /* percentages and sums are to be computed at the next pick */
 };
 
+struct rebuild;
 struct cluster {
 	struct list node;
 	struct clusters *all;       /* borrowed */
@@ -28,8 +62,10 @@ struct cluster {
 	struct cluster_spec *spec;  /* counted: the last one declared */
 	struct names *names;        /* NULL: all by address */
 	struct members m;
-	uint32_t usable;            /* hot records with HOT_USABLE */
-	uint32_t standing;          /* neither draining nor unhealthy */
+	struct rebuild *rebuild;    /* owned; NULL: none */
+	struct endpoint_set *next;  /* counted: published while a rebuild ran; NULL: none */
+	struct task work;           /* slices of the rebuild, then hosts that are to be settled */
+	uint32_t settle;            /* hosts[0 .. settle) have not been looked at since the last switch */
 	struct host **hosts;        /* born ones, removed ones included while a call holds them; owned */
 	uint32_t host_count, host_cap;
 	uint32_t active, pending, connections;
@@ -38,26 +74,85 @@ struct cluster {
 	uint64_t retry_milli, retry_at_ns;
 	struct list waits;
 	struct task wake;
+	struct list held; uint32_t held_count; uint64_t held_weight;
+	struct timer held_timer;
+	struct timer empty;         /* armed: the assignment is empty, and m is what it was before */
+	uint32_t walked;            /* by the last slice of work; for tests */
 	bool withdrawn;
+	bool expiring;              /* what was kept of an empty assignment goes: nothing is held now */
+	bool repool;                /* hosts are to be settled under a new spec */
 	struct grave grave;
 };
 
-enum { HOT_OUT = HOT_BACKOFF | HOT_DRAINING | HOT_UNHEALTHY };
+enum { HOT_OUT = HOT_BACKOFF | HOT_DRAINING | HOT_UNHEALTHY | HOT_TLS, HOT_ORDERED = HOT_DRAINING | HOT_UNHEALTHY, HOT_DECLARED = HOT_ORDERED | HOT_TLS | HOT_DEGRADED };
 enum { HOSTS_KEPT = 256 };          /* in a set of more endpoints a host without connections and calls is given up */
 
-/* lb/members.c */
-/* New members from the spec, the set and the names; the old ones stay when memory is refused. */
-void cluster_rebuild(struct cluster *c, struct endpoint_set *set);
+/* lb/members.c: the layout */
+struct layout {
+	uint32_t phase, at;         /* groups walked in this phase */
+	uint32_t levels, priorities[LEVELS_MAX];
+	struct { uint32_t endpoints, groups, weighted, hot, place, bucket; } of[LEVELS_MAX]; /* sums, then where its next group goes */
+};
 void members_end(struct cluster *c, struct members *m);
-/* Changes flags of a hot record and the cluster's counts of them. */
+uint32_t members_endpoint(const struct members *m, uint32_t index);  /* hot record -> endpoint of the set */
+struct bucket *members_bucket(const struct members *m, uint32_t index); /* NULL: a locality without weight, beside others that have one */
+/* One endpoint more or less with these flags; b may be NULL. */
+static inline void bucket_count(struct bucket *b, uint32_t flags, uint32_t by)
+{
+	if (!b || flags & HOT_TLS)
+		return;
+	b->total += by;
+	if (flags & (HOT_DRAINING | HOT_UNHEALTHY))
+		return;
+	b->standing += by;
+	if (flags & HOT_BACKOFF)
+		return;
+	*(flags & HOT_DEGRADED ? &b->degraded : &b->healthy) += by;
+}
+/* Changes flags of a hot record and the counts that depend on them. */
 void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clear);
+static inline uint32_t flags_settled(uint32_t flags) { return flags & HOT_OUT ? flags & ~(uint32_t)HOT_USABLE : flags | HOT_USABLE; }
+/* 1: more to do, 0: done, negative. Makes all of m but the contents of hot, the policies and the counts, from m->set. */
+int layout_step(struct cluster *c, struct members *m, struct layout *y, uint32_t *work);
+
+/* lb/rebuild.c: the next members */
+enum {
+	REBUILD_AT_ONCE = 4096,     /* endpoints: a set of no more is taken over in one go */
+	REBUILD_SLICE = 4096,       /* endpoints walked in one turn: about 200 us */
+};
+/* New members from the spec, the set and the names; the old ones stay when memory is refused. NULL: none. */
+void cluster_rebuild(struct cluster *c, struct endpoint_set *set);
+void cluster_rebuild_stop(struct cluster *c);
+static inline bool cluster_is_building(const struct cluster *c) { return c->rebuild != NULL; }
+/* A host was born, or one took another's place in the table, or one goes, while the next members are made. */
+void rebuild_born(struct cluster *c, struct host *h);
+void rebuild_moved(struct cluster *c, struct host *h);
+void rebuild_gone(struct cluster *c, struct host *h);
+
+/* lb/levels.c: whom a pick asks */
+/* A hot record, or PICK_NOBODY. k: who was tried; its other fields are set here. */
+uint32_t levels_pick(struct cluster *c, struct pick *k);
+bool levels_may(const struct cluster *c, const struct pick *k, uint32_t index); /* would a pick for k take it */
+
+/* lb/held.c: endpoints that vanished and live */
+/* The host is no longer in the set and was `hot` there. True: it is held. */
+bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weight);
+void held_back(struct cluster *c, struct host *h);    /* it is in the set again */
+void held_changed(struct host *h);                    /* what its pool says; may end it */
+void held_drop(struct cluster *c, enum cluster_told why, struct host *h);
+void held_end_all(struct cluster *c);
+struct host *held_pick(struct cluster *c, const struct tried *tried, uint64_t weight_of_others, uint32_t priority);
+bool empty_keeps(struct cluster *c, const struct endpoint_set *set); /* the set is empty: is the last one kept for a while */
 
 /* lb/host.c */
 struct host *host_born(struct cluster *c, uint32_t index);
 void host_end(struct host *h);
 void host_sync(struct host *h);     /* takes over what its pool says: connections, back-off */
 void host_repool(struct host *h);   /* the pool for the cluster's spec of now */
+bool host_lives(const struct host *h); /* a connection stands that is not going away */
+static inline bool host_is_held(const struct host *h) { return h->held_until_ns != 0; }
 uint64_t addrs_key(const struct addr *a, uint32_t n);
 
 /* lb/cluster.c */
 void cluster_maybe_end(struct cluster *c);
+void cluster_wake(struct cluster *c);

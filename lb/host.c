@@ -28,11 +28,16 @@ static void host_bury(struct grave *g)
 /* Idle, and of no more use than its hot record. */
 static bool host_is_spare(const struct host *h)
 {
-	if (h->refs)
+	if (h->refs || host_is_held(h))
 		return false;
 	if (h->index == UINT32_MAX)
 		return true;
 	return h->cluster->m.count > HOSTS_KEPT && !h->connections && !pool_in_backoff(h->pool);
+}
+
+bool host_lives(const struct host *h)
+{
+	return h->connections && strcmp(pool_state(h->pool), "up") == 0;
 }
 
 void host_sync(struct host *h)
@@ -55,6 +60,7 @@ static void pool_changed(struct pool_watch *w)
 	struct host *h = container_of(w, struct host, watch);
 
 	host_sync(h);
+	held_changed(h);
 	if (host_is_spare(h))
 		host_end(h);
 }
@@ -62,14 +68,17 @@ static void pool_changed(struct pool_watch *w)
 struct host *host_born(struct cluster *c, uint32_t index)
 {
 	struct host *h = xnew(struct host);
+	uint32_t endpoint = members_endpoint(&c->m, index);
 	struct endpoint e;
 
-	endpoint_get(c->m.set, index, &e);
+	endpoint_get(c->m.set, endpoint, &e);
 	h->cluster = c;
 	h->index = index;
 	h->addr_count = e.naddrs;
 	h->addrs = xalloc(e.naddrs * sizeof(*h->addrs));
-	endpoint_addrs(c->m.set, index, h->addrs, e.naddrs);
+	endpoint_addrs(c->m.set, endpoint, h->addrs, e.naddrs);
+	h->incarnation = e.incarnation;
+	h->priority = e.priority;
 	h->key = addrs_key(h->addrs, h->addr_count);
 	h->zone = e.zone ? xstrdup(e.zone) : NULL;
 	addr_text(&h->addrs[0], h->text);
@@ -82,6 +91,7 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	c->m.hot[index].born = h->place + 1;
 	h->pool = pool_get(c->all->pools, h->addrs, h->addr_count, c->spec);
 	pool_watch(h->pool, &h->watch, pool_changed);
+	rebuild_born(c, h);
 	host_sync(h); /* another cluster may use the pool already */
 	return h;
 }
@@ -106,6 +116,9 @@ void host_end(struct host *h)
 	struct cluster *c = h->cluster;
 	struct host *last = c->hosts[--c->host_count];
 
+	if (host_is_held(h))
+		held_drop(c, TOLD_ENDED, h);
+	rebuild_gone(c, h);
 	if (h->index != UINT32_MAX)
 		c->m.hot[h->index].born = 0;
 	/* The last of the table takes its place. */
@@ -113,6 +126,8 @@ void host_end(struct host *h)
 	last->place = h->place;
 	if (last != h && last->index != UINT32_MAX)
 		c->m.hot[last->index].born = last->place + 1;
+	if (last != h)
+		rebuild_moved(c, last);
 	h->index = UINT32_MAX;
 	c->connections -= h->connections;
 	pool_unwatch(&h->watch);

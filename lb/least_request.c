@@ -13,24 +13,24 @@ enum { DRAWS = 16, CHOICES_MAX = 16 };
 struct least {
 	struct policy p;
 	uint32_t choices;
-	struct alias_slot *alias; /* NULL: weights are equal */
+	struct alias alias;
 };
 
-static struct policy *least_build(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
+static struct policy *least_begin(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
 	struct least *r = policy_new(&policy_least_request, sizeof(*r), l, a, hot, count);
 
 	if (!r)
 		return NULL;
 	r->choices = spec->choices < 2 ? 2 : spec->choices > CHOICES_MAX ? CHOICES_MAX : spec->choices;
-	if (!policy_weights_equal(hot, count)) {
-		r->alias = alias_build(a, hot, count);
-		if (!r->alias) {
-			acct_free(a, r);
-			return NULL;
-		}
-	}
+	r->alias.hot = hot;
+	r->alias.count = count;
 	return &r->p;
+}
+
+static int least_step(struct policy *p, uint32_t *work)
+{
+	return alias_step(&((struct least *)p)->alias, p->account, work);
 }
 
 /* a/wa < b/wb without a division; both factors are 32 bits wide. */
@@ -42,14 +42,14 @@ static inline bool less_busy(const struct hot *a, const struct hot *b)
 static uint32_t least_pick(struct policy *p, const struct pick *k)
 {
 	struct least *r = (struct least *)p;
-	uint32_t best = PICK_NOBODY, found = 0;
+	uint32_t best = PICK_NOBODY, found = 0, draws = k->draws ? k->draws : DRAWS;
 
 	if (p->count == 1)
 		return policy_may(p, k, 0) ? 0 : PICK_NOBODY;
 	/* A draw that hits the best one again is no choice: it is drawn anew, or two endpoints would often be one. */
-	for (int draw = 0; draw < DRAWS && found < r->choices; draw++) {
+	for (uint32_t draw = 0; draw < draws && found < r->choices; draw++) {
 		uint64_t n = loop_random(p->loop);
-		uint32_t i = r->alias ? alias_draw(r->alias, p->count, n) : (uint32_t)(((n >> 32) * p->count) >> 32);
+		uint32_t i = r->alias.slots ? alias_draw(r->alias.slots, p->count, n) : (uint32_t)(((n >> 32) * p->count) >> 32);
 
 		if (i == best || !policy_may(p, k, i))
 			continue;
@@ -66,8 +66,8 @@ static void least_free(struct policy *p)
 {
 	struct least *r = (struct least *)p;
 
-	acct_free(p->account, r->alias);
+	alias_end(&r->alias, p->account);
 	acct_free(p->account, r);
 }
 
-const struct policy_ops policy_least_request = {"least_request", least_build, least_pick, least_free};
+const struct policy_ops policy_least_request = {"least_request", least_begin, least_step, least_pick, least_free};

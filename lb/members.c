@@ -1,199 +1,218 @@
-/* lb/members: from what is declared to what is alive: new hot records and a new policy, and the hosts that go on under them.
+/* lb/members: how the endpoints of a set lie in a cluster's hot records: by priority, in the order of the set; and what is counted of them.
  *
- * A host is known again by its address list: the same list keeps host, load and connections, whatever else changed. A host that is not in
- * the new set serves its calls to their end and is picked no more. Names are in the set as DNS answers them (lb/hostnames). */
+ * Where localities have weights (and the cluster asks for that), each locality is a bucket with a policy of its own; otherwise a priority is one. In the
+ * usual case (one priority) hot record i is endpoint i and there is one bucket. */
 #include "lb/cluster_int.h"
 #include <errno.h>
 #include <stdlib.h>
 
-void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clear)
-{
-	struct hot *hot = &c->m.hot[index];
-	uint32_t was = hot->flags, now = (was | set) & ~clear;
-
-	now = now & HOT_OUT ? now & ~(uint32_t)HOT_USABLE : now | HOT_USABLE;
-	hot->flags = now;
-	c->usable += (now & HOT_USABLE) - (was & HOT_USABLE);
-	c->standing += !(now & (HOT_DRAINING | HOT_UNHEALTHY));
-	c->standing -= !(was & (HOT_DRAINING | HOT_UNHEALTHY));
-}
-
-static uint32_t flags_of(const struct endpoint_brief *e)
-{
-	switch (e->health) {
-	case EP_UNHEALTHY:
-		return HOT_UNHEALTHY;
-	case EP_DRAINING:
-		return HOT_DRAINING;
-	default:
-		return e->by_name ? HOT_UNHEALTHY : HOT_USABLE; /* a name that nobody resolves is nothing to connect to */
-	}
-}
-
 void members_end(struct cluster *c, struct members *m)
 {
-	policy_free(&m->policy);
-	acct_free(&c->all->account, m->hot);
+	struct account *a = &c->all->account;
+
+	for (uint32_t i = 0; i < m->bucket_count; i++)
+		policy_free(&m->buckets[i].policy);
+	acct_free(a, m->buckets);
+	acct_free(a, m->levels);
+	acct_free(a, m->group_hot);
+	acct_free(a, m->places);
+	acct_free(a, m->hot);
 	endpoints_unref(&m->set);
 	*m = (struct members){0};
 }
 
-static void hot_fill(struct members *m)
+uint32_t members_endpoint(const struct members *m, uint32_t index)
 {
-	struct endpoint_brief brief[ENDPOINT_BLOCK];
+	uint32_t low = 0, high = m->place_count;
 
-	for (uint32_t s = 0; s < endpoints_spans(m->set); s++) {
-		struct endpoint_span span = endpoints_span(m->set, s);
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
 
-		endpoints_brief(m->set, s, brief);
-		for (uint32_t i = 0; i < span.count; i++)
-			m->hot[span.first + i] = (struct hot){.weight = brief[i].weight, .flags = flags_of(&brief[i])};
+		if (m->places[middle].hot <= index)
+			low = middle;
+		else
+			high = middle;
 	}
+	return m->places[low].set + (index - m->places[low].hot);
 }
 
-static int members_make(struct cluster *c, struct endpoint_set *set, struct members *ret)
+struct bucket *members_bucket(const struct members *m, uint32_t index)
 {
-	struct members m = {.declared = endpoints_count(set)};
-	struct account *account = &c->all->account;
-	int err = 0;
+	uint32_t low = 0, high = m->bucket_count;
 
-	if (c->names)
-		err = names_expand(c->names, set, account, &m.set);
-	else
-		m.set = endpoints_ref(set);
-	m.count = m.set ? endpoints_count(m.set) : 0;
-	if (!err && m.count) {
-		m.hot = acct_alloc(account, m.count * sizeof(*m.hot));
-		if (!m.hot)
-			err = -ENOMEM;
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (m->buckets[middle].first <= index)
+			low = middle;
+		else
+			high = middle;
 	}
-	if (!err && m.count) {
-		hot_fill(&m);
-		m.policy = policy_build(c->spec->lb, c->all->loop, account, m.hot, m.count, c->spec);
-		if (!m.policy)
-			err = -ENOMEM;
+	if (!high || index - m->buckets[low].first >= m->buckets[low].count)
+		return NULL;
+	return &m->buckets[low];
+}
+
+void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clear)
+{
+	struct hot *hot = &c->m.hot[index];
+	uint32_t was = hot->flags, now = flags_settled((was | set) & ~clear);
+	struct bucket *b;
+
+	if (now == was)
+		return;
+	hot->flags = now;
+	b = members_bucket(&c->m, index);
+	bucket_count(b, was, UINT32_MAX); /* one less */
+	bucket_count(b, now, 1);
+	c->m.stale = true;
+}
+
+/* ---- the layout: three walks over the groups, each of which stops when its work is used up --------------------------------- */
+
+enum { LAYOUT_PRIORITIES, LAYOUT_COUNT, LAYOUT_PLACE, LAYOUT_DONE };
+
+static uint32_t level_at(const struct layout *y, uint32_t priority)
+{
+	uint32_t low = 0, high = y->levels;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (y->priorities[middle] < priority)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	if (err) {
-		members_end(c, &m);
-		return err;
+	return low;
+}
+
+static void see_priority(struct layout *y, uint32_t priority)
+{
+	uint32_t at = level_at(y, priority);
+
+	if (at == LEVELS_MAX || (at < y->levels && y->priorities[at] == priority))
+		return;
+	if (y->levels == LEVELS_MAX)
+		y->levels--;
+	memmove(&y->priorities[at + 1], &y->priorities[at], (y->levels - at) * sizeof(y->priorities[0]));
+	y->priorities[at] = priority;
+	y->levels++;
+}
+
+/* What is beyond the last level belongs to it. */
+static uint32_t level_of(const struct layout *y, uint32_t priority)
+{
+	uint32_t at = level_at(y, priority);
+
+	return at < y->levels ? at : y->levels - 1;
+}
+
+static bool by_locality(const struct cluster *c, const struct layout *y, uint32_t level)
+{
+	return c->spec->locality_weighted && y->of[level].weighted > 0;
+}
+
+static int layout_alloc(struct cluster *c, struct members *m, struct layout *y)
+{
+	struct account *a = &c->all->account;
+	uint32_t hot = 0, place = 0, buckets = 0, groups = endpoints_groups(m->set);
+
+	for (uint32_t i = 0; i < y->levels; i++)
+		buckets += by_locality(c, y, i) ? y->of[i].weighted : 1;
+	m->hot = acct_alloc(a, m->count * sizeof(*m->hot));
+	m->places = acct_alloc(a, groups * sizeof(*m->places));
+	m->group_hot = acct_alloc(a, groups * sizeof(*m->group_hot));
+	m->levels = acct_alloc(a, y->levels * sizeof(*m->levels));
+	m->buckets = acct_alloc(a, buckets * sizeof(*m->buckets));
+	if (!m->hot || !m->places || !m->group_hot || !m->levels || !m->buckets)
+		return -ENOMEM;
+	memset(m->buckets, 0, buckets * sizeof(*m->buckets));
+	for (uint32_t i = 0; i < y->levels; i++) {
+		bool many = by_locality(c, y, i);
+
+		m->levels[i] = (struct level){.priority = y->priorities[i], .first = m->bucket_count, .count = many ? y->of[i].weighted : 1};
+		if (!many)
+			m->buckets[m->bucket_count] = (struct bucket){.first = hot, .count = y->of[i].endpoints, .weight = 1};
+		y->of[i].hot = hot;
+		y->of[i].place = place;
+		y->of[i].bucket = m->bucket_count;
+		hot += y->of[i].endpoints;
+		place += y->of[i].groups;
+		m->bucket_count += m->levels[i].count;
 	}
-	*ret = m;
+	m->level_count = y->levels;
+	m->place_count = place;
 	return 0;
 }
 
-/* ---- known again ---------------------------------------------------------------------------------------------------------- */
-
-/* Hosts by the hash of their addresses, for one update: open addressing, at most half full. */
-struct known {
-	struct host **slots;
-	uint32_t mask;
-};
-
-static struct known known_make(struct cluster *c)
+static void layout_place(struct cluster *c, struct members *m, struct layout *y, uint32_t group, const struct endpoint_group *g)
 {
-	uint32_t cap = 8;
-	struct known k;
+	uint32_t level = level_of(y, g->locality.priority);
 
-	while (cap < c->host_count * 2)
-		cap *= 2;
-	k.slots = xalloc(cap * sizeof(*k.slots));
-	k.mask = cap - 1;
-	for (uint32_t i = 0; i < c->host_count; i++) {
-		uint32_t at = (uint32_t)c->hosts[i]->key & k.mask;
+	m->group_hot[group] = y->of[level].hot;
+	m->places[y->of[level].place++] = (struct place){y->of[level].hot, g->first, g->count};
+	if (by_locality(c, y, level) && g->locality.weight)
+		m->buckets[y->of[level].bucket++] = (struct bucket){.first = y->of[level].hot, .count = g->count, .weight = g->locality.weight};
+	y->of[level].hot += g->count;
+}
 
-		while (k.slots[at])
-			at = (at + 1) & k.mask;
-		k.slots[at] = c->hosts[i];
+/* Neighbours that lie in the same order are one: mostly all of them. */
+static void places_merge(struct members *m)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < m->place_count; i++) {
+		struct place *last = kept ? &m->places[kept - 1] : NULL;
+
+		if (last && last->set + last->count == m->places[i].set)
+			last->count += m->places[i].count;
+		else
+			m->places[kept++] = m->places[i];
 	}
-	return k;
+	m->place_count = kept;
 }
 
-static bool addrs_eq(const struct addr *a, const struct addr *b, uint32_t n)
+static int layout_next(struct cluster *c, struct members *m, struct layout *y)
 {
-	for (uint32_t i = 0; i < n; i++)
-		if (!addr_eq(&a[i], &b[i]))
-			return false;
-	return true;
-}
+	y->at = 0;
+	if (y->phase == LAYOUT_COUNT) {
+		int err = layout_alloc(c, m, y);
 
-/* A host of these addresses that has no place in the new set yet: of an address that is listed twice only the first keeps it. */
-static struct host *known_find(const struct known *k, const struct addr *addrs, uint32_t n)
-{
-	uint64_t key = addrs_key(addrs, n);
-
-	for (uint32_t at = (uint32_t)key & k->mask; k->slots[at]; at = (at + 1) & k->mask) {
-		struct host *h = k->slots[at];
-
-		if (h->index == UINT32_MAX && h->key == key && h->addr_count == n && addrs_eq(h->addrs, addrs, n))
-			return h;
+		if (err < 0)
+			return err;
+	} else if (y->phase == LAYOUT_PLACE) {
+		places_merge(m);
 	}
-	return NULL;
+	y->phase++;
+	return y->phase < LAYOUT_DONE;
 }
 
-static void host_adopt(struct cluster *c, struct host *h, uint32_t index)
+int layout_step(struct cluster *c, struct members *m, struct layout *y, uint32_t *work)
 {
-	struct endpoint e;
+	uint32_t groups = endpoints_groups(m->set);
+	int err = y->phase < LAYOUT_DONE && m->count;
 
-	endpoint_get(c->m.set, index, &e);
-	h->index = index;
-	c->m.hot[index].born = h->place + 1;
-	c->m.hot[index].active = h->active;
-	if (!h->zone != !e.zone || (e.zone && strcmp(e.zone, h->zone) != 0)) {
-		free((char *)h->zone);
-		h->zone = e.zone ? xstrdup(e.zone) : NULL;
-	}
-}
+	while (err > 0 && *work) {
+		for (; y->at < groups && *work; y->at++, --*work) {
+			struct endpoint_group g = endpoints_group_at(m->set, y->at);
+			uint32_t level;
 
-static void hosts_adopt(struct cluster *c)
-{
-	struct addr addrs[ENDPOINT_ADDRS];
-	struct known k;
-
-	if (!c->host_count)
-		return;
-	for (uint32_t i = 0; i < c->host_count; i++)
-		c->hosts[i]->index = UINT32_MAX;
-	k = known_make(c);
-	for (uint32_t i = 0; i < c->m.count; i++) {
-		struct host *h = known_find(&k, addrs, endpoint_addrs(c->m.set, i, addrs, ENDPOINT_ADDRS));
-
-		if (h)
-			host_adopt(c, h, i);
-	}
-	free(k.slots);
-}
-
-/* Backwards: host_end puts the last one in the place of the one that goes. */
-static void hosts_settle(struct cluster *c)
-{
-	for (uint32_t i = c->host_count; i-- > 0;) {
-		struct host *h = c->hosts[i];
-
-		if (h->index == UINT32_MAX) {
-			if (!h->refs)
-				host_end(h);
-			continue;
+			if (!g.count)
+				continue;
+			if (y->phase == LAYOUT_PRIORITIES) {
+				see_priority(y, g.locality.priority);
+			} else if (y->phase == LAYOUT_COUNT) {
+				level = level_of(y, g.locality.priority);
+				y->of[level].endpoints += g.count;
+				y->of[level].groups++;
+				y->of[level].weighted += g.locality.weight > 0;
+			} else {
+				layout_place(c, m, y, y->at, &g);
+			}
 		}
-		host_repool(h);
-		host_sync(h);
+		if (y->at == groups)
+			err = layout_next(c, m, y);
 	}
-}
-
-void cluster_rebuild(struct cluster *c, struct endpoint_set *set)
-{
-	struct members made = {0}, old = c->m;
-
-	if (set && members_make(c, set, &made) < 0) {
-		c->updates_refused++;
-		return;
-	}
-	c->m = made;
-	c->usable = c->standing = 0;
-	for (uint32_t i = 0; i < made.count; i++) {
-		c->usable += made.hot[i].flags & HOT_USABLE;
-		c->standing += !(made.hot[i].flags & (HOT_DRAINING | HOT_UNHEALTHY));
-	}
-	hosts_adopt(c);
-	hosts_settle(c);
-	members_end(c, &old);
+	return err;
 }

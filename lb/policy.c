@@ -12,10 +12,21 @@ const struct policy_ops *policy_ops_of(enum lb_kind kind)
 	return (size_t)kind < sizeof(ops) / sizeof(ops[0]) ? ops[kind] : &policy_random;
 }
 
+struct policy *policy_begin(
+	enum lb_kind kind, struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
+{
+	return policy_ops_of(kind)->begin(l, a, hot, count, spec);
+}
+
 struct policy *policy_build(
 	enum lb_kind kind, struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
-	return policy_ops_of(kind)->build(l, a, hot, count, spec);
+	struct policy *p = policy_begin(kind, l, a, hot, count, spec);
+	uint32_t work = UINT32_MAX; /* more than any policy walks: a few times count */
+
+	if (p && policy_step(p, &work) < 0)
+		policy_free(&p);
+	return p;
 }
 
 void policy_free(struct policy **p)
@@ -34,14 +45,6 @@ void *policy_new(const struct policy_ops *ops, size_t size, struct loop *l, stru
 	memset(p, 0, size);
 	*p = (struct policy){.ops = ops, .loop = l, .account = a, .hot = hot, .count = count};
 	return p;
-}
-
-bool policy_weights_equal(const struct hot *hot, uint32_t count)
-{
-	for (uint32_t i = 1; i < count; i++)
-		if (hot[i].weight != hot[0].weight)
-			return false;
-	return true;
 }
 
 uint32_t policy_scan(const struct policy *p, const struct pick *k, uint32_t from)

@@ -9,10 +9,10 @@ enum { DRAWS = 16 };
 
 struct random {
 	struct policy p;
-	struct alias_slot *alias; /* NULL: weights are equal */
+	struct alias alias;
 };
 
-static struct policy *random_build(
+static struct policy *random_begin(
 	struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
 	struct random *r = policy_new(&policy_random, sizeof(*r), l, a, hot, count);
@@ -20,23 +20,25 @@ static struct policy *random_build(
 	(void)spec;
 	if (!r)
 		return NULL;
-	if (!policy_weights_equal(hot, count)) {
-		r->alias = alias_build(a, hot, count);
-		if (!r->alias) {
-			acct_free(a, r);
-			return NULL;
-		}
-	}
+	r->alias.hot = hot;
+	r->alias.count = count;
 	return &r->p;
+}
+
+static int random_step(struct policy *p, uint32_t *work)
+{
+	return alias_step(&((struct random *)p)->alias, p->account, work);
 }
 
 static uint32_t random_pick(struct policy *p, const struct pick *k)
 {
 	struct random *r = (struct random *)p;
 
-	for (int draw = 0; draw < DRAWS; draw++) {
+	uint32_t draws = k->draws ? k->draws : DRAWS;
+
+	for (uint32_t draw = 0; draw < draws; draw++) {
 		uint64_t n = loop_random(p->loop);
-		uint32_t i = r->alias ? alias_draw(r->alias, p->count, n) : (uint32_t)(((n >> 32) * p->count) >> 32);
+		uint32_t i = r->alias.slots ? alias_draw(r->alias.slots, p->count, n) : (uint32_t)(((n >> 32) * p->count) >> 32);
 
 		if (policy_may(p, k, i))
 			return i;
@@ -48,8 +50,8 @@ static void random_free(struct policy *p)
 {
 	struct random *r = (struct random *)p;
 
-	acct_free(p->account, r->alias);
+	alias_end(&r->alias, p->account);
 	acct_free(p->account, r);
 }
 
-const struct policy_ops policy_random = {"random", random_build, random_pick, random_free};
+const struct policy_ops policy_random = {"random", random_begin, random_step, random_pick, random_free};

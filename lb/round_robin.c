@@ -14,6 +14,7 @@
  * An endpoint that is ruled out loses its turn and the next one has it: the others come round sooner and keep their proportions.
  * Where most are out, after REDRAWS turns a scan from a random place finds what there is. */
 #include "lb/policy.h"
+#include <errno.h>
 
 enum { CLASSES = 32, REDRAWS = 64 };
 
@@ -34,7 +35,10 @@ struct round_robin {
 	struct turn *turns; /* NULL: weights are equal */
 	uint32_t class_count;
 	uint64_t weight; /* of all */
-	struct class classes[CLASSES];
+	struct class classes[CLASSES]; /* while it is built: by class; then without the empty ones */
+	bool placing, built, equal; /* building: first counted, then placed */
+	uint32_t at;
+	uint32_t place[CLASSES];
 };
 
 static uint32_t class_of(uint32_t weight)
@@ -42,44 +46,63 @@ static uint32_t class_of(uint32_t weight)
 	return 31 - (uint32_t)__builtin_clz(weight | 1);
 }
 
-static bool build_classes(struct round_robin *r)
+static int count_step(struct round_robin *r, uint32_t to)
 {
 	const struct policy *p = &r->p;
-	struct class all[CLASSES] = {0};
-	uint32_t first = 0, place[CLASSES];
+	uint32_t first = 0;
 
-	r->turns = acct_alloc(p->account, p->count * sizeof(*r->turns));
-	if (!r->turns)
-		return false;
-	for (uint32_t i = 0; i < p->count; i++) {
-		struct class *c = &all[class_of(p->hot[i].weight)];
+	for (; r->at < to; r->at++) {
+		uint32_t weight = p->hot[r->at].weight;
+		struct class *c = &r->classes[class_of(weight)];
 
 		c->count++;
-		c->weight += p->hot[i].weight;
-		if (p->hot[i].weight > c->largest)
-			c->largest = p->hot[i].weight;
-		r->weight += p->hot[i].weight;
+		c->weight += weight;
+		if (weight > c->largest)
+			c->largest = weight;
+		r->weight += weight;
+		r->equal &= weight == p->hot[0].weight;
 	}
+	if (r->at < p->count)
+		return 1;
+	if (r->equal) {
+		r->built = true;
+		return 0;
+	}
+	r->turns = acct_alloc(p->account, p->count * sizeof(*r->turns));
+	if (!r->turns)
+		return -ENOMEM;
 	for (uint32_t c = 0; c < CLASSES; c++) {
-		place[c] = all[c].first = first;
-		first += all[c].count;
+		r->place[c] = r->classes[c].first = first;
+		first += r->classes[c].count;
 	}
-	for (uint32_t i = 0; i < p->count; i++) {
-		uint32_t c = class_of(p->hot[i].weight);
-
-		/* Phases start spread out: neighbours of one weight are not passed over in the same round. */
-		r->turns[place[c]++] = (struct turn){i, p->hot[i].weight, (uint32_t)loop_random_below(p->loop, all[c].largest)};
-	}
-	for (uint32_t c = 0; c < CLASSES; c++) {
-		if (!all[c].count)
-			continue;
-		all[c].next = (uint32_t)loop_random_below(p->loop, all[c].count);
-		r->classes[r->class_count++] = all[c];
-	}
-	return true;
+	r->placing = true;
+	r->at = 0;
+	return 1;
 }
 
-static struct policy *rr_build(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
+static int place_step(struct round_robin *r, uint32_t to)
+{
+	const struct policy *p = &r->p;
+
+	for (; r->at < to; r->at++) {
+		uint32_t weight = p->hot[r->at].weight, c = class_of(weight);
+
+		/* Phases start spread out: neighbours of one weight are not passed over in the same round. */
+		r->turns[r->place[c]++] = (struct turn){r->at, weight, (uint32_t)loop_random_below(p->loop, r->classes[c].largest)};
+	}
+	if (r->at < p->count)
+		return 1;
+	for (uint32_t c = 0; c < CLASSES; c++) {
+		if (!r->classes[c].count)
+			continue;
+		r->classes[c].next = (uint32_t)loop_random_below(p->loop, r->classes[c].count);
+		r->classes[r->class_count++] = r->classes[c];
+	}
+	r->built = true;
+	return 0;
+}
+
+static struct policy *rr_begin(struct loop *l, struct account *a, const struct hot *hot, uint32_t count, const struct cluster_spec *spec)
 {
 	struct round_robin *r = policy_new(&policy_round_robin, sizeof(*r), l, a, hot, count);
 
@@ -87,11 +110,22 @@ static struct policy *rr_build(struct loop *l, struct account *a, const struct h
 	if (!r)
 		return NULL;
 	r->next = (uint32_t)loop_random_below(l, count);
-	if (!policy_weights_equal(hot, count) && !build_classes(r)) {
-		acct_free(a, r);
-		return NULL;
-	}
+	r->equal = true;
 	return &r->p;
+}
+
+static int rr_step(struct policy *p, uint32_t *work)
+{
+	struct round_robin *r = (struct round_robin *)p;
+	int err = r->built ? 0 : 1;
+
+	while (err > 0 && *work) {
+		uint32_t left = p->count - r->at, n = left < *work ? left : *work;
+
+		*work -= n;
+		err = r->placing ? place_step(r, r->at + n) : count_step(r, r->at + n);
+	}
+	return err;
 }
 
 static struct class *richest(struct round_robin *r)
@@ -160,4 +194,4 @@ static void rr_free(struct policy *p)
 	acct_free(p->account, r);
 }
 
-const struct policy_ops policy_round_robin = {"round_robin", rr_build, rr_pick, rr_free};
+const struct policy_ops policy_round_robin = {"round_robin", rr_begin, rr_step, rr_pick, rr_free};

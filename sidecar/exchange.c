@@ -423,6 +423,9 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 	case PICK_UNHEALTHY:
 		exchange_fail(x, FAULT_NO_HOST, NULL);
 		return;
+	case PICK_TLS: /* never in plaintext what the mesh wants encrypted */
+		exchange_fail(x, FAULT_TLS, "nothing was sent in plaintext");
+		return;
 	}
 }
 

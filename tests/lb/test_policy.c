@@ -101,6 +101,41 @@ START_TEST(memory_that_is_refused_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(a_policy_is_built_in_slices_that_walk_no_more_than_they_may)
+{
+	enum { COUNT = 5000, SLICE = 700 };
+	uint32_t heavy[COUNT];
+
+	for (uint32_t i = 0; i < COUNT; i++)
+		heavy[i] = 1 + i % 100;
+	for (size_t k = 0; k < UNIT_COUNT(kinds) * 2; k++) {
+		struct policy_rig *r = policy_rig_new(kinds[k / 2], COUNT, k % 2 ? heavy : NULL);
+		struct policy *p = policy_begin(kinds[k / 2], r->loop, &r->loop->memory, r->hot, COUNT, r->spec);
+		uint32_t slices = 0, none = 0;
+		int err;
+
+		ck_assert_int_eq(policy_step(p, &none), 1);
+		do {
+			uint32_t work = SLICE;
+
+			err = policy_step(p, &work);
+			ck_assert_uint_le(work, SLICE);
+			ck_assert(err <= 0 || work == 0); /* what is not used up is not stopped */
+			slices++;
+		} while (err > 0);
+		ck_assert_int_eq(err, 0);
+		ck_assert_uint_ge(slices, COUNT / SLICE);
+		ck_assert_uint_le(slices, 4 * COUNT / SLICE);
+		policy_free(&r->policy);
+		r->policy = p;
+		policy_rig_picks(r, 20 * COUNT);
+		for (uint32_t i = COUNT / 2; i < COUNT / 2 + 100; i++)
+			ck_assert(r->hits[i] > 0 || r->hot[i].weight < 20);
+		policy_rig_free(&r);
+	}
+}
+END_TEST
+
 UNIT_SUITE("policy", who_is_in_backoff_draining_or_unhealthy_is_not_picked, who_was_tried_is_not_picked_again,
 	the_only_one_left_is_always_found, nobody_is_picked_when_all_are_ruled_out, one_endpoint_alone_is_picked_or_ruled_out,
-	memory_that_is_refused_leaves_nothing_behind)
+	memory_that_is_refused_leaves_nothing_behind, a_policy_is_built_in_slices_that_walk_no_more_than_they_may)

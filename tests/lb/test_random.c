@@ -72,20 +72,29 @@ START_TEST(the_alias_table_holds_the_weights)
 
 	for (int round = 0; round < 20; round++) {
 		double share[N] = {0}, sum = 0;
-		struct alias_slot *t;
+		struct alias made = {.hot = r->hot, .count = N};
+		const struct alias_slot *t;
+		int err = 1;
 
 		for (int i = 0; i < N; i++) {
 			r->hot[i].weight = 1 + (uint32_t)loop_random_below(r->loop, round % 2 ? 1000000 : 3);
 			sum += r->hot[i].weight;
 		}
-		t = alias_build(&r->loop->memory, r->hot, N);
+		while (err > 0) { /* in slices of any size, where each phase ends in the middle of one */
+			uint32_t work = 1 + (uint32_t)loop_random_below(r->loop, 300);
+
+			err = alias_step(&made, &r->loop->memory, &work);
+		}
+		ck_assert_int_eq(err, 0);
+		t = made.slots;
+		ck_assert_ptr_nonnull(t);
 		for (int i = 0; i < N; i++) {
 			share[i] += t[i].below / 4294967296.0 / N;
 			share[t[i].other] += (1 - t[i].below / 4294967296.0) / N;
 		}
 		for (int i = 0; i < N; i++)
 			ck_assert_double_lt(fabs(share[i] - r->hot[i].weight / sum), 1e-9);
-		acct_free(&r->loop->memory, t);
+		alias_end(&made, &r->loop->memory);
 	}
 	for (int i = 0; i < N; i++)
 		r->hot[i].weight = 1;
