@@ -388,6 +388,8 @@ static void on_data(void *user, struct chain *data, bool fin)
 	struct plane *p = s->plane;
 	size_t n = data->bytes;
 
+	if (!s->stream) /* it was told its end already */
+		return;
 	for (struct slice *at = data->head; at; at = at->next)
 		sb_add(&s->in, at->p, at->n);
 	if (p->quirks.deaf)
