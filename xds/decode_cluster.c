@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include "base/err.h"
-#include "xds/cluster_int.h"
+#include "xds/decode_cluster.h"
 
 enum { AGGREGATE_MAX = 256 };
 enum { TYPE_STATIC, TYPE_STRICT_DNS, TYPE_LOGICAL_DNS, TYPE_EDS, TYPE_ORIGINAL_DST }; /* Cluster.DiscoveryType */

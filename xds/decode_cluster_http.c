@@ -4,7 +4,7 @@
  * that the mesh meant otherwise; the call is refused with the socket's name instead. */
 #include <errno.h>
 #include "base/err.h"
-#include "xds/cluster_int.h"
+#include "xds/decode_cluster.h"
 
 enum { TLS_ROWS = 64, SNI_BYTES = 255, WINDOW_MIN = 65535, INT31 = 2147483647 };
 

@@ -2,7 +2,7 @@
  * a policy that weighs localities wraps the one that picks inside of them. */
 #include <errno.h>
 #include "base/err.h"
-#include "xds/cluster_int.h"
+#include "xds/decode_cluster.h"
 
 /* WRAPS: gRFC A52. CHOICES_MAX: gRFC A48, and what a pick may cost. */
 enum { WRAPS = 16, CHOICES_MAX = 10, RING_MAX = 8388608, MAGLEV_MAX = 5000011 };

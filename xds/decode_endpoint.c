@@ -103,6 +103,32 @@ static int host_address(struct endpoint_reader *r, const char *field, struct str
 	return 1;
 }
 
+static int port_address(struct endpoint_reader *r, const char *field, struct str host, uint64_t port, struct addr *ret)
+{
+	if (host.n == 0)
+		return refuse(r, -EINVAL, field, "empty");
+	if (port == 0 || port > 65535)
+		return refuse(r, -EINVAL, field, "port %llu", (unsigned long long)port);
+	return host_address(r, field, host, (uint16_t)port, ret);
+}
+
+/* { 2 address, 3 port_value } and nothing else, both in their usual sizes. */
+static bool usual_address(struct str message, struct str *ret_host, uint64_t *ret_port)
+{
+	const uint8_t *p = (const uint8_t *)message.p, *end = p + message.n;
+	uint64_t v;
+	if (message.n < 5 || p[0] != 0x12 || p[1] > 127 || p[1] > message.n - 5 || p[2 + p[1]] != 0x18)
+		return false;
+	const uint8_t *port = p + 2 + p[1] + 1;
+	if (end - port == 3 && port[0] >= 0x80 && port[1] >= 0x80 && port[2] < 0x80)
+		v = (uint64_t)(port[0] & 0x7f) | (uint64_t)(port[1] & 0x7f) << 7 | (uint64_t)port[2] << 14;
+	else if (wire_varint(port, end, &v) != end - port)
+		return false;
+	*ret_host = str_n(message.p + 2, p[1]);
+	*ret_port = v;
+	return true;
+}
+
 static int socket_address(struct endpoint_reader *r, const char *field, struct str message, struct addr *ret)
 {
 	struct wire w = wire_of(message);
@@ -111,6 +137,8 @@ static int socket_address(struct endpoint_reader *r, const char *field, struct s
 	uint64_t port = 0, protocol = 0;
 	bool named = false;
 	int more;
+	if (usual_address(message, &host, &port))
+		return port_address(r, field, host, port, ret);
 	while ((more = wire_next(&w, &f)) > 0) {
 		if (f.number == 2 && f.type == WIRE_BYTES) {
 			host = f.bytes;
@@ -127,13 +155,9 @@ static int socket_address(struct endpoint_reader *r, const char *field, struct s
 		return malformed(r, field);
 	if (protocol != 0)
 		return refuse(r, -EINVAL, field, "protocol %llu is not TCP", (unsigned long long)protocol);
-	if (host.n == 0)
-		return refuse(r, -EINVAL, field, "empty");
-	if (named)
+	if (named && host.n)
 		return refuse(r, -EINVAL, field, "named_port is not supported");
-	if (port == 0 || port > 65535)
-		return refuse(r, -EINVAL, field, "port %llu", (unsigned long long)port);
-	return host_address(r, field, host, (uint16_t)port, ret);
+	return port_address(r, field, host, port, ret);
 }
 
 static int pipe_address(struct endpoint_reader *r, const char *field, struct str message, struct addr *ret)
@@ -157,7 +181,10 @@ static int address(struct endpoint_reader *r, const char *field, struct str mess
 {
 	struct wire w = wire_of(message);
 	struct wire_field f, last = {0};
+	struct str one;
 	int more;
+	if (wire_is_one(message, 0x0a, &one))
+		return socket_address(r, field, one, ret);
 	while ((more = wire_next(&w, &f)) > 0)
 		if (f.type == WIRE_BYTES && f.number <= 3)
 			last = f;
@@ -196,18 +223,21 @@ static int endpoint(struct endpoint_reader *r, struct str message)
 	struct wire w = wire_of(message);
 	struct wire_field f;
 	struct str first = {0};
-	bool more_addresses = false, has = false;
-	int more, code;
-	while ((more = wire_next(&w, &f)) > 0) {
-		if (f.number == 1 && f.type == WIRE_BYTES) {
-			first = f.bytes;
-			has = true;
-		} else if (f.number == 4 && f.type == WIRE_BYTES) {
-			more_addresses = true;
+	bool more_addresses = false, has = wire_is_one(message, 0x0a, &first);
+	int code;
+	if (!has) {
+		int more;
+		while ((more = wire_next(&w, &f)) > 0) {
+			if (f.number == 1 && f.type == WIRE_BYTES) {
+				first = f.bytes;
+				has = true;
+			} else if (f.number == 4 && f.type == WIRE_BYTES) {
+				more_addresses = true;
+			}
 		}
+		if (more < 0)
+			return malformed(r, "endpoint");
 	}
-	if (more < 0)
-		return malformed(r, "endpoint");
 	if (!has)
 		return refuse(r, -EINVAL, "endpoint.address", "missing");
 	code = address(r, "endpoint.address", first, &r->addrs[0]);
@@ -251,7 +281,8 @@ static int struct_value(struct str message, const char *name, struct wire_field 
 		if (!str_is(key, name))
 			continue;
 		for (in = wire_of(value); (more = wire_next(&in, &v)) > 0;)
-			*ret = v;
+			if (v.number <= VALUE_KINDS)
+				*ret = v;
 		if (more < 0)
 			return more;
 	}
@@ -262,9 +293,14 @@ static int struct_value(struct str message, const char *name, struct wire_field 
 static int istio(struct endpoint_reader *r, struct str message)
 {
 	struct wire_field v = {0};
+	struct str one, key, value, text;
+	if (wire_is_one(message, 0x0a, &one) && wire_is_entry(one, &key, &value) && wire_is_one(value, 0x1a, &text) && str_eq(key, STR("workload"))) {
+		r->item.incarnation = text.n ? fold(str_hash(text)) : 0;
+		return 0;
+	}
 	if (struct_value(message, "workload", &v) < 0)
 		return malformed(r, "metadata.filter_metadata.istio");
-	if (v.number == 3 && v.type == WIRE_BYTES && v.bytes.n)
+	if (v.number == VALUE_TEXT && v.type == WIRE_BYTES && v.bytes.n)
 		r->item.incarnation = fold(str_hash(v.bytes));
 	return 0;
 }
@@ -276,7 +312,7 @@ static int own(struct endpoint_reader *r, struct str message)
 	if (struct_value(message, METADATA_INCARNATION, &v) < 0)
 		return malformed(r, "metadata.filter_metadata." METADATA_OWN);
 	memcpy(&number, &v.value, sizeof(number));
-	if (v.number == 2 && v.type == WIRE_FIXED64 && number >= 1 && number <= UINT32_MAX)
+	if (v.number == VALUE_NUMBER && v.type == WIRE_FIXED64 && number >= 1 && number <= UINT32_MAX)
 		r->item.incarnation = (uint32_t)number;
 	return 0;
 }
@@ -340,14 +376,16 @@ static int metadata(struct endpoint_reader *r, struct str message)
 		struct str key = {0}, value = {0};
 		if (f.number != 1 || f.type != WIRE_BYTES)
 			continue; /* typed_filter_metadata */
-		for (in = wire_of(f.bytes); (more = wire_next(&in, &e)) > 0;) {
-			if (e.number == 1 && e.type == WIRE_BYTES)
-				key = e.bytes;
-			else if (e.number == 2 && e.type == WIRE_BYTES)
-				value = e.bytes;
+		if (!wire_is_entry(f.bytes, &key, &value)) {
+			for (in = wire_of(f.bytes); (more = wire_next(&in, &e)) > 0;) {
+				if (e.number == 1 && e.type == WIRE_BYTES)
+					key = e.bytes;
+				else if (e.number == 2 && e.type == WIRE_BYTES)
+					value = e.bytes;
+			}
+			if (more < 0)
+				return malformed(r, field);
 		}
-		if (more < 0)
-			return malformed(r, field);
 		if (key.n == 0)
 			return refuse(r, -EINVAL, field, "empty key");
 		if (str_eq(key, STR("istio")))

@@ -140,10 +140,20 @@ static int chunk_decode(struct eds_decoder *d, uint64_t hash)
 	return 0;
 }
 
+/* Before a group is begun: endpoints that nobody can use make none. */
+static bool chunk_is_of_use(struct eds_decoder *d)
+{
+	int code = 0;
+	for (uint32_t i = 0, from = 0; i < d->chunk_count && code == 0; from = d->ends[i++])
+		code = endpoint_read(&d->reader, str_n((const char *)d->chunk + from, d->ends[i] - from));
+	d->reader.seen_n = 0; /* nobody holds its metadata yet */
+	return code != 0;
+}
+
 static int chunk_end(struct eds_decoder *d)
 {
-	if (d->chunk_count == 0) {
-		d->block_count = 0;
+	if (d->chunk_count == 0 || (!d->group.begun && !chunk_is_of_use(d))) {
+		d->chunk_n = d->chunk_count = d->block_count = 0;
 		return 0;
 	}
 	int code = builder_need(d);
@@ -175,7 +185,7 @@ static int chunk_room(struct eds_decoder *d, uint32_t n)
 		if (code < 0)
 			return code;
 	}
-	if (n <= d->chunk_cap - d->chunk_n)
+	if (d->chunk && n <= d->chunk_cap - d->chunk_n)
 		return 0;
 	uint32_t cap = d->chunk_cap ? d->chunk_cap : CHUNK_FIRST;
 	while (cap - d->chunk_n < n)
@@ -379,7 +389,8 @@ static int name_read(struct eds_decoder *d, struct str bytes)
 	char *copy = acct_alloc(d->account, bytes.n + 1);
 	if (!copy)
 		return no_memory(d);
-	memcpy(copy, bytes.p, bytes.n);
+	if (bytes.n)
+		memcpy(copy, bytes.p, bytes.n);
 	copy[bytes.n] = '\0';
 	acct_free(d->account, d->name);
 	d->name = copy;

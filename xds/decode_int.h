@@ -21,6 +21,8 @@ struct pairs {
 /* Adds the fields of a Struct whose values are texts, numbers or booleans; null, lists and structs are left out. prefix stands before each key.
  * 0; ERR_MALFORMED; ERR_LIMIT (too many, too long); -EINVAL (a text that is not UTF-8, or has a NUL). */
 int pairs_add_struct(struct pairs *p, struct str prefix, struct str message);
+/* google.protobuf.Value: a oneof of six. */
+enum { VALUE_NUMBER = 2, VALUE_TEXT = 3, VALUE_BOOL = 4, VALUE_KINDS = 6 };
 /* Keys of the metadata namespace envoy.lb as an endpoint_meta has them; those of envoy.transport_socket_match stand bare. */
 #define PAIRS_LB_PREFIX "envoy.lb/"
 /* Ours: what a snapshot keeps of an endpoint that is not in its original form any more. */

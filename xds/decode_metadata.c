@@ -6,8 +6,6 @@
 #include "xds/decode_int.h"
 #include "xds/guard.h"
 
-enum { VALUE_NUMBER = 2, VALUE_TEXT = 3, VALUE_BOOL = 4 };
-
 static int keep(struct pairs *p, struct str first, struct str second, struct str *ret)
 {
 	if (first.n > PAIRS_SCRATCH - p->used || second.n > PAIRS_SCRATCH - p->used - first.n)
@@ -29,7 +27,8 @@ static int value_text(struct pairs *p, struct str value, struct str *ret)
 	struct wire_field f, last = {0};
 	int more;
 	while ((more = wire_next(&w, &f)) > 0)
-		last = f; /* a oneof: the last one counts */
+		if (f.number <= VALUE_KINDS)
+			last = f; /* a oneof: the last one counts */
 	if (more < 0)
 		return more;
 	if (last.number == VALUE_TEXT && last.type == WIRE_BYTES) {

@@ -36,6 +36,10 @@ static inline int wire_varint(const uint8_t *at, const uint8_t *end, uint64_t *r
 		*ret = at[0];
 		return 1;
 	}
+	if (end - at >= 2 && at[1] < 0x80) {
+		*ret = (uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7;
+		return 2;
+	}
 	return wire_varint_slow(at, end, ret);
 }
 
@@ -44,13 +48,45 @@ int wire_next_slow(struct wire *w, struct wire_field *ret);
 static inline int wire_next(struct wire *w, struct wire_field *ret)
 {
 	const uint8_t *p = w->at;
-	/* What nearly every field of every message is: number below 16, bytes shorter than 128. */
-	if (__builtin_expect(w->end - p >= 2 && (p[0] & 0x87) == WIRE_BYTES && p[1] < 0x80 && p[1] <= w->end - p - 2 && p[0] >= 8, 1)) {
-		*ret = (struct wire_field){.number = p[0] >> 3, .type = WIRE_BYTES, .bytes = {(const char *)p + 2, p[1]}};
-		w->at = p + 2 + p[1];
-		return 1;
+	if (p == w->end)
+		return 0;
+	/* What nearly every field of every message is: number below 16, bytes shorter than 128 or a number below that. */
+	if (__builtin_expect(w->end - p >= 2 && p[0] < 0x80 && p[0] >= 8 && p[1] < 0x80, 1)) {
+		if ((p[0] & 7) == WIRE_BYTES && p[1] <= w->end - p - 2) {
+			*ret = (struct wire_field){.number = p[0] >> 3, .type = WIRE_BYTES, .bytes = {(const char *)p + 2, p[1]}};
+			w->at = p + 2 + p[1];
+			return 1;
+		}
+		if ((p[0] & 7) == WIRE_VARINT) {
+			*ret = (struct wire_field){.number = p[0] >> 3, .type = WIRE_VARINT, .value = p[1]};
+			w->at = p + 2;
+			return 1;
+		}
 	}
 	return wire_next_slow(w, ret);
+}
+
+/* Shapes that messages nearly always have, known at a glance; false says nothing about a message but that it is to be walked.
+ * It is one field of bytes, with that tag (number << 3 | WIRE_BYTES). */
+static inline bool wire_is_one(struct str message, uint8_t tag, struct str *ret)
+{
+	const uint8_t *p = (const uint8_t *)message.p;
+	if (message.n < 2 || message.n > 129 || p[0] != tag || p[1] != message.n - 2)
+		return false;
+	*ret = str_n(message.p + 2, message.n - 2);
+	return true;
+}
+/* It is an entry of a map: 1 and 2, both bytes. */
+static inline bool wire_is_entry(struct str message, struct str *ret_key, struct str *ret_value)
+{
+	const uint8_t *p = (const uint8_t *)message.p;
+	if (message.n < 4 || p[0] != 0x0a || p[1] > message.n - 4 || p[1] > 127)
+		return false;
+	struct str key = str_n(message.p + 2, p[1]);
+	if (!wire_is_one(str_n(message.p + 2 + p[1], message.n - 2 - p[1]), 0x12, ret_value))
+		return false;
+	*ret_key = key;
+	return true;
 }
 
 /* The last value of a varint field of a small message (google.protobuf.UInt32Value and its like): 0, or negative: malformed. Not there: ret is left. */

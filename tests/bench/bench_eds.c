@@ -4,7 +4,8 @@
  *	{"bench": "eds", "what": "new", "endpoints": 100000, "piece": 16384, "wire_bytes": 13200000, "ms": 12.1, "ns_each": 121.0, "held_bytes_each": 33.5}
  *
  * Endpoints as istiod sends them: IPv4, port, weight, health, tlsMode and workload in the metadata. The best of seven rounds is printed: what disturbs a round is not
- * the decoder's. Linked with the library and tests/xds/edsrig.c. With `once` as argument one round of each is made, without a clock: for callgrind. */
+ * the decoder's. Linked with the library and tests/xds/edsrig.c. With `once new` or `once changed` as arguments one round of that is made:
+ * for callgrind (`--toggle-collect=eds_decoder_bytes`; `changed` has the set before to make as well). */
 #include "tests/xds/edsrig.h"
 
 #include <stdio.h>
@@ -77,18 +78,25 @@ static void row(const char *what, struct account *a, struct endpoint_metas *meta
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 && !strcmp(argv[1], "once") ? 1 : ROUNDS;
+	bool once = argc > 2 && !strcmp(argv[1], "once");
+	int rounds = once ? 1 : ROUNDS;
 	struct account a;
 	struct sb first = message(ENDPOINTS, UINT32_MAX), second = message(ENDPOINTS, ENDPOINTS / 2);
 
 	account_init(&a, NULL, "bench", SIZE_MAX);
 	struct endpoint_metas *metas = endpoint_metas_new(&a, 1);
-	struct endpoint_set *old = decode(&a, metas, &first, first.n, NULL);
-	row("new", &a, metas, &first, first.n, NULL, rounds);
-	row("new", &a, metas, &first, 16384, NULL, rounds);
-	row("equal", &a, metas, &first, 16384, old, rounds);
-	row("one changed", &a, metas, &second, 16384, old, rounds);
-	endpoints_unref(&old);
+	if (!once)
+		row("new", &a, metas, &first, first.n, NULL, rounds);
+	if (!once || !strcmp(argv[2], "new"))
+		row("new", &a, metas, &first, 16384, NULL, rounds);
+	if (!once || !strcmp(argv[2], "changed")) {
+		struct endpoint_set *old = decode(&a, metas, &first, first.n, NULL);
+
+		if (!once)
+			row("equal", &a, metas, &first, 16384, old, rounds);
+		row("one changed", &a, metas, &second, 16384, old, rounds);
+		endpoints_unref(&old);
+	}
 	endpoint_metas_free(&metas);
 	account_end(&a);
 	sb_end(&first);

@@ -29,6 +29,7 @@ PROVIDERS_MAX = 64
 TOOLS = {
 	"load": ["load.c", "wire.c", "wire.h"], "backend": ["backend.c", "wire.c", "wire.h"], "floor": ["floor.c", "wire.c", "wire.h"],
 	"sessions": ["sessions.c", "wire.c", "wire.h"], "count_malloc.so": ["count_malloc.c"], "bench_pick": ["bench_pick.c"],
+	"bench_eds": ["bench_eds.c", "../xds/edsrig.c", "../xds/edsrig.h"],
 }
 LIBRARIES = ["libevent_core", "libnghttp2", "libcares", "libxxhash", "yaml-0.1", "openssl", "libprotobuf-c"]
 
@@ -77,7 +78,7 @@ class Lab:
 		"""Path of a tool, built if it is older than what it is made of."""
 		path = os.path.join(self.tools, name)
 		sources = [os.path.join(HERE, s) for s in TOOLS[name]]
-		if name == "bench_pick":
+		if name.startswith("bench_"):
 			if not os.path.exists(self.library):
 				raise Broken("%s is not there" % self.library)
 			sources.append(self.library)
@@ -87,7 +88,7 @@ class Lab:
 		argv += [s for s in sources if not s.endswith(".h")]
 		if name.endswith(".so"):
 			argv += ["-fPIC", "-shared"]
-		elif name == "bench_pick":
+		elif name.startswith("bench_"):
 			there = [p for p in LIBRARIES if subprocess.run(["pkg-config", "--exists", p]).returncode == 0]
 			argv += subprocess.run(["pkg-config", "--libs"] + there, capture_output=True, text=True).stdout.split()
 		else:

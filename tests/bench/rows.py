@@ -346,6 +346,22 @@ def picks(lab):
 	return out
 
 
+# ---- endpoints ----------------------------------------------------------------------------------------------------------
+
+@row("eds_decode")
+def eds_decode(lab):
+	"""One assignment of 100,000 endpoints from the wire, in the pieces of a stream. Goals of the decoder alone; the whole push is a row of its own."""
+	text = subprocess.run(["taskset", "-c", str(lab.proxy_core), lab.tool("bench_eds")], capture_output=True, text=True, check=True, timeout=120).stdout
+	goals = {"new": 15, "one changed": 4}
+	out = []
+	for line in text.splitlines():
+		p = json.loads(line)
+		if p["piece"] < p["wire_bytes"]:
+			out.append({"row": "eds_decode_" + p["what"].replace(" ", "_"), "unit": "ms", "ours": p["ms"], "wire_bytes": p["wire_bytes"], "held_bytes_each": p["held_bytes_each"],
+				**({"goal": {"ours": goals[p["what"]]}} if p["what"] in goals else {})})
+	return out
+
+
 # ---- no call lost --------------------------------------------------------------------------------------------------------
 
 def rolling(lab, *args):

@@ -1,4 +1,5 @@
 /* xds/decode_cluster: what of a cluster becomes its spec, row by row; what breaks a rule of the API, with the field told; what has no effect yet is told too. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include "base/err.h"
@@ -405,6 +406,41 @@ START_TEST(what_breaks_a_rule_is_refused_with_its_field)
 }
 END_TEST
 
+/* Recorded from a real istiod; the corpus of the fuzz target has them. */
+START_TEST(what_istiod_sends_is_taken)
+{
+	struct dirent *e;
+	struct rig r;
+	uint32_t count = 0, h2 = 0, tls = 0;
+	DIR *dir = opendir("tests/fuzz/corpus/cds");
+	ck_assert_ptr_nonnull(dir);
+	rig_begin(&r);
+	while ((e = readdir(dir))) {
+		char path[600];
+		static char bytes[1 << 16];
+		struct cluster_decoded *c;
+		if (strncmp(e->d_name, "istiod-", 7) != 0)
+			continue;
+		snprintf(path, sizeof(path), "tests/fuzz/corpus/cds/%s", e->d_name);
+		FILE *f = fopen(path, "rb");
+		ck_assert_ptr_nonnull(f);
+		size_t n = fread(bytes, 1, sizeof(bytes), f);
+		fclose(f);
+		decode_bytes(&r, str_n(bytes, n), &c);
+		ck_assert_msg(c != NULL, "%s: %s", path, r.why);
+		h2 += c->h2;
+		tls += c->spec->ntls > 0;
+		cluster_decoded_free(&c);
+		count++;
+	}
+	closedir(dir);
+	ck_assert_uint_gt(count, 30);
+	ck_assert_uint_gt(h2, 10);
+	ck_assert_uint_gt(tls, 5);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(policies_are_wrapped_sixteen_deep_at_most)
 {
 	struct rig r;
@@ -520,6 +556,6 @@ END_TEST
 
 UNIT_SUITE("decode_cluster", what_nobody_says_is_as_in_envoy, the_type_says_where_endpoints_come_from, the_policy_is_the_first_that_is_known,
 	limits_and_times_are_taken_over, http_options_of_all_times_are_read, transport_sockets_say_who_wants_tls, what_has_no_effect_yet_is_told,
-	what_breaks_a_rule_is_refused_with_its_field, policies_are_wrapped_sixteen_deep_at_most, equal_bytes_make_equal_specs_and_a_change_another,
+	what_breaks_a_rule_is_refused_with_its_field, what_istiod_sends_is_taken, policies_are_wrapped_sixteen_deep_at_most, equal_bytes_make_equal_specs_and_a_change_another,
 	a_cluster_that_is_cut_is_refused_or_a_smaller_one, what_the_account_refuses_is_given_back,
 	what_unfolds_beyond_twice_its_size_and_a_mebibyte_is_refused)

@@ -1,4 +1,4 @@
-/* xds/cluster_int: what the three parts of the cluster decoder share (decode_cluster: discovery, limits, DNS, assignment; decode_cluster_lb: policies;
+/* xds/decode_cluster: what the three parts of the cluster decoder share (decode_cluster: discovery, limits, DNS, assignment; decode_cluster_lb: policies;
  * decode_cluster_http: protocol options and transport sockets). A cluster_reading lives on decode_cluster's stack for one message. */
 #pragma once
 #include "xds/decode_int.h"

@@ -1,0 +1,52 @@
+/* A cluster from bytes: taken whole or refused with one reason; twice the same; never more memory than twice the wire and a mebibyte; all of it comes back. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "xds/decode.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { SLACK = 64 * 1024 }; /* the assignment's own decoder: one chunk */
+
+static void insist(bool true_)
+{
+	if (!true_)
+		abort();
+}
+
+static struct cluster_decoded *decode(struct account *a, struct endpoint_metas *metas, const uint8_t *data, size_t size)
+{
+	struct cluster_decoded *c = NULL;
+	struct sb problems = {0};
+	int code = decode_cluster(data, size, a, metas, &c, &problems);
+
+	insist((code == 0) == (c != NULL) && (code == 0) == (problems.n == 0) && code <= 0);
+	sb_end(&problems);
+	return c;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct account a;
+
+	account_init(&a, NULL, "fuzz", SIZE_MAX);
+	struct endpoint_metas *metas = endpoint_metas_new(&a, 1);
+	struct cluster_decoded *first = decode(&a, metas, data, size), *second = decode(&a, metas, data, size);
+	insist((first != NULL) == (second != NULL));
+	insist(a.peak <= 2 * (2 * size + 1024 * 1024) + SLACK);
+	if (first) {
+		const struct cluster_spec *s = first->spec;
+
+		insist(s->hash && s->hash == second->spec->hash && s->name[0] && s->connect_timeout_ns && s->choices >= 2 && s->choices <= 10);
+		insist(s->ring_min <= s->ring_max && s->panic_percent <= 100 && s->max_connections);
+		insist((first->eds_name != NULL) == (first->type == CLUSTER_EDS || first->type == CLUSTER_ORIGINAL_DST));
+		insist((first->naggregate > 0) == (first->type == CLUSTER_AGGREGATE));
+		insist(!first->endpoints || endpoints_hash(first->endpoints) == endpoints_hash(second->endpoints));
+	}
+	cluster_decoded_free(&first);
+	cluster_decoded_free(&second);
+	endpoint_metas_free(&metas);
+	insist(a.used == 0);
+	account_end(&a);
+	return 0;
+}
