@@ -136,7 +136,7 @@ static void trim_now(struct timer *t)
 	fields_pool_trim(l->fields);
 	buf_pool_trim(&l->bufs);
 	if (l->on_trim)
-		l->on_trim(l->trim_ctx);
+		l->on_trim(l->hook_ctx);
 	malloc_trim(0);
 }
 
@@ -172,6 +172,8 @@ int loop_turn(struct loop *l, int64_t max_wait_ns)
 	stat_inc(&l->stats, STAT_TURNS);
 	int r = l->ops->wait(l->ops_ctx, wait_ns);
 	loop_wake(l);
+	if (__builtin_expect(l->thawed, 0) && l->on_thaw)
+		l->on_thaw(l->hook_ctx);
 	wheel_run(l->wheel, l->now_ns);
 	run_tasks(l);
 	flush_dirty(l);

@@ -64,7 +64,8 @@ struct loop {
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
 	struct timer trim;
 	uint64_t trimmed_ns;
-	void (*on_trim)(void *ctx); void *trim_ctx; /* the sidecar's own pools */
+	/* The sidecar's: its own pools; the clock jumped (told in that turn, before its timers). Either may be NULL. */
+	void (*on_trim)(void *ctx), (*on_thaw)(void *ctx); void *hook_ctx;
 	bool stopping;
 	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
 };

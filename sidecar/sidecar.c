@@ -178,6 +178,13 @@ static void sidecar_trim(void *ctx)
 	pool_mem_trim(&sc->attempts, 16);
 }
 
+/* A frozen container: what the control plane thinks of us is to be learned now, not at the next PING. */
+static void sidecar_thaw(void *ctx)
+{
+	struct sidecar *sc = ctx;
+	if (sc->xds)
+		xds_thaw(sc->xds);
+}
 
 static void tell(struct sidecar *sc, const char *what, const char *text)
 {
@@ -208,7 +215,8 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	pool_mem_init(&sc->exchanges, sizeof(struct exchange), 4096);
 	pool_mem_init(&sc->attempts, sizeof(struct attempt), 4096);
 	l->on_trim = sidecar_trim;
-	l->trim_ctx = sc;
+	l->on_thaw = sidecar_thaw;
+	l->hook_ctx = sc;
 	log_set_level(sc->log, sc->conf->log.level);
 	sidecar_limits(sc);
 	sc->access = access_new(sc);
@@ -371,7 +379,7 @@ void sidecar_free(struct sidecar **sidecar)
 	struct loop *l = sc->loop;
 	timer_cancel(l, &sc->drain_timer);
 	timer_cancel(l, &sc->memory_timer);
-	l->on_trim = NULL;
+	l->on_trim = l->on_thaw = NULL;
 	sidecar_close(sc);
 	for (int i = 0; i < 1000 && (i < 4 || !sidecar_idle(sc)); i++) /* connections end in the flush, and are buried at the end of the turn */
 		loop_turn(l, 0);

@@ -324,6 +324,44 @@ START_TEST(a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_w
 }
 END_TEST
 
+START_TEST(after_a_freeze_the_stream_is_looked_at_once)
+{
+	struct world w = istio(XDS(""));
+	struct call *k;
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	plane_kill(w.p); /* while the container stands still: it hears nothing of it */
+	plane_listen(w.p, true);
+	plane_endpoints(w.p, HOST, 50051, "10.0.0.2:1");
+	simnet_freeze(w.r->net, 60 * SEC);
+	rig_advance(w.r, 5000);
+	k = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(k));
+	ck_assert_uint_eq(w.two->requests, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_stalled_stream_is_found_dead_soon_after_a_freeze)
+{
+	struct world w = istio(XDS(""));
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	uint32_t streams = w.p->nstreams;
+	plane_stall(w.p, true); /* a middlebox forgot the connection */
+	simnet_freeze(w.r->net, 60 * SEC);
+	rig_advance(w.r, 1000); /* over before it began: the frost */
+	rig_advance(w.r, 2500);
+	plane_stall(w.p, false);
+	rig_advance(w.r, 2500);
+	ck_assert_uint_gt(w.p->nstreams, streams);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(static_services_come_before_the_mesh)
 {
 	struct world w = istio(XDS("") "services:\n  - name: " DEMO "\n    endpoints: [\"10.0.0.2:1\"]\n");
@@ -342,4 +380,5 @@ UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_
 	a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says, without_a_control_plane_calls_wait_so_long_and_then_fail_at_once,
 	a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known, the_callers_deadline_holds_while_its_name_is_asked,
 	parked_calls_are_bounded_in_number_and_bytes, an_idle_name_is_given_up_and_its_memory_with_it, prefetched_names_are_asked_at_start_and_stay,
-	a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why, static_services_come_before_the_mesh)
+	a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why, after_a_freeze_the_stream_is_looked_at_once,
+	a_stalled_stream_is_found_dead_soon_after_a_freeze, static_services_come_before_the_mesh)
