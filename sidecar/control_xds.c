@@ -61,6 +61,7 @@ void control_config_dump(struct local_call *c)
 static uint64_t of_up(const struct xds_stream_info *i, int t) { (void)t; return i->up; }
 static uint64_t of_connects(const struct xds_stream_info *i, int t) { (void)t; return i->connects; }
 static uint64_t of_messages(const struct xds_stream_info *i, int t) { (void)t; return i->messages; }
+static uint64_t of_failures(const struct xds_stream_info *i, int t) { (void)t; return i->failures; }
 static uint64_t of_names(const struct xds_stream_info *i, int t) { (void)t; return i->names; }
 static uint64_t of_unknown(const struct xds_stream_info *i, int t) { (void)t; return i->names_unknown; }
 static uint64_t of_absent(const struct xds_stream_info *i, int t) { (void)t; return i->names_absent; }
@@ -77,6 +78,7 @@ static const struct xds_row rows[] = {
 	{"control_plane_connected_state", "gauge", "1 while a stream to the control plane has answered", false, of_up},
 	{"control_plane_connects_total", "counter", "Streams to the control plane that were opened", false, of_connects},
 	{"control_plane_messages_total", "counter", "Messages from the control plane", false, of_messages},
+	{"xds_update_failure_total", "counter", "Tries to reach the control plane that failed, and streams that were lost", false, of_failures},
 	{"xds_names", "gauge", "Names that were asked for and not given up", false, of_names},
 	{"xds_names_unknown", "gauge", "Names that nobody has answered yet", false, of_unknown},
 	{"xds_names_absent", "gauge", "Names that do not exist, watched all the same", false, of_absent},

@@ -70,6 +70,7 @@ struct ads {
 	struct tls_context *tls;
 	struct tls_stamp stamp;
 	uint32_t failures;
+	uint64_t failed;            /* all there ever were, and streams that were lost */
 	bool refused;               /* a server of this round said no for good: the long end of the back-off */
 	uint64_t at_once_ns;        /* when a try was last made without back-off */
 	enum told told;
@@ -189,6 +190,7 @@ static bool is_final(int status)
 static void try_failed(struct ads *a, int status, const char *why)
 {
 	error_set(a, a->at, why);
+	a->failed++;
 	a->refused |= is_final(status);
 	if (!a->now)
 		tell_down(a, status);
@@ -215,6 +217,7 @@ static void stream_ended(struct ads_stream *s, int status, const char *why)
 		a->now = a->next;
 	a->next = NULL;
 	error_set(a, s->server, text);
+	a->failed += answered && status != GRPC_OK;
 	s->ads = NULL; /* sends from inside of the event find it closed */
 	a->path_changed = false;
 	if (a->ev->closed)
@@ -813,5 +816,5 @@ const char *ads_last_error(const struct ads *a)
 
 void ads_info(const struct ads *a, struct ads_info *ret)
 {
-	*ret = (struct ads_info){.since_ns = a->since_ns, .connects = a->connects, .messages = a->messages, .failures = a->failures, .up = a->told == TOLD_UP};
+	*ret = (struct ads_info){.since_ns = a->since_ns, .connects = a->connects, .messages = a->messages, .failures = a->failures, .failed = a->failed, .up = a->told == TOLD_UP};
 }

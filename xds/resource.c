@@ -358,13 +358,10 @@ static void save_next(struct resources *r)
 		loop_defer(r->spec.loop, &r->save_task, save_slice);
 }
 
-static void save_slice(struct task *t)
+static void save_step(struct resources *r)
 {
-	struct resources *r = container_of(t, struct resources, save_task);
 	struct resource *q = r->saving.r;
 
-	if (!q)
-		return;
 	if (q->state != RESOURCE_PRESENT || !q->endpoints) {
 		saving_drop(r);
 	} else if (!endpoints_encode(q->endpoints, q->name, &r->saving.at, SAVE_SLICE, &r->saving.out)) {
@@ -374,7 +371,23 @@ static void save_slice(struct task *t)
 		archive_del(r->spec.archive, XDS_EDS, str_of(q->name));
 		saving_drop(r);
 	}
+}
+
+static void save_slice(struct task *t)
+{
+	struct resources *r = container_of(t, struct resources, save_task);
+
+	if (r->saving.r)
+		save_step(r);
 	save_next(r);
+}
+
+void resources_save(struct resources *r)
+{
+	timer_cancel(r->spec.loop, &r->save);
+	for (save_next(r); r->saving.r; save_next(r))
+		save_step(r);
+	loop_undefer(&r->save_task);
 }
 
 static void save_due(struct timer *t)

@@ -51,6 +51,7 @@ extern const struct sub_events resources_events;
 /* Called by resources_events.state; the store's. */
 void resources_on_state(struct resources *r, void (*fn)(void *ctx, bool up, const char *why), void *ctx);
 /* A cluster came that nobody needs (wildcard): its authority may be wanted. */
+void resources_save(struct resources *r);   /* before the end: endpoints that changed just now go to the archive at once */
 void resources_on_cluster(struct resources *r, void (*fn)(void *ctx, struct str name), void *ctx);
 
 /* d is told of each change from now on; look at d->resource first: it may be there already. Needing another one than before gives that back. */

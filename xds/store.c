@@ -90,9 +90,16 @@ static bool asks_cds(const struct store *s)
 	return profile_of(s)->cds && c->cds && !(c->profile == PROFILE_TEMPLATE && c->template_eds_only);
 }
 
+static bool takes_eds(const struct cluster_decoded *d)
+{
+	/* Headless services are ORIGINAL_DST for sidecars, and EDS answers by their name all the same (istio.md 1.4). */
+	return d->type == CLUSTER_EDS || (d->type == CLUSTER_ORIGINAL_DST && str_starts(str_of(d->spec->name), STR("outbound|")));
+}
+
 static struct xcluster *cluster_get(struct store *s, struct str name)
 {
 	struct xcluster *c = map_get(&s->clusters, name);
+	struct resource *cds;
 
 	if (c)
 		return c;
@@ -108,9 +115,12 @@ static struct xcluster *cluster_get(struct store *s, struct str name)
 			sub_wildcard(s->spec.sub, XDS_CDS, true);
 		resource_need(s->spec.resources, &c->cds, XDS_CDS, name, cds_changed);
 	}
-	/* Where the two have one name, which is the rule, endpoints are asked for in the same flight. */
-	if (!c->cds.resource || c->cds.resource->state == RESOURCE_ASKED)
+	/* Where the two have one name, which is the rule, endpoints are asked for in the same flight; and where the cluster is known already, not in slices behind it. */
+	cds = c->cds.resource;
+	if (!cds || cds->state == RESOURCE_ASKED)
 		resource_need(s->spec.resources, &c->eds, XDS_EDS, name, eds_changed);
+	else if (cds->state == RESOURCE_PRESENT && takes_eds(cds->cluster))
+		resource_need(s->spec.resources, &c->eds, XDS_EDS, cds->cluster->eds_name ? str_of(cds->cluster->eds_name) : name, eds_changed);
 	mark_cluster(c);
 	return c;
 }
@@ -152,12 +162,6 @@ static void cluster_publish(struct xcluster *c, struct cluster_spec *spec, struc
 	c->published = true;
 	mesh_view_put_cluster(c->store->spec.view, c->name, spec_ref(spec), endpoints);
 	cluster_is(c, READY);
-}
-
-static bool takes_eds(const struct cluster_decoded *d)
-{
-	/* Headless services are ORIGINAL_DST for sidecars, and EDS answers by their name all the same (istio.md 1.4). */
-	return d->type == CLUSTER_EDS || (d->type == CLUSTER_ORIGINAL_DST && str_starts(str_of(d->spec->name), STR("outbound|")));
 }
 
 static void cluster_withdraw(struct xcluster *c)

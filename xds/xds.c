@@ -57,6 +57,8 @@ static void view_free(struct view *v)
 	if (!v)
 		return;
 	list_del(&v->node);
+	if (v->resources)
+		resources_save(v->resources);
 	store_free(&v->store);
 	sub_free(&v->sub);
 	ads_free(&v->ads);
@@ -199,7 +201,7 @@ static void view_info(const struct view *v, struct xds_stream_info *i)
 	store_counts(v->store, &counts);
 	*i = (struct xds_stream_info){.view = v->name, .server = ads_server(v->ads), .state = ads_state_name(v->ads), .profile = xds_profile_name(c->profile),
 		.protocol = sub_protocol(v->sub), .node = v->node_id, .last_error = ads_last_error(v->ads), .experimental = profiles[c->profile].experimental,
-		.up = ads.up, .since_ns = ads.since_ns, .connects = ads.connects, .messages = ads.messages, .names = counts.names, .names_unknown = counts.unknown,
+		.up = ads.up, .since_ns = ads.since_ns, .connects = ads.connects, .messages = ads.messages, .failures = ads.failed, .names = counts.names, .names_unknown = counts.unknown,
 		.names_stale = counts.stale, .names_absent = counts.absent, .clusters = counts.clusters, .snapshot = archive.on_disk,
 		.snapshot_state = archive.state, .snapshot_bytes = archive.bytes, .snapshot_records = archive.records};
 	for (int t = 0; t < XDS_TYPES; t++) {

@@ -42,7 +42,7 @@ struct xds_stream_info {
 	const char *profile, *protocol, *node, *last_error; /* "" none */
 	bool experimental;                /* the profile has met no real server */
 	bool up;
-	uint64_t since_ns, connects, messages;
+	uint64_t since_ns, connects, messages, failures;
 	uint32_t names, names_unknown, names_stale, names_absent, clusters;
 	struct { const char *type; uint32_t wanted, present; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; } type[4];
 	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes; uint32_t snapshot_records;

@@ -179,6 +179,13 @@ class T:
 			d.start()
 		return d
 
+	def plane(self, kind="istio", at=None, **kw):
+		"""A control plane of its own (plane.py); at: "unix:.." or a free port's."""
+		from plane import Plane
+		made = Plane(self.binary, at or "127.0.0.1:%d" % self.port(), kind, **kw)
+		self.after(made.finish)
+		return made
+
 	def cli(self, *args, stdin=None, env=None, timeout_s=20, user=None):
 		environment = dict(os.environ, **(env or {}))
 		kw = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
@@ -444,6 +451,12 @@ class Daemon:
 			if full in stats:
 				return stats[full]
 		raise Failed("no metric thinmesh_%s[_total] in /stats" % name)
+
+	def status(self):
+		"""What `thinmesh status --json` prints."""
+		reply = self.get("/status")
+		same(reply.status, 200, "/status")
+		return reply.json
 
 	def active_calls(self):
 		"""Calls at providers; what asks for it is a request itself and does not count."""
