@@ -24,8 +24,12 @@ struct look {
 
 static int fail(struct look *k, int code, const char *field, const char *why)
 {
+	size_t n = strlen(k->where);
+
+	if (field[0] == '\0' && n > 0 && k->where[n - 1] == '.')
+		n--; /* the whole of it, not a field within */
 	if (k->problems)
-		sb_fmt(k->problems, "%s%s%s%s", k->where, field, field[0] ? ": " : "", why);
+		sb_fmt(k->problems, "%.*s%s%s%s", (int)n, k->where, field, n > 0 || field[0] ? ": " : "", why);
 	return code;
 }
 

@@ -16,14 +16,17 @@
 
 int decode_fail(struct decode *d, int code, const char *field, const char *fmt, ...)
 {
-	char text[256];
+	char text[256], path[256];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	int n = snprintf(path, sizeof(path), "%s%s%s", d->prefix, d->where, field);
+	if (n > 0 && (size_t)n < sizeof(path) && path[n - 1] == '.')
+		path[n - 1] = '\0'; /* the whole of it, not a field within */
 	if (d->problems)
-		sb_fmt(d->problems, "%s%s%s%s%s", d->prefix, d->where, field, field[0] ? ": " : "", text);
+		sb_fmt(d->problems, "%s%s%s", path, path[0] ? ": " : "", text);
 	return code;
 }
 

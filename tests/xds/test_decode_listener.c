@@ -122,7 +122,7 @@ START_TEST(what_breaks_a_rule_is_refused_by_its_place)
 		{CHAIN(""), "filter_chains[0].filters[0].route_specifier: missing"},
 		{"25{3{4{1:'" HCM "'}}}", "default_filter_chain.filters[0].route_specifier: missing"},
 		{"3{3{4:'\\xff'}}", "filter_chains[0].filters[0].typed_config: malformed wire"},
-		{"3:'\\xff'", "filter_chains[0].malformed wire"},
+		{"3:'\\xff'", "filter_chains[0]: malformed wire"},
 	};
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		struct account a = root(SIZE_MAX);

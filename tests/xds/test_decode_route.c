@@ -99,8 +99,8 @@ START_TEST(a_configuration_that_breaks_a_rule_is_refused_by_the_place_and_the_ru
 		{"2{1:'h' 2:'*' 16{} 16{}}", "virtual_hosts[0].retry_policy: given twice"},
 		{"2{1:'h' 2:'*' 16=1}", "virtual_hosts[0].retry_policy: wrong wire type"},
 		{"11:'\\xff'", "max_direct_response_body_size_bytes: malformed wire"},
-		{"2:'\\xff'", "virtual_hosts[0].malformed wire"},
-		{"2{1:'h' 2:'*' 3:'\\xff'}", "virtual_hosts[0].routes[0].malformed wire"},
+		{"2:'\\xff'", "virtual_hosts[0]: malformed wire"},
+		{"2{1:'h' 2:'*' 3:'\\xff'}", "virtual_hosts[0].routes[0]: malformed wire"},
 	};
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++)
 		refused(rows[i].text, rows[i].why);
@@ -169,8 +169,8 @@ START_TEST(a_route_that_breaks_a_rule_is_refused_by_the_place_and_the_rule)
 		{"3{1{1:'/'} 3{2:'/a\\nb'}}", "redirect: a line break"},
 		{"3{1{1:'/'} 2{1:'c'} 9{}}", "routes[0].request_headers_to_add: [0].header: missing"},
 		{"3{1{1:'/'} 2{1:'c'} 10{1{1:'a'} 3=-1}}", "routes[0].response_headers_to_add: [0].append_action: -1, expected 0 to 3"},
-		{"3{1{1:'/'} 2{1=4}}", "routes[0].a field has the wrong wire type"},
-		{"3{1{1:'/'} 2{1:'c\\0d'}}", "routes[0].a text is not UTF-8, or holds a NUL"},
+		{"3{1{1:'/'} 2{1=4}}", "routes[0]: a field has the wrong wire type"},
+		{"3{1{1:'/'} 2{1:'c\\0d'}}", "routes[0]: a text is not UTF-8, or holds a NUL"},
 	};
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		char *text = in_host(rows[i].text);
