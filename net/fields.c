@@ -472,38 +472,82 @@ const struct field *fields_find(const struct fields *f, struct str name)
 	return NULL;
 }
 
-struct fields *fields_clone(const struct fields *f, struct account *a)
+/* Where the bytes of names and values begin, if the list lies in one block; else NULL. */
+static char *fields_text(const struct fields *f)
 {
-	struct fields_block *b;
-	struct fields *copy;
-	const char *text = (const char *)((const struct field *)(f + 1) + FIRST_ENTRIES);
-	ptrdiff_t move;
+	return f->blocks->next || f->f != (struct field *)(f + 1) ? NULL : (char *)(f->f + f->cap);
+}
 
-	if (f->blocks->next || f->f != (struct field *)(f + 1))
-		return fields_copy(f, a);
-	b = block_new(f->pool, a, BLOCK);
-	if (!b)
-		return NULL;
+/* f's one block, entries and bytes, into b, which has room for cap entries. */
+static struct fields *fields_lay(struct fields_block *b, size_t size, uint32_t cap, const struct fields *f, const char *text, struct account *a)
+{
+	struct fields *copy = (struct fields *)(b + 1);
+	char *to = (char *)(copy + 1) + cap * sizeof(struct field);
+	size_t n = (size_t)(f->at - text);
+
 	b->next = NULL;
-	copy = (struct fields *)(b + 1);
-	move = (const char *)copy - (const char *)f;
 	*copy = *f;
 	copy->refs = 1;
+	copy->cap = cap;
 	copy->blocks = b;
 	copy->charge = (struct charge){0};
-	charge_begin(&copy->charge, a, BLOCK);
+	charge_begin(&copy->charge, a, size);
 	copy->f = (struct field *)(copy + 1);
-	copy->at = f->at + move;
-	copy->end = (char *)b + BLOCK;
-	memcpy((char *)copy + (text - (const char *)f), text, (size_t)(f->at - text));
+	copy->at = to + n;
+	copy->end = (char *)b + size;
+	memcpy(to, text, n);
 	for (uint32_t i = 0; i < f->count; i++) { /* names of rows lie elsewhere, all other bytes in the block */
 		copy->f[i] = f->f[i];
 		if (f->f[i].token == FIELD_OTHER && f->f[i].name)
-			copy->f[i].name = f->f[i].name + move;
-		copy->f[i].value = f->f[i].value + move;
+			copy->f[i].name = to + (f->f[i].name - text);
+		copy->f[i].value = to + (f->f[i].value - text);
 	}
 	copy->pool->live++;
 	return copy;
+}
+
+struct fields *fields_clone(const struct fields *f, struct account *a)
+{
+	const char *text = fields_text(f);
+	struct fields_block *b;
+
+	if (!text || f->count > FIRST_ENTRIES || sizeof(*b) + sizeof(*f) + FIRST_ENTRIES * sizeof(struct field) + (size_t)(f->at - text) > BLOCK)
+		return fields_copy(f, a);
+	b = block_new(f->pool, a, BLOCK);
+	return b ? fields_lay(b, BLOCK, FIRST_ENTRIES, f, text, a) : NULL;
+}
+
+struct fields *fields_keep(const struct fields *f, struct account *a)
+{
+	const char *text = fields_text(f);
+	size_t size;
+	struct fields_block *b;
+
+	if (!text)
+		return NULL;
+	size = (sizeof(*b) + sizeof(*f) + f->count * sizeof(struct field) + (size_t)(f->at - text) + 7) & ~(size_t)7;
+	if (size == BLOCK)
+		size += 8; /* that size goes to the pool */
+	b = block_new(f->pool, a, size);
+	return b ? fields_lay(b, size, f->count, f, text, a) : NULL;
+}
+
+bool fields_same(const struct fields *a, const struct fields *b)
+{
+	const char *text_a = fields_text(a), *text_b = fields_text(b);
+
+	if (a->count != b->count || a->size != b->size || !text_a || !text_b || a->at - text_a != b->at - text_b ||
+	    memcmp(text_a, text_b, (size_t)(a->at - text_a)) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++) {
+		const struct field *x = &a->f[i], *y = &b->f[i];
+
+		if (x->token != y->token || x->value_len != y->value_len || x->name_len != y->name_len || x->value - text_a != y->value - text_b)
+			return false;
+		if (x->token == FIELD_OTHER && (!x->name || !y->name || x->name - text_a != y->name - text_b))
+			return false;
+	}
+	return true;
 }
 
 struct fields *fields_copy(const struct fields *f, struct account *a)

@@ -73,6 +73,10 @@ static inline struct str fields_value(const struct fields *f, enum field_token t
 const struct field *fields_find(const struct fields *f, struct str name);   /* any name, lower case */
 struct fields *fields_copy(const struct fields *f, struct account *a);
 struct fields *fields_clone(const struct fields *f, struct account *a); /* the same, faster: a list of one block is copied as it lies */
+struct fields *fields_keep(const struct fields *f, struct account *a);  /* the same, in no more memory than it needs: only to look at and to clone. NULL also where it is in more than one block */
+/* Another number as soon as anything is added, set or removed (a value is never written over). */
+static inline uint64_t fields_mark(const struct fields *f) { return (uint64_t)(uintptr_t)f->at << 24 ^ f->size; }
+bool fields_same(const struct fields *a, const struct fields *b); /* surely the same fields; false where the answer would not be quick */
 #define fields_each(e, list) for (const struct field *e = (list)->f, *e##_end = e + (list)->count; e < e##_end; e++) if (e->name)
 
 /* Validation. Characters first (RFC 9110 5.5, 5.6.2; RFC 9113 8.2.1): */

@@ -47,6 +47,7 @@ void h2_loop_end(struct loop *l)
 	struct h2_shared *s = l->h2;
 	if (!s)
 		return;
+	fields_unref(&s->packing);
 	nghttp2_session_callbacks_del(s->callbacks);
 	nghttp2_option_del(s->server_option);
 	nghttp2_option_del(s->client_option);
@@ -343,6 +344,7 @@ static void conn_bury(struct grave *g)
 	free(c->left);
 	free(c->reset_ring);
 	h2_memo_end(c);
+	h2_said_end(c);
 	account_end(&c->account);
 	free(c);
 	s->conns--;

@@ -441,6 +441,15 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 	return 0;
 }
 
+static void frames_packing(struct h2_conn *c, struct fields **moved, uint32_t known, uint64_t mark)
+{
+	fields_unref(&c->shared->packing);
+	c->shared->packing = *moved;
+	c->shared->packing_known = known;
+	c->shared->packing_mark = mark;
+	*moved = NULL;
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void *user)
 {
 	(void)session;
@@ -454,9 +463,9 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *f, void 
 		if (!st->head_end) {
 			st->head_end = UINT64_MAX; /* known when its bytes are packed: nghttp2 tells before it hands them out */
 			c->shared->head_packed = st;
-			fields_unref(&st->out_head);
+			frames_packing(c, &st->out_head, st->known_head, st->mark_head);
 		} else {
-			fields_unref(&st->out_trailers);
+			frames_packing(c, &st->out_trailers, st->known_trailers, st->mark_trailers);
 		}
 		/* fall through */
 	case NGHTTP2_DATA:
@@ -551,7 +560,9 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *f, int err, void *user)
 {
-	(void)session, (void)f, (void)err, (void)user;
+	(void)session, (void)err;
+	if (f->hd.type == NGHTTP2_HEADERS) /* whether it was encoded we cannot know */
+		h2_said_forget(user);
 	return 0; /* a request that could not be sent is closed by nghttp2: on_stream_close tells */
 }
 

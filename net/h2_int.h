@@ -31,6 +31,9 @@ struct h2_shared {
 	size_t packed, used;         /* bytes packed; bytes of the scratch used */
 	struct h2_mark marks[H2_MARKS];
 	uint32_t nmarks;
+	struct fields *packing;      /* ref: the list of the HEADERS that nghttp2 hands out next; NULL: not told */
+	uint64_t packing_mark;       /* of that list when it was submitted */
+	uint32_t packing_known;      /* it gets a stand-in: see h2_said.c */
 	struct h2_stream *head_packed, *last_packed; /* whose HEADERS nghttp2 hands out next: the head; the end of all it sends */
 	struct chain held;           /* big slices on their way to the kernel, in order */
 };
@@ -42,7 +45,7 @@ struct h2_walk { uint32_t left; int32_t late; uint8_t n, head[9]; bool begun; };
 /* Where the next frame head begins, for h2_memo.c. */
 struct h2_heads { uint32_t left; uint8_t n, head[9]; bool begun; };
 /* A header block whose list is known: see h2_memo.c. list NULL: none. */
-struct h2_known { struct fields *list; uint32_t n; enum fields_kind kind; bool used; };
+struct h2_known { struct fields *list; uint8_t *block; uint32_t n; enum fields_kind kind; bool used; };
 
 struct h2_conn {
 	struct loop *loop;
@@ -74,6 +77,7 @@ struct h2_conn {
 	const char *block_wrong;     /* what is wrong with it; NULL */
 	struct h2_memo *memo;        /* owned; NULL: nothing learned yet */
 	struct h2_heads heads;
+	struct h2_said *said;        /* owned; NULL: nothing learned yet */
 	const struct h2_known *canned; /* while nghttp2 is fed the stand-in of a known block */
 	const uint8_t *learn; uint32_t learn_n; /* the block that is being fed, if it shall be known from now on; else NULL */
 	struct chunk *reading;       /* what nghttp2 is being fed from: slices of it become body data */
@@ -120,6 +124,8 @@ struct h2_stream {
 		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
 	bool asked_head;             /* client role: the request was a HEAD */
 	struct fields *out_head, *out_trailers; /* refs until nghttp2 has packed them */
+	uint64_t mark_head, mark_trailers; /* fields_mark of these lists when they were submitted */
+	uint32_t known_head, known_trailers; /* said before: what h2_said_find found; 0: not */
 	struct chain in;             /* received in this turn, not delivered yet */
 	struct chain out;
 	uint32_t marks;              /* pieces in c->left */
@@ -166,6 +172,14 @@ ssize_t h2_memo_feed(struct h2_conn *c, const char *bytes, size_t n);
 void h2_memo_learn(struct h2_conn *c, const struct fields *list, enum fields_kind kind);
 void h2_memo_end(struct h2_conn *c);
 void h2_memo_forget(struct h2_conn *c);
+/* h2_said.c */
+uint32_t h2_said_find(struct h2_conn *c, const struct fields *list); /* 0: not known; else nghttp2 is to be given h2_said_nv */
+extern const nghttp2_nv h2_said_nv;
+void h2_said_pack(struct h2_conn *c, const uint8_t *frame, size_t n); /* HEADERS that nghttp2 hands out: packs it, or what it stands for */
+void h2_said_forget(struct h2_conn *c);
+void h2_said_end(struct h2_conn *c);
+bool h2_block_changes_table(const uint8_t *p, size_t n);
+char *h2_pack_room(struct h2_conn *c, size_t n); /* h2_pack.c: n bytes of the scratch; n <= H2_FRAME_ROOM */
 /* h2_walk.c */
 void h2_walk(struct h2_conn *c, const char *bytes, size_t n);
 /* h2_stream.c */

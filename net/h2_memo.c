@@ -18,16 +18,22 @@ enum { MEMO_BYTES = 192, MEMO_ENTRIES = 4, MEMO_WASTED = 8, MEMO_REST = 500, HEA
 
 struct h2_memo {
 	struct h2_known e[MEMO_ENTRIES];
-	uint8_t bytes[MEMO_ENTRIES][MEMO_BYTES];
 	uint32_t next;             /* the entry that is written next */
 	uint32_t wasted, rest;     /* learned in a row without use; blocks not to be learned from now on */
 };
+
+static void known_end(struct h2_conn *c, struct h2_known *k)
+{
+	fields_unref(&k->list);
+	acct_free(&c->account, k->block);
+	k->block = NULL;
+}
 
 void h2_memo_forget(struct h2_conn *c)
 {
 	struct h2_memo *m = c->memo;
 	for (uint32_t i = 0; m && i < MEMO_ENTRIES; i++)
-		fields_unref(&m->e[i].list);
+		known_end(c, &m->e[i]);
 }
 
 void h2_memo_end(struct h2_conn *c)
@@ -65,7 +71,7 @@ static bool skip_text(const uint8_t **at, const uint8_t *end)
 	return true;
 }
 
-static bool changes_table(const uint8_t *p, size_t n)
+bool h2_block_changes_table(const uint8_t *p, size_t n)
 {
 	const uint8_t *end = p + n;
 	while (p < end) {
@@ -91,7 +97,7 @@ static const struct h2_known *memo_find(struct h2_conn *c, const uint8_t *block,
 	for (uint32_t i = 0; m && i < MEMO_ENTRIES; i++) {
 		struct h2_known *k = &m->e[i];
 		/* The limits may be others by now. */
-		if (k->n != n || !k->list || memcmp(m->bytes[i], block, n) != 0 || k->list->count > c->lim->field_count || k->list->size > c->lim->header_bytes)
+		if (k->n != n || !k->list || memcmp(k->block, block, n) != 0 || k->list->count > c->lim->field_count || k->list->size > c->lim->header_bytes)
 			continue;
 		k->used = true;
 		m->wasted = 0;
@@ -117,12 +123,17 @@ void h2_memo_learn(struct h2_conn *c, const struct fields *list, enum fields_kin
 		m->wasted = 0;
 		m->rest = MEMO_REST;
 	}
-	fields_unref(&k->list);
-	k->list = fields_clone(list, &c->account);
+	known_end(c, k);
+	k->block = acct_alloc(&c->account, c->learn_n);
+	k->list = k->block ? fields_keep(list, &c->account) : NULL;
+	if (!k->list) {
+		known_end(c, k);
+		return;
+	}
 	k->kind = kind;
 	k->n = c->learn_n;
 	k->used = false;
-	memcpy(m->bytes[m->next], c->learn, c->learn_n);
+	memcpy(k->block, c->learn, c->learn_n);
 	m->next = (m->next + 1) % MEMO_ENTRIES;
 }
 
@@ -204,13 +215,13 @@ ssize_t h2_memo_feed(struct h2_conn *c, const char *bytes, size_t n)
 		}
 		bool whole = !cut && type == NGHTTP2_HEADERS && (flags & ~NGHTTP2_FLAG_END_STREAM) == NGHTTP2_FLAG_END_HEADERS && len <= (size_t)(end - at);
 		if (!whole || len > MEMO_BYTES || len == 0) {
-			if (!whole || changes_table(at, len))
+			if (!whole || h2_block_changes_table(at, len))
 				h2_memo_forget(c);
 			w->left = (uint32_t)len;
 			continue;
 		}
 		const struct h2_known *k = memo_find(c, at, len);
-		if (!k && changes_table(at, len)) {
+		if (!k && h2_block_changes_table(at, len)) {
 			h2_memo_forget(c);
 			at += len;
 			continue;

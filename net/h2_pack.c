@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *pack_room(struct h2_conn *c, size_t n)
+char *h2_pack_room(struct h2_conn *c, size_t n)
 {
 	struct h2_shared *s = c->shared;
 	char *at = (char *)c->loop->scratch + s->used;
@@ -42,10 +42,10 @@ int h2_pack_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *hd, 
 	if (pack_full(s))
 		return NGHTTP2_ERR_WOULDBLOCK;
 	st->promised = 0;
-	memcpy(pack_room(c, 9), hd, 9);
+	memcpy(h2_pack_room(c, 9), hd, 9);
 	if (n < H2_COPY_BELOW) {
 		if (n)
-			chain_peek(&st->out, 0, pack_room(c, n), n);
+			chain_peek(&st->out, 0, h2_pack_room(c, n), n);
 		chain_drop(&st->out, n);
 	} else {
 		size_t left = n;
@@ -59,7 +59,7 @@ int h2_pack_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *hd, 
 		s->packed += n - left;
 		c->out_packed += n - left;
 		if (left) { /* a body in crumbs: no more room for pointers, so the rest is copied (n <= 16 KiB, and H2_FRAME_ROOM is more) */
-			chain_peek(&st->out, 0, pack_room(c, left), left);
+			chain_peek(&st->out, 0, h2_pack_room(c, left), left);
 			chain_drop(&st->out, left);
 		}
 	}
@@ -170,6 +170,7 @@ bool h2_pack_and_write(struct h2_conn *c)
 	s->nmarks = 0;
 	bool more = false;
 	s->head_packed = s->last_packed = NULL;
+	fields_unref(&s->packing);
 	c->in_callback = true;
 	for (;;) {
 		if (pack_full(s)) {
@@ -187,8 +188,13 @@ bool h2_pack_and_write(struct h2_conn *c)
 			}
 			break;
 		}
-		char *at = pack_room(c, (size_t)n);
-		memcpy(at, p, (size_t)n);
+		char *at = NULL;
+		if (n >= 9 && (p[3] == NGHTTP2_HEADERS || p[3] == NGHTTP2_CONTINUATION)) {
+			h2_said_pack(c, p, (size_t)n);
+		} else {
+			at = h2_pack_room(c, (size_t)n);
+			memcpy(at, p, (size_t)n);
+		}
 		if (s->head_packed) {
 			s->head_packed->head_end = c->out_packed;
 			s->head_packed = NULL;
@@ -198,7 +204,7 @@ bool h2_pack_and_write(struct h2_conn *c)
 			s->last_packed = NULL;
 		}
 		/* We announce our limit and enforce it ourselves with REFUSED_STREAM; nghttp2, which would end the connection, is told a higher one. */
-		if (c->server && n >= 9 && (uint8_t)at[3] == NGHTTP2_SETTINGS && !(at[4] & NGHTTP2_FLAG_ACK))
+		if (c->server && at && n >= 9 && (uint8_t)at[3] == NGHTTP2_SETTINGS && !(at[4] & NGHTTP2_FLAG_ACK))
 			for (ssize_t i = 9; i + 6 <= n; i += 6)
 				if (at[i] == 0 && at[i + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) {
 					uint32_t v = htonl(c->lim->streams_per_connection);

@@ -192,9 +192,13 @@ static int stream_send_head_(struct stream *s, struct fields *head, bool fin)
 	if (st->gone || st->local_reset || st->ended)
 		return 0;
 	nghttp2_nv nv[NV_MAX];
-	int n = h2_nv(head, nv, NV_MAX);
+	st->known_head = h2_said_find(c, head);
+	st->mark_head = fields_mark(head);
+	int n = st->known_head ? 1 : h2_nv(head, nv, NV_MAX);
 	if (n < 0)
 		return n;
+	if (st->known_head)
+		nv[0] = h2_said_nv;
 	nghttp2_data_provider body = {.source.ptr = st, .read_callback = h2_stream_read};
 	int rv;
 	if (c->client) {
@@ -253,9 +257,13 @@ static void stream_send_data_(struct stream *s, struct chain *moved, bool fin)
 static int stream_submit_trailers(struct h2_stream *st)
 {
 	nghttp2_nv nv[NV_MAX];
-	int n = h2_nv(st->out_trailers, nv, NV_MAX);
+	st->known_trailers = h2_said_find(st->c, st->out_trailers);
+	st->mark_trailers = fields_mark(st->out_trailers);
+	int n = st->known_trailers ? 1 : h2_nv(st->out_trailers, nv, NV_MAX);
 	if (n < 0)
 		return n;
+	if (st->known_trailers)
+		nv[0] = h2_said_nv;
 	return nghttp2_submit_trailer(st->c->session, st->id, nv, (size_t)n);
 }
 

@@ -1,4 +1,5 @@
-/* net/h2_memo: a header block that came before is not decoded again, and nobody can tell by anything but the counter. */
+/* net/h2_memo and net/h2_said: a header block that came before is not decoded again, a list that went out before is not encoded again, and nobody can tell by
+ * anything but the counters. */
 #include "tests/net/h2rig.h"
 #include "tests/unit.h"
 #include <stdio.h>
@@ -260,7 +261,104 @@ START_TEST(thousands_of_lists_arrive_as_they_were_sent)
 }
 END_TEST
 
+/* Several lists in one flush: one that is known when it is submitted may not be any more when it is packed. */
+START_TEST(lists_of_one_flush_arrive_as_they_were_sent_whatever_they_do_to_the_table)
+{
+	struct h2_rig *r = h2_rig_new();
+	struct h2_end *c = h2_rig_client(r);
+	uint64_t seed = 9;
+	uint32_t served = 0;
+
+	for (uint32_t round = 0; round < 1500; round++) {
+		char lines[5][500];
+		uint32_t many = 1 + round % 5;
+		for (uint32_t k = 0; k < many; k++) {
+			seed = seed * 6364136223846793005u + 1442695040888963407u;
+			uint32_t kind = (uint32_t)(seed >> 40);
+			snprintf(lines[k], sizeof(lines[k]), "%sx-word: %0*u\n", h2_post, kind & 1 ? 200 : 1, kind >> 3 & (kind & 6 ? 1 : 255));
+			ck_assert_ptr_nonnull(h2_talk_open(c, lines[k], true));
+		}
+		h2_rig_run(r, 0);
+		for (uint32_t k = 0; k < many; k++) {
+			struct h2_talk *s = h2_talk_of(r->server, served++);
+			ck_assert_msg(s && s->head.n == strlen(lines[k]) && memcmp(s->head.p, lines[k], s->head.n) == 0, "round %u: sent\n%s", round, lines[k]);
+			h2_answer(s);
+		}
+		h2_rig_run(r, 0);
+	}
+	ck_assert_uint_gt(stat_get(&r->loop->stats, STAT_H2_HEADS_SAID), 1000);
+	h2_rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_list_that_is_changed_after_it_was_given_is_not_taken_for_what_went_out)
+{
+	static const struct stream_events none;
+	struct h2_rig *r = h2_rig_new();
+	struct h2_end *c = h2_rig_client(r);
+	char want[400];
+	uint32_t served = 0;
+
+	for (int i = 0; i < 12; i++) {
+		struct fields *f = h2_fields(r, h2_post);
+		for (int k = 0; k < 2; k++) { /* the second value comes in between submitting and packing; then the list goes out once more as it is now */
+			if (k == 0)
+				ck_assert_int_eq(fields_set(f, FIELD_TRI_SERVICE_GROUP, STR("11S")), 0);
+			struct stream *s = h2_conn_open(c->h2, &none, NULL);
+			ck_assert_int_eq(stream_send_head(s, f, true), 0);
+			if (k == 0)
+				ck_assert_int_eq(fields_set(f, FIELD_TRI_SERVICE_GROUP, STR("22S")), 0);
+			h2_rig_run(r, 0);
+			struct h2_talk *got = h2_talk_of(r->server, served++);
+			snprintf(want, sizeof(want), "%stri-service-group: %s\n", h2_post, k ? "22S" : "11S");
+			ck_assert_msg(got->head.n == strlen(want) && memcmp(got->head.p, want, got->head.n) == 0, "%d, %d: %.*s", i, k, (int)got->head.n, got->head.p);
+			stream_reset(s, H2_CANCEL);
+			h2_rig_run(r, 0);
+		}
+		fields_unref(&f);
+	}
+	h2_rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_table_that_the_other_side_takes_away_is_told_and_used_no_more)
+{
+	struct h2_rig *r = h2_rig_new();
+	struct sb b = {0};
+	struct h2_frame f;
+
+	r->accept_raw = true;
+	struct h2_end *c = h2_rig_client(r);
+	h2_put(&b, F_SETTINGS, 0, 0, NULL, 0);
+	h2_say(r->raw_server, &b);
+	h2_rig_run(r, 0);
+	for (uint32_t i = 0; i < 6; i++) {
+		if (i == 4) {
+			h2_put(&b, F_SETTINGS, 0, 0, "\0\1\0\0\0\0", 6); /* HEADER_TABLE_SIZE 0 */
+			h2_say(r->raw_server, &b);
+			h2_rig_run(r, 0);
+		}
+		struct h2_talk *t = h2_talk_open(c, NULL, true);
+		h2_rig_run(r, 0);
+		ck_assert(h2_find(r->raw_server, F_HEADERS, 1 + 2 * i, &f));
+		ck_assert_uint_eq(stat_get(&r->loop->stats, STAT_H2_HEADS_SAID), i < 2 ? 0 : i < 4 ? i - 1 : 2);
+		if (i == 3)
+			ck_assert_uint_lt(f.n, 20); /* all but the path is in the table */
+		if (i == 4)
+			ck_assert_uint_eq(f.p[0], 0x20); /* RFC 7541 4.2: the new size first */
+		if (i >= 4)
+			ck_assert_uint_gt(f.n, 30);
+		h2_talk_reset(t, H2_CANCEL);
+		h2_rig_run(r, 0);
+	}
+	sb_end(&b);
+	h2_rig_free(&r);
+}
+END_TEST
+
 UNIT_SUITE("h2_memo", a_block_that_came_before_says_the_same_and_is_not_decoded, what_changes_the_table_makes_all_forgotten,
 	a_table_that_was_emptied_makes_a_known_block_an_error_again, blocks_of_streams_that_are_refused_or_reset_count_for_the_table_too,
 	what_is_wrong_is_wrong_each_time, a_block_is_judged_by_what_it_is_used_for, a_known_block_obeys_limits_that_became_lower,
-	blocks_that_are_new_each_time_are_not_learned_for_long_and_cost_no_memory, thousands_of_lists_arrive_as_they_were_sent)
+	blocks_that_are_new_each_time_are_not_learned_for_long_and_cost_no_memory, thousands_of_lists_arrive_as_they_were_sent,
+	lists_of_one_flush_arrive_as_they_were_sent_whatever_they_do_to_the_table, a_list_that_is_changed_after_it_was_given_is_not_taken_for_what_went_out,
+	a_table_that_the_other_side_takes_away_is_told_and_used_no_more)
