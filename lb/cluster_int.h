@@ -77,7 +77,7 @@ struct cluster {
 	struct list held; uint32_t held_count; uint64_t held_weight;
 	struct timer held_timer;
 	struct timer empty;         /* armed: the assignment is empty, and m is what it was before */
-	uint32_t walked;            /* by the last slice of work; for tests */
+	uint32_t walked;            /* endpoints, by the last slice of work: for tests */
 	bool withdrawn;
 	bool expiring;              /* what was kept of an empty assignment goes: nothing is held now */
 	bool repool;                /* hosts are to be settled under a new spec */

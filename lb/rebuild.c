@@ -224,6 +224,7 @@ static int fill_step(struct cluster *c, struct rebuild *r, uint32_t *work)
 		} else {
 			span_read(c, r, r->at, to, b);
 		}
+		c->walked += cost > *work ? cost - *work : 0; /* the rest of a block */
 		*work -= cost < *work ? cost : *work;
 	}
 	return r->at < spans;
@@ -501,9 +502,11 @@ static void cluster_work(struct task *t)
 {
 	struct cluster *c = container_of(t, struct cluster, work);
 	uint32_t work = REBUILD_SLICE;
-	int more = c->rebuild ? rebuild_step(c, c->rebuild, &work) : 0;
+	int more;
 
-	c->walked = REBUILD_SLICE - work;
+	c->walked = 0;
+	more = c->rebuild ? rebuild_step(c, c->rebuild, &work) : 0;
+	c->walked += REBUILD_SLICE - work;
 	if (more < 0) {
 		rebuild_refused(c);
 	} else if (c->rebuild && !more) {
