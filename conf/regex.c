@@ -237,9 +237,9 @@ int regex_new(struct ration *r, struct str pattern, struct regex **ret, char why
 	if (context) {
 		pcre2_set_newline(context, PCRE2_NEWLINE_LF);
 		pcre2_set_max_pattern_length(context, sizeof(text));
-		/* Groups catch nothing: nobody reads what they would. INVALID_UTF: an obs-text byte of a header matches nothing, as in RE2. */
+		/* Groups catch nothing: nobody reads what they would. */
 		code = pcre2_compile((PCRE2_SPTR)text, (size_t)n + pattern.n, PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOLLAR_ENDONLY | PCRE2_UTF |
-			PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE, &error, &offset, context);
+			PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE, &error, &offset, context);
 	}
 	pcre2_compile_context_free(context);
 	pcre2_general_context_free(memory);
@@ -284,19 +284,32 @@ const char *regex_pattern(const struct regex *re)
 
 /* ---- matching ----------------------------------------------------------------------------------------------------------- */
 
+/* 1, 0; negative: no answer within the limits. */
+static int verdict(int rc, const pcre2_match_data *found, size_t n)
+{
+	const PCRE2_SIZE *span = pcre2_get_ovector_pointer((pcre2_match_data *)found);
+
+	if (rc >= 0)
+		return span[0] == 0 && span[1] == n;
+	/* An obs-text byte of a header that is no UTF-8: nothing matches it, in RE2 neither. */
+	if (rc == PCRE2_ERROR_NOMATCH || (rc <= PCRE2_ERROR_UTF8_ERR1 && rc >= PCRE2_ERROR_UTF8_ERR21))
+		return 0;
+	return ERR_LIMIT;
+}
+
 int regex_match(const struct regex *re, struct str text)
 {
 	/* Room for the backtracking is taken for one match and given back: tens of KB kept for each expression of a big mesh would be its memory. */
 	pcre2_match_data *found = pcre2_match_data_create(1, NULL);
+	PCRE2_SPTR p = (PCRE2_SPTR)(text.p ? text.p : "");
+	int states[REGEX_STATES], answer = ERR_LIMIT;
 
 	if (!found)
 		return -ENOMEM;
-	int rc = pcre2_match(re->code, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0, 0, found, NULL);
-	const PCRE2_SIZE *span = pcre2_get_ovector_pointer(found);
-	/* A byte that is not UTF-8 ends the text for PCRE2 (and a new one begins behind it); for RE2, and here, nothing matches it. */
-	bool whole = rc >= 0 && span[0] == 0 && span[1] == text.n;
+	/* One step of backtracking may look at all of the text: a long one is not begun that way. */
+	for (int try = 0; try < 2 && answer < 0; try++)
+		answer = verdict((try == 0) == (text.n <= REGEX_SHORT) ? pcre2_match(re->code, p, text.n, 0, 0, found, NULL) :
+			pcre2_dfa_match(re->code, p, text.n, 0, 0, found, NULL, states, REGEX_STATES), found, text.n);
 	pcre2_match_data_free(found);
-	if (rc >= 0)
-		return whole;
-	return rc == PCRE2_ERROR_NOMATCH ? 0 : ERR_LIMIT;
+	return answer;
 }

@@ -268,7 +268,7 @@ START_TEST(an_expression_that_gives_up_is_no_answer_whatever_is_inverted)
 	struct fields *h = head((const char *const[]){"x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", NULL});
 	struct match_call c = match_call(h, false, 0);
 
-	x.text = (struct match_text){.form = TEXT_REGEX, .regex = regex("(a+)+[bd]")};
+	x.text = (struct match_text){.form = TEXT_REGEX, .regex = regex("(a?){1000}[bd]")};
 	ck_assert_int_lt(match_fits(&m, &c), 0);
 	x.invert = true;
 	ck_assert_int_lt(match_fits(&m, &c), 0);

@@ -2,6 +2,7 @@
 #include "tests/unit.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 #include "conf/regex.h"
@@ -76,17 +77,48 @@ START_TEST(a_pattern_is_at_most_four_kilobytes)
 }
 END_TEST
 
-START_TEST(a_match_that_would_take_for_ever_has_no_answer)
+static struct regex *compiled(const char *pattern)
 {
 	struct ration r = {0};
 	struct regex *re = NULL;
-	char why[REGEX_WHY], text[64];
+	char why[REGEX_WHY];
 
-	memset(text, 'a', sizeof(text));
-	text[sizeof(text) - 1] = 'c';
-	ck_assert_int_eq(regex_new(&r, STR("(a+)+[bd]"), &re, why), 0);
-	ck_assert_int_lt(regex_match(re, str_n(text, sizeof(text))), 0);
-	ck_assert_int_eq(regex_match(re, STR("aad")), 1);
+	ck_assert_int_eq(regex_new(&r, str_of(pattern), &re, why), 0);
+	return re;
+}
+
+START_TEST(backtracking_for_ever_is_answered_all_the_same_or_not_at_all)
+{
+	static const struct { const char *pattern; bool gives_up; /* with a long text: each repetition is a path of its own */ } rows[] = {
+		{"(a*)*[bd]", false}, {"(a|aa)+[bd]", false}, {"(a|a)*[bd]", false}, {"a*a*a*a*a*a*a*[bd]", false}, {".*.*.*[bd]", false}, {"(a+)+[bd]", true}, {"([a-c]+){2,}[bd]", true},
+	};
+	static const size_t lengths[] = {30, 1024, 1025, 32768};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++)
+		for (size_t k = 0; k < UNIT_COUNT(lengths); k++) {
+			struct regex *re = compiled(rows[i].pattern);
+			bool may = rows[i].gives_up && lengths[k] > 30;
+			char *text = malloc(lengths[k]);
+
+			for (int fits = 0; fits < 2; fits++) {
+				memset(text, 'a', lengths[k]);
+				text[lengths[k] - 1] = fits ? 'd' : 'e';
+				int rc = regex_match(re, str_n(text, lengths[k]));
+				ck_assert_msg(rc == fits || (may && rc < 0), "%s, %zu: %d", rows[i].pattern, lengths[k], rc);
+			}
+			text[0] = '\xff';
+			ck_assert_msg(regex_match(re, str_n(text, lengths[k])) == 0, "%s, %zu, no UTF-8", rows[i].pattern, lengths[k]);
+			free(text);
+			regex_free(&re);
+		}
+}
+END_TEST
+
+START_TEST(what_has_too_many_paths_has_no_answer)
+{
+	struct regex *re = compiled("(a?){1000}[bd]");
+
+	ck_assert_int_lt(regex_match(re, STR("aaaaaaaac")), 0);
 	regex_free(&re);
 }
 END_TEST
@@ -120,4 +152,4 @@ START_TEST(what_it_takes_is_asked_of_the_account)
 END_TEST
 
 UNIT_SUITE("regex", whole_texts_match_or_do_not, what_re2_does_not_have_or_means_otherwise_is_refused_with_the_reason, a_pattern_is_at_most_four_kilobytes,
-	a_match_that_would_take_for_ever_has_no_answer, what_it_takes_is_asked_of_the_account)
+	backtracking_for_ever_is_answered_all_the_same_or_not_at_all, what_has_too_many_paths_has_no_answer, what_it_takes_is_asked_of_the_account)

@@ -226,12 +226,10 @@ START_TEST(where_an_expression_gives_up_the_call_does_not_go_to_the_next_route)
 	struct match regex = {.form = PATH_REGEX}, rest = {.form = PATH_ANY};
 	char why[REGEX_WHY];
 
-	ck_assert_int_eq(regex_new(&r, STR("/(a+)+[bd]"), &regex.regex, why), 0);
+	ck_assert_int_eq(regex_new(&r, STR("/(a?){1000}[bd]"), &regex.regex, why), 0);
 	ck_assert(route_table_add(&r, t, &regex, route_action_new("a")) && route_table_add(&r, t, &rest, route_action_new("b")));
 	ck_assert(route_table_seal(&r, t));
-	ck_assert_int_eq(fields_add_token(h, FIELD_PATH, STR("/aab")), 0);
-	ck_assert_str_eq(route_match(t, h, 0)->cluster, "a");
-	ck_assert_int_eq(fields_set(h, FIELD_PATH, STR("/x")), 0);
+	ck_assert_int_eq(fields_add_token(h, FIELD_PATH, STR("x")), 0);
 	ck_assert_str_eq(route_match(t, h, 0)->cluster, "b");
 	ck_assert_int_eq(fields_set(h, FIELD_PATH, STR("/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac")), 0);
 	ck_assert_int_eq(route_match(t, h, 0)->kind, ROUTE_UNSUPPORTED);
