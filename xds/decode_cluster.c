@@ -249,7 +249,7 @@ static int assignment(struct cluster_reading *r, struct endpoint_metas *metas)
 		return 0;
 	}
 	if (bytes.n) {
-		struct eds_decoder *d = eds_decoder_new(r->account, metas, NULL, NULL);
+		struct eds_decoder *d = eds_decoder_new(&r->guard.account, metas, NULL, NULL); /* what it makes climbs to the parent at guard_end */
 		if (!d)
 			return cluster_refuse(r, -ENOMEM, "load_assignment", "no memory");
 		struct sb why = {0};
@@ -386,16 +386,16 @@ static int build(struct cluster_reading *r, struct endpoint_metas *metas)
 		return code;
 	if (r->notes.n)
 		r->out->notes = cluster_keep(r, r->notes.p);
-	if (!mem_try(r->account, r->kept))
-		return cluster_refuse(r, -ENOMEM, "name", "no memory: the account '%s' is at its limit", r->account->name);
-	charge_begin(&r->out->charge, r->account, r->kept);
+	if (!mem_try(&r->guard.account, r->kept))
+		return cluster_refuse(r, -ENOMEM, "name", "no memory for its texts");
+	charge_begin(&r->out->charge, &r->guard.account, r->kept);
 	spec_seal(r->spec);
 	return 0;
 }
 
 int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, struct cluster_decoded **ret, struct sb *problems)
 {
-	struct cluster_reading r = {.account = a, .problems = problems};
+	struct cluster_reading r = {.problems = problems};
 	const char *why = "";
 	int code = 0;
 	guard_begin(&r.guard, a, n);

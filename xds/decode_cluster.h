@@ -6,8 +6,7 @@
 #include "xds/proto/cluster.pb-c.h"
 
 struct cluster_reading {
-	struct guard guard;             /* all trees of protobuf-c */
-	struct account *account;        /* borrowed: what stays is charged here */
+	struct guard guard;             /* all trees of protobuf-c; what stays is charged to its account too, and climbs to the parent at the end */
 	const Pb__Cluster *pb;          /* the tree; owned by decode_cluster */
 	struct cluster_decoded *out;    /* half built; owned by decode_cluster */
 	struct cluster_spec *spec;      /* out's */

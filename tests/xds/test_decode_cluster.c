@@ -554,8 +554,40 @@ START_TEST(what_unfolds_beyond_twice_its_size_and_a_mebibyte_is_refused)
 }
 END_TEST
 
+/* The assignment inside counts too: its bytes, and the set that comes of them. */
+START_TEST(an_inline_assignment_is_bounded_as_well)
+{
+	static const uint32_t counts[] = {1000, 10000, 100000};
+	for (size_t i = 0; i < UNIT_COUNT(counts); i++) {
+		struct rig r;
+		struct cluster_decoded *c;
+		struct sb m = {0}, load = {0}, group = {0};
+		rig_begin(&r);
+		wiretext(&m, "1:'demo'");
+		wiretext(&load, "1:'demo'");
+		for (uint32_t k = 0; k < counts[i]; k++) {
+			char text[64];
+			snprintf(text, sizeof(text), "2:{1:{1:{1:{2:'10.%u.%u.%u' 3:80}}}}", k >> 16, k >> 8 & 255, k & 255);
+			wiretext(&group, text);
+		}
+		wire_put_bytes(&load, 2, sb_view(&group));
+		wire_put_bytes(&m, 33, sb_view(&load));
+		int code = decode_bytes(&r, sb_view(&m), &c);
+		ck_assert_uint_le(r.account.peak, 2 * m.n + (1 << 20) + 4 * MEM_GRANULE);
+		ck_assert_msg(code == 0 || (code == -ENOMEM && counts[i] == 100000), "%u: %s", counts[i], r.why);
+		if (c)
+			ck_assert_uint_eq(endpoints_count(c->endpoints), counts[i]);
+		cluster_decoded_free(&c);
+		sb_end(&m);
+		sb_end(&load);
+		sb_end(&group);
+		rig_end(&r);
+	}
+}
+END_TEST
+
 UNIT_SUITE("decode_cluster", what_nobody_says_is_as_in_envoy, the_type_says_where_endpoints_come_from, the_policy_is_the_first_that_is_known,
 	limits_and_times_are_taken_over, http_options_of_all_times_are_read, transport_sockets_say_who_wants_tls, what_has_no_effect_yet_is_told,
 	what_breaks_a_rule_is_refused_with_its_field, what_istiod_sends_is_taken, policies_are_wrapped_sixteen_deep_at_most, equal_bytes_make_equal_specs_and_a_change_another,
 	a_cluster_that_is_cut_is_refused_or_a_smaller_one, what_the_account_refuses_is_given_back,
-	what_unfolds_beyond_twice_its_size_and_a_mebibyte_is_refused)
+	what_unfolds_beyond_twice_its_size_and_a_mebibyte_is_refused, an_inline_assignment_is_bounded_as_well)
