@@ -51,6 +51,25 @@ static const struct set_span *span_of(const struct endpoint_set *s, uint32_t i)
 	return &s->spans[low];
 }
 
+bool endpoint_row_ip(struct endpoint_row *r, const struct addr *a, uint32_t n)
+{
+	if (n != 1 || !a->len)
+		return false;
+	if (a->sa.sa_family == AF_INET) {
+		r->kind = ROW_V4;
+		r->port = a->in4.sin_port;
+		memcpy(r->at, &a->in4.sin_addr, sizeof(a->in4.sin_addr));
+		return true;
+	}
+	if (a->sa.sa_family == AF_INET6 && !a->in6.sin6_scope_id) {
+		r->kind = ROW_V6;
+		r->port = a->in6.sin6_port;
+		memcpy(r->at, &a->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+		return true;
+	}
+	return false;
+}
+
 static void row_ip(const struct endpoint_row *r, struct addr *ret)
 {
 	*ret = (struct addr){0};
@@ -173,6 +192,30 @@ struct endpoint_group endpoints_group_at(const struct endpoint_set *s, uint32_t 
 	return (struct endpoint_group){g->locality, g->first, g->count, g->span, g->spans};
 }
 
+/* All that tells one address from another lies in the row; multiplied twice, so that neighbours do not lie beside each other. */
+static uint32_t row_hash(const struct endpoint_block *b, const struct endpoint_row *r)
+{
+	uint64_t low, high;
+
+	if (r->kind == ROW_ADDRS) {
+		const uint8_t *at = row_more(b, r), *end = at;
+
+		for (uint32_t i = 0; i < r->naddrs; i++) {
+			struct addr unused;
+			int n = addr_unpack(end, (size_t)(b->more + b->nmore - end), &unused);
+
+			assert(n > 0);
+			end += n;
+		}
+		return (uint32_t)str_hash(str_n((const char *)at, (size_t)(end - at)));
+	}
+	memcpy(&low, r->at, sizeof(low));
+	memcpy(&high, r->at + sizeof(low), sizeof(high));
+	low = (low ^ (uint64_t)r->port << 48 ^ r->kind) * UINT64_C(0x9E3779B97F4A7C15);
+	low = (low ^ low >> 29 ^ high) * UINT64_C(0xBF58476D1CE4E5B9);
+	return (uint32_t)(low >> 32);
+}
+
 void endpoints_brief(const struct endpoint_set *s, uint32_t span, struct endpoint_brief out[ENDPOINT_BLOCK])
 {
 	const struct endpoint_block *b = s->spans[span].block;
@@ -180,9 +223,26 @@ void endpoints_brief(const struct endpoint_set *s, uint32_t span, struct endpoin
 	for (uint32_t i = 0; i < b->count; i++) {
 		const struct endpoint_row *r = &b->rows[i];
 
-		out[i] = (struct endpoint_brief){
-			r->weight, r->incarnation, r->health, r->kind == ROW_HOST, r->meta ? b->metas[r->meta - 1] : NULL};
+		out[i] = (struct endpoint_brief){.weight = r->weight,
+			.incarnation = r->incarnation,
+			.addrs_hash = r->kind == ROW_HOST ? 0 : row_hash(b, r),
+			.health = r->health,
+			.by_name = r->kind == ROW_HOST,
+			.meta = r->meta ? b->metas[r->meta - 1] : NULL};
 	}
+}
+
+uint32_t endpoint_addrs_hash(const struct addr *addrs, uint32_t n)
+{
+	uint8_t packed[ENDPOINT_ADDRS * ADDR_PACKED];
+	struct endpoint_row row = {0};
+	size_t size = 0;
+
+	if (endpoint_row_ip(&row, addrs, n))
+		return row_hash(NULL, &row);
+	for (uint32_t i = 0; i < n && i < ENDPOINT_ADDRS; i++)
+		size += addr_pack(&addrs[i], packed + size);
+	return (uint32_t)str_hash(str_n((const char *)packed, size));
 }
 
 uint32_t endpoints_overprovisioning(const struct endpoint_set *s)

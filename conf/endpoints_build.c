@@ -282,18 +282,8 @@ static int put_addrs(struct endpoints_builder *b, struct endpoint_row *r, const 
 {
 	if (n > ENDPOINT_ADDRS)
 		return -EINVAL;
-	if (n == 1 && a->len && a->sa.sa_family == AF_INET) {
-		r->kind = ROW_V4;
-		r->port = a->in4.sin_port;
-		memcpy(r->at, &a->in4.sin_addr, sizeof(a->in4.sin_addr));
+	if (endpoint_row_ip(r, a, n))
 		return 0;
-	}
-	if (n == 1 && a->len && a->sa.sa_family == AF_INET6 && !a->in6.sin6_scope_id) {
-		r->kind = ROW_V6;
-		r->port = a->in6.sin6_port;
-		memcpy(r->at, &a->in6.sin6_addr, sizeof(a->in6.sin6_addr));
-		return 0;
-	}
 	r->kind = ROW_ADDRS;
 	r->naddrs = (uint16_t)n;
 	for (uint32_t i = 0; i < n; i++) {

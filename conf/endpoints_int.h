@@ -41,6 +41,7 @@ struct endpoint_set {
 	struct set_group *groups; uint32_t ngroups, groups_cap;
 	char *texts; uint32_t ntexts, texts_cap;
 };
+bool endpoint_row_ip(struct endpoint_row *r, const struct addr *a, uint32_t n); /* false: it does not fit into a row */
 void endpoint_block_unref(struct endpoint_block *b);
 
 struct endpoint_meta *endpoint_meta_ref(struct endpoint_meta *m);

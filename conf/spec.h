@@ -89,7 +89,8 @@ uint32_t endpoints_overprovisioning(const struct endpoint_set *s); /* percent; 0
 /* For who walks a set whole (lb). Equal `block` pointers: the same endpoints in the same order, in this set or in another that is held as well. */
 struct endpoint_span { const void *block; uint32_t first, count, group; uint64_t hash; /* as endpoints_block was told; 0: is not shared */ };
 struct endpoint_group { struct locality locality; uint32_t first, count; /* endpoints */ uint32_t span, spans; };
-struct endpoint_brief { uint32_t weight; uint32_t incarnation; uint8_t health; bool by_name; const struct endpoint_meta *meta; };
+struct endpoint_brief { uint32_t weight; uint32_t incarnation; uint32_t addrs_hash; uint8_t health; bool by_name; const struct endpoint_meta *meta; };
+uint32_t endpoint_addrs_hash(const struct addr *addrs, uint32_t n); /* as in endpoint_brief; cheap and without a seed: bound what probes for it */
 uint32_t endpoints_spans(const struct endpoint_set *s);
 struct endpoint_span endpoints_span(const struct endpoint_set *s, uint32_t span);
 uint32_t endpoints_span_of(const struct endpoint_set *s, uint32_t i); /* the span of endpoint i */

@@ -27,7 +27,7 @@ struct host {
 	/* lb's own */
 	uint32_t place;               /* in the cluster's table of hosts */
 	uint32_t connections;         /* of its pool, as the cluster has counted them */
-	uint64_t key;                 /* hash of addrs */
+	uint32_t key;                 /* endpoint_addrs_hash of addrs */
 	struct addr *addrs; uint32_t addr_count;
 	uint32_t next;                /* as index, in the members that are being made; UINT32_MAX: nowhere, or not known yet */
 	uint32_t incarnation, priority;

@@ -151,7 +151,6 @@ void host_sync(struct host *h);     /* takes over what its pool says: connection
 void host_repool(struct host *h);   /* the pool for the cluster's spec of now */
 bool host_lives(const struct host *h); /* a connection stands that is not going away */
 static inline bool host_is_held(const struct host *h) { return h->held_until_ns != 0; }
-uint64_t addrs_key(const struct addr *a, uint32_t n);
 
 /* lb/cluster.c */
 void cluster_maybe_end(struct cluster *c);

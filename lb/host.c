@@ -7,15 +7,6 @@
 #include "base/err.h"
 #include <stdlib.h>
 
-uint64_t addrs_key(const struct addr *a, uint32_t n)
-{
-	uint64_t key = n;
-
-	for (uint32_t i = 0; i < n; i++)
-		key = addr_hash(&a[i], key);
-	return key;
-}
-
 static void host_bury(struct grave *g)
 {
 	struct host *h = container_of(g, struct host, grave);
@@ -79,7 +70,7 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	endpoint_addrs(c->m.set, endpoint, h->addrs, e.naddrs);
 	h->incarnation = e.incarnation;
 	h->priority = e.priority;
-	h->key = addrs_key(h->addrs, h->addr_count);
+	h->key = endpoint_addrs_hash(h->addrs, h->addr_count);
 	h->zone = e.zone ? xstrdup(e.zone) : NULL;
 	addr_text(&h->addrs[0], h->text);
 	if (c->host_count == c->host_cap) {

@@ -1,7 +1,7 @@
 /* lb/rebuild: from what is declared to what is alive: the next members of a cluster, made in slices while the old ones serve, and the hosts that go on
  * under them.
  *
- *   LAYOUT -> BLOCKS (old ones by address) -> SHARED (which of the new ones were there) -> FILL (hot records) -> POLICIES -> HOSTS (each finds its place)
+ *   LAYOUT -> BLOCKS (old ones by address) -> SHARED (which of the new ones were there) -> INDEX -> FILL (hot records) -> POLICIES -> HOSTS (each finds its place)
  *     -> the switch, in one go -> hosts are settled: who has no place any more ends or is held
  *
  * A block that both sets share is not read again: its flags and weights are copied, and its hosts know their new place by arithmetic. Endpoints of the other
@@ -14,8 +14,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum phase { AT_LAYOUT, AT_BLOCKS, AT_SHARED, AT_FILL, AT_POLICIES, AT_HOSTS, AT_SWITCH };
-enum { COPIED_AT_ONCE = 8 /* a copied record is so much cheaper than one that is read */, INDEX_SAME = 8 /* of one hash: more are not told apart */ };
+enum phase { AT_LAYOUT, AT_BLOCKS, AT_SHARED, AT_INDEX, AT_FILL, AT_POLICIES, AT_HOSTS, AT_SWITCH };
+enum { CLEARED_AT_ONCE = 8, COPIED_AT_ONCE = 8 /* a copied record is so much cheaper than one that is read */, INDEX_PROBES = 64 /* one address a thousand times, or a thousand of one hash, must not make it quadratic */ };
 
 struct entry {
 	uint32_t hash, endpoint; /* 1 + of the new set; 0: free */
@@ -134,8 +134,21 @@ static int shared_step(struct cluster *c, struct rebuild *r, uint32_t *work)
 	if (!c->m.count && !c->host_count)
 		return 0; /* nobody to be known again */
 	r->index_mask = table_size(r->fresh) - 1;
-	r->index = zeroed(&c->all->account, ((size_t)r->index_mask + 1) * sizeof(*r->index));
+	r->index = acct_alloc(&c->all->account, ((size_t)r->index_mask + 1) * sizeof(*r->index));
 	return r->index ? 0 : -ENOMEM;
+}
+
+/* Two MB of fresh pages are most of a millisecond: they are cleared piece by piece. */
+static int index_step(struct rebuild *r, uint32_t *work)
+{
+	while (r->index && r->at <= r->index_mask && *work) {
+		uint64_t left = (uint64_t)r->index_mask + 1 - r->at, n = left < CLEARED_AT_ONCE ? left : CLEARED_AT_ONCE;
+
+		memset(r->index + r->at, 0, n * sizeof(*r->index));
+		r->at += (uint32_t)n;
+		--*work;
+	}
+	return r->index && r->at <= r->index_mask;
 }
 
 /* ---- hot records -------------------------------------------------------------------------------------------------------------- */
@@ -155,17 +168,16 @@ static uint32_t flags_of(const struct cluster_spec *spec, const struct endpoint_
 	return flags_settled(flags);
 }
 
-static void index_add(struct rebuild *r, uint32_t endpoint)
+/* What finds no place near its own is not known again: its host ends and another is born. */
+static void index_add(struct rebuild *r, uint32_t endpoint, uint32_t hash)
 {
-	struct addr addrs[ENDPOINT_ADDRS];
-	uint32_t hash = (uint32_t)addrs_key(addrs, endpoint_addrs(r->m.set, endpoint, addrs, ENDPOINT_ADDRS)), same = 0, at;
+	uint32_t at = hash & r->index_mask;
 
-	for (at = hash & r->index_mask; r->index[at].endpoint; at = (at + 1) & r->index_mask) {
-		same += r->index[at].hash == hash;
-		if (same == INDEX_SAME)
-			return; /* one address a thousand times must not make this quadratic */
-	}
-	r->index[at] = (struct entry){hash, endpoint + 1};
+	for (uint32_t n = 0; n < INDEX_PROBES; n++, at = (at + 1) & r->index_mask)
+		if (!r->index[at].endpoint) {
+			r->index[at] = (struct entry){hash, endpoint + 1};
+			return;
+		}
 }
 
 static struct hot *span_hot(const struct members *m, const struct endpoint_span *span)
@@ -202,7 +214,7 @@ static void span_read(struct cluster *c, struct rebuild *r, uint32_t at, struct 
 		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c->spec, &brief[i])};
 		hot_made(&r->m, &to[i], b);
 		if (r->index && !r->came[at])
-			index_add(r, span.first + i);
+			index_add(r, span.first + i, brief[i].addrs_hash);
 	}
 }
 
@@ -278,12 +290,12 @@ static uint32_t index_find(const struct rebuild *r, struct host *h)
 	h->replaced = false;
 	if (!r->index)
 		return UINT32_MAX;
-	for (uint32_t at = (uint32_t)h->key & r->index_mask; r->index[at].endpoint; at = (at + 1) & r->index_mask) {
+	for (uint32_t at = h->key & r->index_mask, n = 0; n < INDEX_PROBES && r->index[at].endpoint; n++, at = (at + 1) & r->index_mask) {
 		uint32_t endpoint = r->index[at].endpoint - 1, hot;
 		struct addr addrs[ENDPOINT_ADDRS];
 		struct endpoint e;
 
-		if (r->index[at].hash != (uint32_t)h->key)
+		if (r->index[at].hash != h->key)
 			continue;
 		if (endpoint_addrs(r->m.set, endpoint, addrs, ENDPOINT_ADDRS) != h->addr_count || !addrs_eq(addrs, h->addrs, h->addr_count))
 			continue;
@@ -293,6 +305,7 @@ static uint32_t index_find(const struct rebuild *r, struct host *h)
 			continue;
 		if (one_incarnation(e.incarnation, h->incarnation)) {
 			h->replaced = false;
+			h->incarnation = e.incarnation ? e.incarnation : h->incarnation;
 			return hot;
 		}
 		h->replaced = true;
@@ -313,20 +326,19 @@ static uint32_t host_find(struct cluster *c, struct rebuild *r, struct host *h)
 
 static void host_place(struct cluster *c, struct rebuild *r, struct host *h)
 {
-	uint32_t hot = host_find(c, r, h);
-	struct endpoint e;
+	uint32_t hot = host_find(c, r, h), span;
+	struct endpoint_group g;
 
 	h->next = hot;
 	if (hot == UINT32_MAX)
 		return;
 	r->m.hot[hot].born = h->place + 1;
-	endpoint_get(r->m.set, members_endpoint(&r->m, hot), &e);
-	if (e.incarnation)
-		h->incarnation = e.incarnation;
-	h->priority = e.priority;
-	if (!h->zone != !e.zone || (e.zone && strcmp(e.zone, h->zone) != 0)) {
+	span = endpoints_span_of(r->m.set, members_endpoint(&r->m, hot));
+	g = endpoints_group_at(r->m.set, endpoints_span(r->m.set, span).group);
+	h->priority = g.locality.priority;
+	if (strcmp(h->zone ? h->zone : "", g.locality.zone) != 0) {
 		free((char *)h->zone);
-		h->zone = e.zone ? xstrdup(e.zone) : NULL;
+		h->zone = *g.locality.zone ? xstrdup(g.locality.zone) : NULL;
 	}
 }
 
@@ -377,7 +389,7 @@ static void host_switch(struct cluster *c, struct host *h, const struct members 
 	}
 	c->m.hot[now].born = h->place + 1;
 	c->m.hot[now].active = h->active;
-	if (pool_in_backoff(h->pool))
+	if (was == UINT32_MAX ? pool_in_backoff(h->pool) : old->hot[was].flags & HOT_BACKOFF)
 		cluster_flag(c, now, HOT_BACKOFF, 0);
 	held_back(c, h);
 }
@@ -409,9 +421,8 @@ static int settle_step(struct cluster *c, uint32_t *work)
 		if (h->index == UINT32_MAX && !host_is_held(h)) {
 			if (!h->refs)
 				host_end(h);
-		} else {
-			if (c->repool)
-				host_repool(h);
+		} else if (c->repool) {
+			host_repool(h);
 			host_sync(h);
 		}
 		if (c->settle > c->host_count)
@@ -431,6 +442,7 @@ static int rebuild_step(struct cluster *c, struct rebuild *r, uint32_t *work)
 		err = r->phase == AT_LAYOUT ? layout_step(c, &r->m, &r->layout, work)
 			: r->phase == AT_BLOCKS ? blocks_step(c, r, work)
 			: r->phase == AT_SHARED ? shared_step(c, r, work)
+			: r->phase == AT_INDEX ? index_step(r, work)
 			: r->phase == AT_FILL ? fill_step(c, r, work)
 			: r->phase == AT_POLICIES ? policies_step(c, r, work)
 					      : hosts_step(c, r, work);

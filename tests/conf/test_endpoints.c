@@ -89,6 +89,11 @@ START_TEST(what_is_put_is_got_back)
 	ck_assert_uint_eq(e.port, 50051);
 	ck_assert_uint_eq(e.naddrs, 0);
 	ck_assert_uint_eq(e.addr.len, 0);
+	struct endpoint_brief brief[ENDPOINT_BLOCK];
+	endpoints_brief(s, 0, brief);
+	for (uint32_t i = 0; i < count + 1; i++)
+		ck_assert_uint_eq(brief[i].addrs_hash, endpoint_addrs_hash(a, endpoint_addrs(s, i, a, 2)));
+	ck_assert(brief[count + 1].by_name);
 	endpoint_metas_free(&metas);
 	endpoint_get(s, 1, &e);
 	ck_assert_str_eq(endpoint_meta_value(e.meta, "tlsMode"), "istio"); /* the table has ended, the set has what it needs */
