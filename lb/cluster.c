@@ -41,6 +41,10 @@ static void names_changed(void *ctx)
 {
 	struct cluster *c = ctx;
 
+	if (cluster_keeps_address(c)) {
+		c->names_stale = true;
+		return;
+	}
 	cluster_rebuild(c, c->decl->endpoints); /* the set that the names are of: an earlier update may have been refused */
 }
 

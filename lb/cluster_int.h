@@ -80,6 +80,7 @@ struct cluster {
 	uint32_t walked;            /* endpoints, by the last slice of work: for tests */
 	bool withdrawn;
 	bool expiring;              /* what was kept of an empty assignment goes: nothing is held now */
+	bool names_stale;           /* DNS answers another address than the one that is used (spec.one_address) */
 	bool repool;                /* hosts are to be settled under a new spec */
 	struct grave grave;
 };
@@ -122,6 +123,8 @@ enum {
 };
 /* New members from the spec, the set and the names; the old ones stay when memory is refused. NULL: none. */
 void cluster_rebuild(struct cluster *c, struct endpoint_set *set);
+void cluster_work_soon(struct cluster *c);
+bool cluster_keeps_address(const struct cluster *c);
 void cluster_rebuild_stop(struct cluster *c);
 static inline bool cluster_is_building(const struct cluster *c) { return c->rebuild != NULL; }
 /* A host was born, or one took another's place in the table, or one goes, while the next members are made. */

@@ -52,6 +52,8 @@ static void pool_changed(struct pool_watch *w)
 
 	host_sync(h);
 	held_changed(h);
+	if (h->cluster->names_stale && !host_lives(h))
+		cluster_work_soon(h->cluster);
 	if (host_is_spare(h))
 		host_end(h);
 }

@@ -16,6 +16,7 @@ struct name {
 	char *host;
 	struct addr *addrs;
 	uint32_t addr_count; /* the last good answer, sorted, without a port */
+	uint32_t one; /* the pair that is used where only one is */
 	bool answered; /* with addresses or with a failure, once at least */
 	bool failed; /* the last time */
 	uint64_t retry_ns; /* after the next failure; 0: RETRY_FIRST_NS */
@@ -46,6 +47,37 @@ static int addr_order(const void *a, const void *b)
 					   : memcmp(&x->in4.sin_addr, &y->in4.sin_addr, sizeof(x->in4.sin_addr));
 }
 
+/* Pair i has v6 answer i and v4 answer i; where one family has more, the rest stand alone. */
+static uint32_t name_pairs(const struct name *n, uint32_t *ret_v6)
+{
+	uint32_t v6 = 0, v4;
+
+	while (v6 < n->addr_count && addr_is_v6(&n->addrs[v6]))
+		v6++;
+	v4 = n->addr_count - v6;
+	*ret_v6 = v6;
+	return v6 > v4 ? v6 : v4;
+}
+
+static const struct addr *pair_lead(const struct name *n, uint32_t pair)
+{
+	uint32_t v6;
+
+	name_pairs(n, &v6);
+	return &n->addrs[pair < v6 ? pair : v6 + pair];
+}
+
+/* The one that was used stays the one while it is answered; otherwise a random one, or all sidecars would call the first of the order that we sort into. */
+static void name_choose(struct name *n, const struct addr *before)
+{
+	uint32_t v6, pairs = name_pairs(n, &v6);
+
+	n->one = pairs ? (uint32_t)loop_random_below(n->names->loop, pairs) : 0;
+	for (uint32_t i = 0; before && i < pairs; i++)
+		if (addr_order(pair_lead(n, i), before) == 0)
+			n->one = i;
+}
+
 /* True: the answer is another one than the last. */
 static bool name_take(struct name *n, const struct dns_answer *a)
 {
@@ -62,9 +94,19 @@ static bool name_take(struct name *n, const struct dns_answer *a)
 	same = n->answered && kept == n->addr_count;
 	for (uint32_t i = 0; same && i < kept; i++)
 		same = addr_order(&sorted[i], &n->addrs[i]) == 0;
-	free(n->addrs);
-	n->addrs = sorted;
-	n->addr_count = kept;
+	if (!same) {
+		struct addr before = {0};
+		bool had = n->addr_count > 0;
+
+		if (had)
+			before = *pair_lead(n, n->one);
+		free(n->addrs);
+		n->addrs = sorted;
+		n->addr_count = kept;
+		name_choose(n, had ? &before : NULL);
+	} else {
+		free(sorted);
+	}
 	return !same;
 }
 
@@ -177,6 +219,7 @@ struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_s
 			continue;
 		n->answered = true;
 		n->addr_count = known->addr_count;
+		n->one = known->one;
 		n->addrs = xalloc((known->addr_count ? known->addr_count : 1) * sizeof(*n->addrs));
 		memcpy(n->addrs, known->addrs, known->addr_count * sizeof(*n->addrs));
 		if (timer_armed(&known->timer)) {
@@ -238,20 +281,18 @@ static void put_port(struct addr *a, uint16_t port)
 		a->in4.sin_port = htons(port);
 }
 
-/* Pair i has v6 answer i and v4 answer i; where one family has more, the rest stand alone. The v6 ones come first in addrs. */
-static int expand_name(const struct name *n, const struct endpoint_item *from, struct endpoints_builder *b)
+/* The v6 answer of a pair comes first. */
+static int expand_name(const struct name *n, bool one, const struct endpoint_item *from, struct endpoints_builder *b)
 {
-	uint32_t v6 = 0, v4, pairs;
+	uint32_t v6, pairs = name_pairs(n, &v6), v4 = n->addr_count - v6;
 	int err = 0;
 
-	while (v6 < n->addr_count && addr_is_v6(&n->addrs[v6]))
-		v6++;
-	v4 = n->addr_count - v6;
-	pairs = v6 > v4 ? v6 : v4;
 	for (uint32_t i = 0; i < pairs && !err; i++) {
 		struct endpoint_item item = *from;
 		struct addr addrs[2];
 
+		if (one && i != n->one)
+			continue;
 		item.host = str_n(NULL, 0);
 		item.addrs = addrs;
 		item.naddrs = 0;
@@ -266,7 +307,7 @@ static int expand_name(const struct name *n, const struct endpoint_item *from, s
 	return err;
 }
 
-int names_expand(const struct names *n, const struct endpoint_set *set, struct account *account, struct endpoint_set **ret)
+int names_expand(const struct names *n, const struct endpoint_set *set, bool one, struct account *account, struct endpoint_set **ret)
 {
 	struct endpoints_builder *b = endpoints_build(account, NULL);
 	struct addr addrs[ENDPOINT_ADDRS];
@@ -282,7 +323,7 @@ int names_expand(const struct names *n, const struct endpoint_set *set, struct a
 			struct endpoint_item item;
 
 			endpoint_item(set, i, addrs, ENDPOINT_ADDRS, &item);
-			err = item.host.n ? expand_name(&n->name[at++], &item, b) : endpoints_put(b, &item);
+			err = item.host.n ? expand_name(&n->name[at++], one, &item, b) : endpoints_put(b, &item);
 		}
 		if (!err)
 			err = endpoints_group_end(b, str_of(l->region), str_of(l->zone), str_of(l->sub_zone), l->weight, l->priority);

@@ -470,7 +470,7 @@ static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 	r->m.declared = endpoints_count(set);
 	r->m.spec_hash = c->spec->hash;
 	if (c->names)
-		err = names_expand(c->names, set, &c->all->account, &r->m.set);
+		err = names_expand(c->names, set, c->spec->one_address, &c->all->account, &r->m.set);
 	else
 		r->m.set = endpoints_ref(set);
 	if (err < 0)
@@ -484,9 +484,18 @@ static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 
 static void cluster_work(struct task *t);
 
-static void work_on(struct cluster *c)
+void cluster_work_soon(struct cluster *c)
 {
 	loop_defer(c->all->loop, &c->work, cluster_work);
+}
+
+/* Of a name that is one address, a new answer is for new connections: it waits until the old one has none (LOGICAL_DNS). */
+bool cluster_keeps_address(const struct cluster *c)
+{
+	for (uint32_t i = 0; c->spec->one_address && i < c->host_count; i++)
+		if (c->hosts[i]->index != UINT32_MAX && host_lives(c->hosts[i]))
+			return true;
+	return false;
 }
 
 static void cluster_start(struct cluster *c, struct endpoint_set *set)
@@ -498,7 +507,7 @@ static void cluster_start(struct cluster *c, struct endpoint_set *set)
 		return;
 	}
 	if (c->rebuild->m.count > REBUILD_AT_ONCE) {
-		work_on(c);
+		cluster_work_soon(c);
 		return;
 	}
 	if (rebuild_step(c, c->rebuild, &all) < 0) {
@@ -516,6 +525,8 @@ static void cluster_work(struct task *t)
 	uint32_t work = REBUILD_SLICE;
 	int more;
 
+	if (c->names_stale && !c->withdrawn && !cluster_keeps_address(c))
+		cluster_rebuild(c, c->decl->endpoints);
 	c->walked = 0;
 	more = c->rebuild ? rebuild_step(c, c->rebuild, &work) : 0;
 	c->walked += REBUILD_SLICE - work;
@@ -536,7 +547,7 @@ static void cluster_work(struct task *t)
 		endpoints_unref(&next);
 	}
 	if (c->rebuild || c->settle)
-		work_on(c);
+		cluster_work_soon(c);
 	cluster_maybe_end(c);
 }
 
@@ -557,6 +568,7 @@ static void cluster_empty(struct cluster *c)
 
 void cluster_rebuild(struct cluster *c, struct endpoint_set *set)
 {
+	c->names_stale = false;
 	if (!set) {
 		cluster_rebuild_stop(c);
 		cluster_empty(c);

@@ -30,10 +30,13 @@ static void redeclare(struct lb_rig *r)
 	spec->max_connections = 1 + below(r, 8);
 	spec->max_pending = 1 + below(r, 40);
 	spec->idle_timeout_ns = below(r, 2) ? SEC : 0;
+	spec->removal_hold_ns = below(r, 2) ? below(r, 2000) * MS : 0;
+	spec->locality_weighted = below(r, 2);
+	spec->one_address = below(r, 2);
 	for (uint32_t i = 0; i < PROVIDERS; i++)
 		if (subset >> i & 1)
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s*%u", *text ? " " : "", addresses[i],
-				1 + below(r, 5));
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s*%u%s%%z%u~%u^%u#%u", *text ? " " : "", addresses[i],
+				1 + below(r, 5), below(r, 6) ? "" : &"!d\0!u\0!g"[3 * below(r, 3)], below(r, 2), below(r, 3), below(r, 2), below(r, 8) ? 7 : 8);
 	if (subset % 3 == 0)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%sdb.example:1", *text ? " " : "");
 	lb_rig_declare(r, spec, text);

@@ -623,6 +623,57 @@ START_TEST(v6_and_v4_answers_of_a_name_are_alternates_pairwise)
 }
 END_TEST
 
+/* LOGICAL_DNS: one of many, and the one that is connected stays until it is not, whatever is answered meanwhile. */
+START_TEST(of_a_name_that_is_one_address_only_one_is_used_and_stays_while_it_is_connected)
+{
+	struct cluster_spec *spec = lb_rig_spec();
+	struct lb_rig *r = lb_rig_new();
+	struct provider *a = provider_new(r, "10.0.0.1:1", ANSWERS), *b = provider_new(r, "10.0.0.2:1", ANSWERS);
+	struct provider *c = provider_new(r, "10.0.0.3:1", ANSWERS), *used;
+	struct call call;
+
+	spec->one_address = true;
+	dns_table_set(r->dns, "db.example", "10.0.0.1,10.0.0.2", SEC);
+	lb_rig_declare(r, spec, "db.example:1");
+	call_start(r, &call); /* asks */
+	lb_rig_advance(r, 10 * MS);
+	for (int i = 0; i < 20; i++) {
+		call_start(r, &call);
+		lb_rig_advance(r, 0);
+		ck_assert_int_eq(call.state, CALL_ENDED);
+	}
+	ck_assert_uint_eq(lb_rig_view(r).hosts, 1);
+	ck_assert_uint_eq(a->accepted + b->accepted, 1);
+	used = a->accepted ? a : b;
+	/* It is not answered any more, but connected. */
+	dns_table_set(r->dns, "db.example", "10.0.0.3", SEC);
+	for (int i = 0; i < 5; i++) {
+		lb_rig_advance(r, SEC);
+		call_start(r, &call);
+		lb_rig_advance(r, 0);
+		ck_assert_int_eq(call.state, CALL_ENDED);
+	}
+	ck_assert_uint_eq(used->accepted, 1);
+	ck_assert_uint_eq(c->accepted, 0);
+	provider_cut(used);
+	lb_rig_advance(r, 5 * MS);
+	call_start(r, &call);
+	lb_rig_advance(r, 0);
+	ck_assert_int_eq(call.state, CALL_ENDED);
+	ck_assert_uint_eq(c->accepted, 1);
+	/* More answers, ours among them: it stays. */
+	dns_table_set(r->dns, "db.example", "10.0.0.1,10.0.0.2,10.0.0.3", SEC);
+	lb_rig_advance(r, 2 * SEC);
+	provider_cut(c);
+	lb_rig_advance(r, 5 * MS);
+	call_start(r, &call);
+	lb_rig_advance(r, 0);
+	ck_assert_uint_eq(lb_rig_view(r).hosts, 1);
+	ck_assert_uint_eq(c->accepted, 2);
+	lb_rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_reload_keeps_the_answers_of_names_that_are_still_there)
 {
 	struct lb_rig *r = lb_rig_new();
@@ -674,4 +725,4 @@ UNIT_SUITE("cluster", nothing_is_live_before_it_is_declared, a_host_is_born_at_i
 	a_used_name_is_asked_again_after_its_ttl_and_changed_answers_change_the_members, ttls_are_kept_between_a_second_and_an_hour,
 	the_last_good_answer_stays_while_dns_fails_and_it_is_asked_less_and_less_often,
 	dns_sleeps_with_the_cluster_and_wakes_with_its_next_call, v6_and_v4_answers_of_a_name_are_alternates_pairwise,
-	a_reload_keeps_the_answers_of_names_that_are_still_there, a_cluster_may_be_withdrawn_while_dns_is_asked_and_calls_wait)
+	of_a_name_that_is_one_address_only_one_is_used_and_stays_while_it_is_connected, a_reload_keeps_the_answers_of_names_that_are_still_there, a_cluster_may_be_withdrawn_while_dns_is_asked_and_calls_wait)
