@@ -340,6 +340,33 @@ START_TEST(a_peer_that_does_not_read_gets_only_the_newest_state_when_it_reads_ag
 }
 END_TEST
 
+START_TEST(names_wait_while_there_is_no_memory_to_say_them)
+{
+	static const enum xds_protocol forms[] = {PROTOCOL_SOTW, PROTOCOL_DELTA};
+
+	for (int i = 0; i < 2; i++) {
+		struct xdsrig *r = istio(forms[i]);
+		xdsrig_want(r, XDS_EDS, DEMO_CLUSTER);
+		xdsrig_settle(r);
+		uint32_t n = plane_count(r->plane, PLANE_ANY);
+		r->loop->memory.limit = r->loop->memory.used;
+		for (int k = 0; k < 200; k++) { /* more than what accounts below have in hand */
+			char name[128];
+			snprintf(name, sizeof(name), "outbound|%d||a name that has to be said in a chunk, sooner or later, however many are said before", k);
+			xdsrig_want(r, XDS_EDS, name);
+		}
+		xdsrig_advance(r, 200);
+		ck_assert_uint_eq(plane_count(r->plane, PLANE_ANY), n);
+		r->loop->memory.limit = SIZE_MAX;
+		xdsrig_advance(r, 50);
+		ck_assert(plane_asks(r->plane, XDS_EDS, "outbound|199||a name that has to be said in a chunk, sooner or later, however many are said before"));
+		ck_assert_uint_eq(plane_stream(r->plane)->watch[XDS_EDS].names.n, 201);
+		ck_assert_uint_eq(r->plane->nstreams, 1);
+		xdsrig_free(&r);
+	}
+}
+END_TEST
+
 /* ---- state of the world ---- */
 
 START_TEST(an_ACK_carries_all_names_the_version_and_the_nonce_of_the_answer)
@@ -729,7 +756,8 @@ UNIT_SUITE("sub", names_of_a_turn_go_out_together_and_the_node_only_in_the_first
 	a_name_that_comes_twice_in_an_answer_is_refused_and_the_first_one_counts, answers_of_types_that_are_unknown_or_were_not_asked_are_neither_taken_nor_acknowledged,
 	an_answer_that_makes_no_sense_ends_the_stream_and_a_new_one_is_told_everything, two_answers_in_a_turn_are_both_acknowledged,
 	an_answer_without_a_nonce_is_taken_and_not_acknowledged, health_is_never_the_first_message_and_is_said_again_after_a_reconnect,
-	a_peer_that_does_not_read_gets_only_the_newest_state_when_it_reads_again, an_ACK_carries_all_names_the_version_and_the_nonce_of_the_answer,
+	a_peer_that_does_not_read_gets_only_the_newest_state_when_it_reads_again,
+	names_wait_while_there_is_no_memory_to_say_them, an_ACK_carries_all_names_the_version_and_the_nonce_of_the_answer,
 	a_name_that_comes_with_an_answer_rides_on_the_ACK, the_last_name_dropped_unsubscribes_and_a_type_never_named_is_not_asked, a_wildcard_is_the_empty_list_and_with_names_a_star,
 	after_a_reconnect_the_version_is_kept_the_nonce_is_not_and_all_names_are_said, cds_is_asked_before_eds_so_that_istiod_does_not_answer_eds_twice,
 	a_name_missing_in_the_answer_to_its_request_does_not_exist, a_name_that_gets_no_answer_in_15_seconds_does_not_exist_but_never_in_the_istio_profile,

@@ -55,6 +55,32 @@ static void resource_bytes(void *ctx, const void *p, size_t n)
 		sb_add(&r->bytes, p, n);
 }
 
+static void remember(struct xdsrig *r, struct str name)
+{
+	uint32_t i = 0;
+
+	if (name.n >= sizeof(r->last[0].name))
+		return;
+	while (i < r->nlast && !(r->last[i].type == r->type && str_is(name, r->last[i].name)))
+		i++;
+	if (i == UNIT_COUNT(r->last))
+		return;
+	if (i == r->nlast) {
+		r->nlast++;
+		r->last[i].type = r->type;
+		memcpy(r->last[i].name, name.p, name.n);
+	}
+	r->last[i].hash = str_hash(sb_view(&r->bytes));
+}
+
+uint64_t xdsrig_hash(const struct xdsrig *r, enum xds_type t, const char *name)
+{
+	for (uint32_t i = 0; i < r->nlast; i++)
+		if (r->last[i].type == t && strcmp(r->last[i].name, name) == 0)
+			return r->last[i].hash;
+	return 0;
+}
+
 static int resource_end(void *ctx, struct sb *problems)
 {
 	struct xdsrig *r = ctx;
@@ -67,6 +93,7 @@ static int resource_end(void *ctx, struct sb *problems)
 		sb_fmt(problems, "%.*s: %s", (int)name.n, name.p, r->reason ? r->reason : "endpoints: bad");
 		return -1;
 	}
+	remember(r, name);
 	tell_of(r, "+", r->type, name);
 	return 0;
 }
@@ -123,9 +150,14 @@ static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
 
 struct xdsrig *xdsrig_new(enum plane_kind kind, enum xds_profile profile, enum xds_protocol protocol)
 {
+	return xdsrig_new_seeded(kind, profile, protocol, 7);
+}
+
+struct xdsrig *xdsrig_new_seeded(enum plane_kind kind, enum xds_profile profile, enum xds_protocol protocol, uint64_t seed)
+{
 	struct xdsrig *r = xnew(struct xdsrig);
 
-	r->net = simnet_new(7);
+	r->net = simnet_new(seed);
 	r->loop = simnet_loop(r->net);
 	r->log = log_new(LOG_INFO, 0);
 	log_set_sink(r->log, on_log, r);

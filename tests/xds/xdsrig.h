@@ -36,11 +36,13 @@ struct xdsrig {
 	const char *reason;            /* of it */
 	const char *wants_then;        /* an EDS name that is wanted inside of the next `answered`, once */
 	bool refuse_begin;             /* resource_begin says no, with a reason */
+	struct { enum xds_type type; char name[64]; uint64_t hash; } last[64]; uint32_t nlast; /* the newest bytes of short names */
 	uint64_t taken;                /* bytes */
 	uint32_t resources;
 };
 /* One plane at ISTIOD and the configuration for it; nothing runs yet. */
 struct xdsrig *xdsrig_new(enum plane_kind kind, enum xds_profile profile, enum xds_protocol protocol);
+struct xdsrig *xdsrig_new_seeded(enum plane_kind kind, enum xds_profile profile, enum xds_protocol protocol, uint64_t seed);
 void xdsrig_start(struct xdsrig *r);                    /* makes ads and sub as r->conf says, and connects */
 void xdsrig_free(struct xdsrig **r);                    /* and nothing is left */
 struct plane *xdsrig_other(struct xdsrig *r, const char *at, enum plane_kind kind);
@@ -49,4 +51,5 @@ void xdsrig_settle(struct xdsrig *r);
 const char *xdsrig_told(struct xdsrig *r);              /* and forgets it; "; " between */
 void xdsrig_want(struct xdsrig *r, enum xds_type t, const char *name);
 void xdsrig_unwant(struct xdsrig *r, enum xds_type t, const char *name);
+uint64_t xdsrig_hash(const struct xdsrig *r, enum xds_type t, const char *name); /* str_hash of the newest bytes of it; 0: none came */
 bool xdsrig_answered(struct xdsrig *r, enum xds_type t, const char *name);
