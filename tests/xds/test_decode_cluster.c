@@ -478,6 +478,45 @@ START_TEST(policies_are_wrapped_sixteen_deep_at_most)
 }
 END_TEST
 
+START_TEST(lists_are_bounded)
+{
+	static const struct { int least, most; const char *one, *why; bool aggregate; } rows[] = {
+		{64, 65, "43:{1:'row' 3:{" RAW "}}", "transport_socket_matches: 65, more than 64", false},
+		{256, 257, "1:'child'", "cluster_type.typed_config.clusters: 257, more than 256", true},
+	};
+	struct rig r;
+	struct cluster_decoded *c;
+	rig_begin(&r);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++)
+		for (int n = rows[i].least; n <= rows[i].most; n++) {
+			struct sb m = {0}, list = {0};
+			for (int k = 0; k < n; k++)
+				wiretext(&list, rows[i].one);
+			wiretext(&m, "1:'demo'");
+			if (rows[i].aggregate) {
+				struct sb any = {0}, type = {0};
+				wiretext(&any, "1:'" T "extensions.clusters.aggregate.v3.ClusterConfig'");
+				wire_put_bytes(&any, 2, sb_view(&list));
+				wiretext(&type, "1:'x'");
+				wire_put_bytes(&type, 2, sb_view(&any));
+				wire_put_bytes(&m, 38, sb_view(&type));
+				sb_end(&any);
+				sb_end(&type);
+			} else {
+				sb_add(&m, list.p, list.n);
+			}
+			decode_bytes(&r, sb_view(&m), &c);
+			ck_assert((c != NULL) == (n == rows[i].least));
+			if (!c)
+				ck_assert_str_eq(r.why, rows[i].why);
+			cluster_decoded_free(&c);
+			sb_end(&m);
+			sb_end(&list);
+		}
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(equal_bytes_make_equal_specs_and_a_change_another)
 {
 	struct rig r;
@@ -588,6 +627,6 @@ END_TEST
 
 UNIT_SUITE("decode_cluster", what_nobody_says_is_as_in_envoy, the_type_says_where_endpoints_come_from, the_policy_is_the_first_that_is_known,
 	limits_and_times_are_taken_over, http_options_of_all_times_are_read, transport_sockets_say_who_wants_tls, what_has_no_effect_yet_is_told,
-	what_breaks_a_rule_is_refused_with_its_field, what_istiod_sends_is_taken, policies_are_wrapped_sixteen_deep_at_most, equal_bytes_make_equal_specs_and_a_change_another,
+	what_breaks_a_rule_is_refused_with_its_field, what_istiod_sends_is_taken, policies_are_wrapped_sixteen_deep_at_most, lists_are_bounded, equal_bytes_make_equal_specs_and_a_change_another,
 	a_cluster_that_is_cut_is_refused_or_a_smaller_one, what_the_account_refuses_is_given_back,
 	what_unfolds_beyond_twice_its_size_and_a_mebibyte_is_refused, an_inline_assignment_is_bounded_as_well)

@@ -669,6 +669,90 @@ START_TEST(deep_metadata_costs_nothing)
 }
 END_TEST
 
+/* envoy.lb with so many keys, each with a value of that length. */
+static struct sb with_pairs(int keys, size_t length)
+{
+	struct sb m = {0}, g = {0}, ep = {0}, fields = {0}, entry = {0}, metadata = {0};
+	char *value = xalloc(length + 1);
+	memset(value, 'v', length);
+	for (int i = 0; i < keys; i++) {
+		struct sb text = {0}, field = {0};
+		char key[16];
+		snprintf(key, sizeof(key), "k%d", i);
+		wire_put_bytes(&text, 3, str_n(value, length));
+		wire_put_bytes(&field, 1, str_of(key));
+		wire_put_bytes(&field, 2, sb_view(&text));
+		wire_put_bytes(&fields, 1, sb_view(&field));
+		sb_end(&text);
+		sb_end(&field);
+	}
+	wire_put_bytes(&entry, 1, STR("envoy.lb"));
+	wire_put_bytes(&entry, 2, sb_view(&fields));
+	wire_put_bytes(&metadata, 1, sb_view(&entry));
+	eds_ep_write(&ep, &(struct eds_ep){.address = "10.0.0.1", .port = 1});
+	wire_put_bytes(&ep, 3, sb_view(&metadata));
+	eds_put_name(&m, "demo");
+	wire_put_bytes(&g, 2, sb_view(&ep));
+	eds_put_group(&m, &g);
+	free(value);
+	sb_end(&ep);
+	sb_end(&fields);
+	sb_end(&entry);
+	sb_end(&metadata);
+	return m;
+}
+
+START_TEST(metadata_is_bounded)
+{
+	static const struct { int keys; size_t length; bool good; } rows[] = {{32, 10, true}, {33, 10, false}, {32, 240, true}, {32, 256, false}, {1, 8000, true}, {1, 8192, false}};
+	struct rig r;
+	int code;
+	rig_begin(&r);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct sb m = with_pairs(rows[i].keys, rows[i].length);
+		struct endpoint_set *s = decode_pieces(&r, sb_view(&m), m.n, &code);
+		ck_assert_msg((s != NULL) == rows[i].good, "row %zu: %s", i, r.why);
+		if (s) {
+			struct endpoint e;
+			endpoint_get(s, 0, &e);
+			ck_assert_uint_eq(endpoint_meta_pairs(e.meta, NULL, 0), (uint32_t)rows[i].keys);
+			expect_back(&r, s, 1000);
+			endpoints_unref(&s);
+		} else {
+			ck_assert_str_eq(r.why, "endpoints[0].lb_endpoints[0].metadata.filter_metadata: more than 32 texts, or too long");
+		}
+		sb_end(&m);
+	}
+	rig_end(&r);
+}
+END_TEST
+
+/* In one namespace the later value counts; between the two namespaces nothing can be taken for the other. */
+START_TEST(keys_of_two_namespaces_stay_apart)
+{
+	struct rig r;
+	struct endpoint e;
+	struct sb m = {0}, g = {0}, ep = {0};
+	rig_begin(&r);
+	eds_put_name(&m, "demo");
+	wiretext(&ep, "1:{1:{1:{2:'10.0.0.1' 3:1}}} 3:{"
+		"1:{1:'envoy.transport_socket_match' 2:{1:{1:'a' 2:{3:'1'}} 1:{1:'a' 2:{3:'2'}} 1:{1:'envoy.lb/b' 2:{3:'forged'}}}} "
+		"1:{1:'envoy.lb' 2:{1:{1:'a' 2:{3:'3'}}}}}");
+	wire_put_bytes(&g, 2, sb_view(&ep));
+	eds_put_group(&m, &g);
+	struct endpoint_set *s = decode(&r, &m);
+	endpoint_get(s, 0, &e);
+	ck_assert_str_eq(endpoint_meta_value(e.meta, "a"), "2");
+	ck_assert_str_eq(endpoint_meta_value(e.meta, "envoy.lb/a"), "3");
+	ck_assert(endpoint_meta_value(e.meta, "envoy.lb/b") == NULL);
+	expect_back(&r, s, 1000);
+	endpoints_unref(&s);
+	sb_end(&ep);
+	sb_end(&m);
+	rig_end(&r);
+}
+END_TEST
+
 /* ---- sharing ---- */
 
 static struct sb many(uint32_t n, uint32_t changed, uint32_t left_out)
@@ -919,6 +1003,6 @@ UNIT_SUITE("decode_endpoints", an_assignment_becomes_a_set, the_pieces_in_which_
 	the_usual_shape_and_any_other_mean_the_same, what_istiod_sends_is_taken, endpoints_that_nobody_can_use_are_none,
 	an_assignment_without_endpoints_is_an_empty_set, a_thousand_localities_are_taken_and_no_more,
 	the_same_locality_may_stand_in_two_priorities_but_not_in_one, weights_are_summed_up_to_32_bits, an_endpoint_beyond_16_kib_is_refused,
-	an_endpoint_has_at_most_sixteen_addresses, deep_metadata_costs_nothing, a_change_makes_new_only_what_is_beside_it,
+	an_endpoint_has_at_most_sixteen_addresses, deep_metadata_costs_nothing, metadata_is_bounded, keys_of_two_namespaces_stay_apart, a_change_makes_new_only_what_is_beside_it,
 	the_set_before_may_go_while_bytes_come, a_name_that_comes_last_costs_the_sharing_and_nothing_else, at_most_one_chunk_of_raw_bytes_is_held,
 	what_the_account_refuses_is_given_back, what_is_encoded_decodes_to_an_equal_set, a_set_that_was_read_back_shares_with_the_wire)
