@@ -9,6 +9,8 @@
 
 #include "base/mem.h"
 #include "conf/authority.h"
+#include "conf/bootstrap.h"
+#include "conf/json.h"
 
 /* ---- lists of texts ----------------------------------------------------------------------------------------------------- */
 
@@ -81,7 +83,8 @@ static char *make_unix(struct schema *s, const struct yaml *node, struct str pat
 	if (str_starts(path, STR("//")) && path.n > 2 && path.p[2] == '/')
 		path = str_cut(path, 2, path.n);
 	if (path.n < 2 || (path.p[0] != '/' && path.p[0] != '@')) {
-		schema_problem(s, node, "'%.80s' is no socket, expected unix:/PATH, or unix:@NAME for an abstract one", node->scalar.p);
+		schema_problem(s, node, "'unix:%.*s' is no socket, expected unix:/PATH, or unix:@NAME for an abstract one",
+			(int)(path.n > 80 ? 80 : path.n), path.p);
 		return NULL;
 	}
 	if (addr_unix(path, &addr) < 0) {
@@ -92,16 +95,15 @@ static char *make_unix(struct schema *s, const struct yaml *node, struct str pat
 	return xasprintf("unix:%.*s", (int)path.n, path.p);
 }
 
-static char *make_server(struct schema *s, const struct yaml *node)
+static char *make_server_text(struct schema *s, const struct yaml *node, struct str text)
 {
 	static const char expected[] = "expected HOST:PORT, [IPV6]:PORT or unix:/PATH, such as istiod.istio-system.svc:15010";
 	char cleaned[AUTHORITY_MAX];
-	struct str text, host;
+	const struct str written = text;
+	struct str host;
 	int port;
 	size_t n;
 
-	if (!schema_text(s, node, &text))
-		return NULL;
 	text = str_trim(text);
 	if (str_starts(text, STR("unix:")))
 		return make_unix(s, node, str_cut(text, 5, text.n));
@@ -109,19 +111,26 @@ static char *make_server(struct schema *s, const struct yaml *node)
 	if (str_starts(text, STR("dns:")))
 		text = str_cut(text, str_starts(text, STR("dns:///")) ? 7 : 4, text.n);
 	if (str_starts(text, STR("http://")) || str_starts(text, STR("https://"))) {
-		schema_problem(s, node, "'%.80s' is a URL, %s; TLS: a section xds.tls", node->scalar.p, expected);
+		schema_problem(s, node, "'%.80s' is a URL, %s; TLS: a section xds.tls", written.p, expected);
 		return NULL;
 	}
 	if (addr_split(text, &host, &port) < 0 || host.n == 0 || authority_clean(text, cleaned, &n) == AUTHORITY_BAD ||
 		memchr(cleaned, '/', n) || memchr(cleaned, '%', n)) {
-		schema_problem(s, node, "'%.80s' is no server, %s", node->scalar.p, expected);
+		schema_problem(s, node, "'%.80s' is no server, %s", written.p, expected);
 		return NULL;
 	}
 	if (port <= 0) {
-		schema_problem(s, node, "'%.80s' has no port, expected HOST:PORT (istiod: 15010 in plain text, 15012 with TLS)", node->scalar.p);
+		schema_problem(s, node, "'%.80s' has no port, expected HOST:PORT (istiod: 15010 in plain text, 15012 with TLS)", written.p);
 		return NULL;
 	}
 	return xstrndup(cleaned, n);
+}
+
+static char *make_server(struct schema *s, const struct yaml *node)
+{
+	struct str text;
+
+	return schema_text(s, node, &text) ? make_server_text(s, node, text) : NULL;
 }
 
 void conf_take_xds_server(struct schema *s, const struct yaml *node, void *base)
@@ -253,74 +262,6 @@ void conf_take_xds_headers(struct schema *s, const struct yaml *node, void *base
 
 /* ---- metadata of the node ------------------------------------------------------------------------------------------------- */
 
-/* RFC 8259, section 6. A plain scalar that is one is meant as a number; anything else that is plain is a text (1.2.3, 0x10, 007). */
-static bool is_json_number(struct str t)
-{
-	size_t i = 0, digits;
-
-	if (i < t.n && t.p[i] == '-')
-		i++;
-	digits = i;
-	while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
-		i++;
-	if (i == digits || (t.p[digits] == '0' && i > digits + 1))
-		return false;
-	if (i < t.n && t.p[i] == '.') {
-		digits = ++i;
-		while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
-			i++;
-		if (i == digits)
-			return false;
-	}
-	if (i < t.n && (t.p[i] == 'e' || t.p[i] == 'E')) {
-		i++;
-		if (i < t.n && (t.p[i] == '+' || t.p[i] == '-'))
-			i++;
-		digits = i;
-		while (i < t.n && t.p[i] >= '0' && t.p[i] <= '9')
-			i++;
-		if (i == digits)
-			return false;
-	}
-	return i == t.n;
-}
-
-/* Depth and size are the file's, which conf/yaml has bounded. */
-static void write_json(const struct yaml *node, struct sb *out)
-{
-	switch (node->kind) {
-	case YAML_MAP:
-		sb_char(out, '{');
-		for (const struct yaml *c = node->first; c; c = c->next) {
-			sb_json(out, str_of(c->key));
-			sb_char(out, ':');
-			write_json(c, out);
-			if (c->next)
-				sb_char(out, ',');
-		}
-		sb_char(out, '}');
-		break;
-	case YAML_SEQ:
-		sb_char(out, '[');
-		for (const struct yaml *c = node->first; c; c = c->next) {
-			write_json(c, out);
-			if (c->next)
-				sb_char(out, ',');
-		}
-		sb_char(out, ']');
-		break;
-	case YAML_SCALAR:
-		if (yaml_is_null(node))
-			sb_str(out, "null");
-		else if (!node->quoted &&
-			(str_is(node->scalar, "true") || str_is(node->scalar, "false") || is_json_number(node->scalar)))
-			sb_add(out, node->scalar.p, node->scalar.n);
-		else
-			sb_json(out, node->scalar);
-		break;
-	}
-}
-
 void conf_take_node_metadata(struct schema *s, const struct yaml *node, void *base)
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
@@ -330,7 +271,7 @@ void conf_take_node_metadata(struct schema *s, const struct yaml *node, void *ba
 		schema_problem(s, node, "expected a map, such as {NETWORK: network1}");
 		return;
 	}
-	write_json(node, &json);
+	json_write(&json, node);
 	free(x->node.metadata);
 	x->node.metadata = xstrndup(json.p, json.n);
 	sb_end(&json);
@@ -346,13 +287,55 @@ static void none_if_empty(char **text)
 	}
 }
 
-static void check_servers(struct schema *s, const struct yaml *node)
+static void give(char **to, char **from)
+{
+	free(*to);
+	*to = *from;
+	*from = NULL;
+}
+
+/* Where `xds:` names no server, that of gRPC's bootstrap is meant; its credentials count unless `tls` is written. False: there is none. */
+static bool take_bootstrap(struct schema *s, const struct yaml *node, struct conf_xds *x)
+{
+	struct err e = ERR_INIT;
+	struct bootstrap b;
+	int code = bootstrap_read(s->env, s->env_ctx, &e, &b);
+	char *server;
+
+	if (code == 0)
+		return false;
+	if (code < 0) {
+		schema_problem(s, node, "has no server, and the bootstrap of gRPC in the environment cannot be read: %.*s",
+			(int)strcspn(err_str(&e), "\n"), err_str(&e));
+		err_clear(&e);
+		return true;
+	}
+	if (b.server) {
+		server = make_server_text(s, node, str_of(b.server));
+		if (server) {
+			x->servers = xalloc(sizeof(char *));
+			x->servers[x->nservers++] = server;
+		}
+		if (b.tls && !declare_has(node, "tls")) {
+			x->tls.on = true;
+			give(&x->tls.roots, &b.tls_roots);
+			give(&x->tls.cert, &b.tls_cert);
+			give(&x->tls.key, &b.tls_key);
+		}
+	} else {
+		schema_problem(s, node, "has no server, nor has the bootstrap of gRPC in the environment, expected server: HOST:PORT");
+	}
+	bootstrap_end(&b);
+	return true;
+}
+
+static void check_servers(struct schema *s, const struct yaml *node, struct conf_xds *x)
 {
 	const struct yaml *list = yaml_get(node, "servers");
 
 	if (declare_has(node, "server") && declare_has(node, "servers"))
 		declare_problem(s, node, "servers", "beside server, expected one of the two");
-	else if (declare_misses(node, "server") && declare_misses(node, "servers"))
+	else if (declare_misses(node, "server") && declare_misses(node, "servers") && !take_bootstrap(s, node, x))
 		schema_problem(s, node, "has no server, expected server: HOST:PORT, such as istiod.istio-system.svc:15010");
 	else if (list && list->kind == YAML_SEQ && list->count == 0)
 		declare_problem(s, node, "servers", "an empty list, expected at least one HOST:PORT");
@@ -373,7 +356,7 @@ static void check_tls(struct schema *s, const struct yaml *node, struct conf_xds
 		far |= !is_here(x->servers[i]);
 	/* An agent on this machine takes a token in plain text; to anywhere else a token alone is reason enough for TLS. */
 	only_token = x->tls.token_file && !x->tls.roots && !x->tls.cert && !x->tls.key && !x->tls.server_name && !x->tls.nsan;
-	x->tls.on = written && (far || !only_token);
+	x->tls.on |= written && (far || !only_token);
 	mark = schema_push(s, "tls");
 	if (written && x->tls.cert && !x->tls.key)
 		declare_problem(s, tls, "cert", "has no key, expected tls.key beside it");
@@ -456,7 +439,7 @@ void conf_check_xds(struct schema *s, const struct yaml *node, void *base)
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
 
-	check_servers(s, node);
+	check_servers(s, node, x);
 	check_tls(s, node, x);
 	check_protocol(s, node, x);
 	check_template(s, node, x);

@@ -106,12 +106,19 @@ char *yaml_expand(struct str text, yaml_env_fn *env, void *env_ctx, struct sb *o
 	return NULL;
 }
 
+const char *yaml_literal(void *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return NULL;
+}
+
 static void expand_scalar(struct builder *b, struct yaml *node)
 {
 	struct sb out = {0};
 	char *wrong, *copy;
 
-	if (!memchr(node->scalar.p, '$', node->scalar.n))
+	if (b->env == yaml_literal || !memchr(node->scalar.p, '$', node->scalar.n))
 		return;
 	wrong = yaml_expand(node->scalar, b->env, b->env_ctx, &out);
 	b->expanded += out.n;

@@ -22,6 +22,8 @@ struct yaml {
 };
 struct yaml_doc { struct yaml *root; char *file; void *mem; };
 typedef const char *yaml_env_fn(void *ctx, const char *name); /* NULL: not set */
+/* As env: nothing is expanded, ${ stays what it is. For texts that are not our configuration: JSON of the environment, of gRPC's bootstrap. */
+yaml_env_fn yaml_literal;
 /* 0 and *ret; or ERR_MALFORMED with lines in e. file: only for the messages. An empty text gives an empty map. */
 int yaml_parse(const char *file, const char *text, size_t n, yaml_env_fn *env, void *env_ctx, struct err *e, struct yaml_doc *ret);
 int yaml_read(const char *file, yaml_env_fn *env, void *env_ctx, struct err *e, struct yaml_doc *ret); /* opens and reads; errno cases told in e */

@@ -121,11 +121,19 @@ static bool is_behind_agent(const struct conf_xds *c)
 static struct view *view_of(struct xds *x, const struct conf_app *app, struct err *err)
 {
 	struct sb bytes = {0}, id = {0};
+	struct err told = ERR_INIT;
 	struct view *found = NULL;
+	int code;
 
 	if (is_behind_agent(&x->conf->xds) && !list_empty(&x->views))
 		return list_entry(x->views.next, struct view, node);
-	if (node_build(&x->conf->xds, app, x->conf->mesh_domain, &x->env, &bytes, &id, err) == 0) {
+	code = node_build(&x->conf->xds, app, x->conf->mesh_domain, &x->env, &bytes, &id, &told);
+	if (code < 0)
+		err_add(err, NULL, 0, 0, "app '%s': its node: %.*s", app->name, (int)strcspn(err_str(&told), "\n"), err_str(&told));
+	else if (err_any(&told)) /* a variable that is no JSON is no reason not to go on */
+		log_warn(x->spec.log, "app '%s': left out of its node: %.*s", app->name, (int)strcspn(err_str(&told), "\n"), err_str(&told));
+	err_clear(&told);
+	if (code == 0) {
 		list_each(n, tmp, &x->views)
 		{
 			struct view *v = list_entry(n, struct view, node);
