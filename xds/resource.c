@@ -8,7 +8,8 @@
 
 #include "base/stats.h"
 
-enum { SAVE_SLICE = 64 << 10, SAVE_MAX = 4 << 20 };
+/* A set that is larger is not worth to be read at a start; its count tells before the work is done for nothing. */
+enum { SAVE_SLICE = 64 << 10, SAVE_MAX = 4 << 20, SAVE_ENDPOINTS = 65536 };
 static const uint64_t save_after_ns = UINT64_C(1000000000);
 
 struct reading {
@@ -364,6 +365,9 @@ static void save_step(struct resources *r)
 
 	if (q->state != RESOURCE_PRESENT || !q->endpoints) {
 		saving_drop(r);
+	} else if (endpoints_count(q->endpoints) > SAVE_ENDPOINTS) {
+		archive_del(r->spec.archive, XDS_EDS, str_of(q->name));
+		saving_drop(r);
 	} else if (!endpoints_encode(q->endpoints, q->name, &r->saving.at, SAVE_SLICE, &r->saving.out)) {
 		archive_put(r->spec.archive, XDS_EDS, str_of(q->name), q->hash, r->saving.out.p, r->saving.out.n);
 		saving_drop(r);
@@ -399,9 +403,13 @@ static void save_due(struct timer *t)
 static void save_later(struct resource *q)
 {
 	struct resources *r = q->all;
+	struct archive_info archive;
 
 	if (r->saving.r == q)
 		saving_drop(r);
+	archive_info(r->spec.archive, &archive);
+	if (!archive.on_disk) /* nobody would ever read it: the next process has no such memory */
+		return;
 	if (!q->unsaved) {
 		q->unsaved = true;
 		list_del(&q->node);
