@@ -176,7 +176,8 @@ void h2_said_pack(struct h2_conn *c, const uint8_t *frame, size_t n)
 		h2_conn_fatal(c, H2_INTERNAL_ERROR, STAT_H2_PROTOCOL_ERRORS);
 	} else {
 		uint8_t literals[2 * SAID_SIZE_MAX];
-		pack_block(c, frame, before, nbefore, literals, put_literals(literals, list));
+		size_t nliterals = put_literals(literals, list);
+		pack_block(c, frame, before, nbefore, literals, nliterals);
 	}
 	fields_unref(&list);
 }
