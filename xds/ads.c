@@ -417,6 +417,12 @@ static const char *authority_of(const char *server)
 	return strncmp(server, "unix:", 5) == 0 ? "localhost" : server;
 }
 
+/* An agent's socket is on this machine and speaks in plain text, whatever other servers of the list want. */
+static struct tls_context *tls_of(const struct ads *a)
+{
+	return strncmp(ads_server(a), "unix:", 5) == 0 ? NULL : a->tls;
+}
+
 static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct ads_stream *s)
 {
 	static const struct grpc_call_events events = {.on_begin = on_begin, .on_bytes = on_bytes, .on_end = on_end};
@@ -433,7 +439,7 @@ static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct a
 		metadata[n][0] = str_of(c->headers[i].from);
 		metadata[n++][1] = str_of(c->headers[i].to);
 	}
-	struct grpc_call_spec spec = {.scheme = a->tls ? "https" : "http", .authority = authority_of(ads_server(a)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
+	struct grpc_call_spec spec = {.scheme = tls_of(a) ? "https" : "http", .authority = authority_of(ads_server(a)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
 		.metadata = (const struct str (*)[2])metadata, .nmetadata = n};
 	call = grpc_call_open(conn, &spec, &events, s);
 	free(metadata);
@@ -481,7 +487,7 @@ static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 	s->ads = a;
 	s->loop = a->loop;
 	s->server = a->at;
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = a->tls};
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a)};
 	if (a->conf->tls.server_name) {
 		spec.server_name = a->conf->tls.server_name;
 	} else if (addr_split(str_of(ads_server(a)), &host, &port) == 0) {
@@ -528,7 +534,8 @@ static void resolved(void *user, const struct dns_answer *answer)
 /* The token of this stream: kubelet writes a new one before the old one ends. 0, or why not. */
 static const char *token_read(struct ads *a)
 {
-	const char *path = a->conf->tls.on ? a->conf->tls.token_file : NULL;
+	/* Without TLS conf has one only where every server is on this machine. */
+	const char *path = a->conf->tls.token_file;
 	static const char bearer[] = "Bearer ";
 	enum { LEAD = sizeof(bearer) - 1 };
 
