@@ -32,19 +32,30 @@ static void put_socket_address(struct sb *out, struct str host, uint16_t port)
 	wire_put_varint(out, 3, port);
 }
 
+/* Not by addr_text, which is for people: it writes odd bytes of a path in another way. */
+static void put_pipe(struct sb *out, const struct addr *a)
+{
+	char path[sizeof(a->un.sun_path)];
+	size_t n = a->len - offsetof(struct sockaddr_un, sun_path);
+	memcpy(path, a->un.sun_path, n);
+	if (path[0] == '\0')
+		path[0] = '@';
+	else
+		n--; /* its NUL */
+	wire_put_head(out, 1, wire_bytes_size(2, wire_bytes_size(1, n)));
+	wire_put_head(out, 2, wire_bytes_size(1, n));
+	wire_put_bytes(out, 1, str_n(path, n));
+}
+
 static void put_address(struct sb *out, const struct addr *a)
 {
 	char text[ADDR_TEXT];
 	struct str all = str_of(addr_text(a, text)), host;
 	int port;
-	if (addr_is_unix(a)) {
-		struct str path = str_cut(all, sizeof("unix:") - 1, all.n);
-		wire_put_head(out, 1, wire_bytes_size(2, wire_bytes_size(1, path.n)));
-		wire_put_head(out, 2, wire_bytes_size(1, path.n));
-		wire_put_bytes(out, 1, path);
-	} else if (addr_split(all, &host, &port) == 0) {
+	if (addr_is_unix(a))
+		put_pipe(out, a);
+	else if (addr_split(all, &host, &port) == 0)
 		put_socket_address(out, host, (uint16_t)port);
-	}
 }
 
 static void put_text_field(struct sb *out, struct str key, struct str value)

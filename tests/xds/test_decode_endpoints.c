@@ -951,6 +951,19 @@ START_TEST(what_is_encoded_decodes_to_an_equal_set)
 	endpoints_unref(&s);
 	sb_end(&m);
 
+	/* Odd bytes in paths, found by fuzzing; abstract sockets, the longest path. */
+	m = (struct sb){0};
+	struct sb pipes = {0};
+	eds_put_name(&m, "demo");
+	eds_put_ep(&pipes, &(struct eds_ep){.address = "/run/de\x1ao.sock"});
+	eds_put_ep(&pipes, &(struct eds_ep){.address = "@abstract\xff"});
+	eds_put_ep(&pipes, &(struct eds_ep){.address = "/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345"});
+	eds_put_group(&m, &pipes);
+	s = decode(&r, &m);
+	expect_back(&r, s, 100);
+	endpoints_unref(&s);
+	sb_end(&m);
+
 	m = (struct sb){0};
 	eds_put_name(&m, "demo");
 	s = decode(&r, &m);
