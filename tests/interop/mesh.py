@@ -33,12 +33,12 @@ GENERIC = [cases.second_server, cases.unix_server, identity.client_certificate, 
 
 
 class Suite:
-    """absent_s: how long this control plane may leave us in doubt whether a name exists: istiod says so at once, in delta go-control-plane
-    says nothing and the daemon concludes after 15 s."""
+    """absent_s: how long this control plane may leave us in doubt whether a name exists: istiod says so at once, go-control-plane says
+    nothing to whoever has other names already, or in delta, and the daemon concludes after 15 s."""
 
-    def __init__(self, plane, profile, protocol, run, cache=None, how=None, absent_s=5):
+    def __init__(self, plane, profile, protocol, run, cache=None, how=None):
         self.plane_kind, self.profile, self.protocol, self.cases, self.cache, self.how = plane, profile, protocol, run, cache, how or {}
-        self.absent_s = absent_s
+        self.absent_s = 5 if plane == "istiod" else 25
         self.name = "%s, %s %s" % (plane + (" (%s)" % cache if cache else ""), profile, protocol) + \
             ("".join(", " + k.replace("_", " ") for k in self.how))
         self.peers = ["istiod" if plane == "istiod" else "control-plane", "xds-client"]
@@ -49,16 +49,16 @@ SUITES = [
     Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
     Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + GENERIC + [cases.agrees], "snapshot"),
-    Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, identity.client_certificate, cases.agrees], "snapshot", absent_s=25),
+    Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, identity.client_certificate, cases.agrees], "snapshot"),
     # What differs in the library's other cache, and in how resources name each other.
     Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,
-          cases.plane_killed], "linear", absent_s=25),
+          cases.plane_killed], "linear"),
     Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.endpoints_at_once, cases.created_after_refusal, cases.canary,
-          cases.plane_killed], "linear", absent_s=25),
+          cases.plane_killed], "linear"),
     Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.canary, cases.deleted], "snapshot", {"inline": True}),
-    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "snapshot", {"inline": True}, absent_s=25),
+    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "snapshot", {"inline": True}),
     Suite("go-control-plane", "generic", "sotw", [cases.first_call, cases.canary, cases.endpoints_at_once], "snapshot", {"new_names": True}),
-    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "linear", {"new_names": True}, absent_s=25),
+    Suite("go-control-plane", "generic", "delta", [cases.first_call, cases.canary], "linear", {"new_names": True}),
 ]
 
 

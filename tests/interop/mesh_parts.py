@@ -270,14 +270,16 @@ class Daemon:
         must(head.startswith(b"HTTP/1.1 200"), "%s: %s", path, head[:100])
         return body.decode(errors="replace")
 
-    def is_ready(self):
-        said = subprocess.run([self.world.daemon, "ready", "-s", self.control], capture_output=True, timeout=10)
-        return said.returncode == 0
-
     def status(self):
         """What `thinmesh status` tells people."""
         said = subprocess.run([self.world.daemon, "status", "-s", self.control], capture_output=True, text=True, timeout=10)
         return said.stdout + said.stderr
+
+    def xds(self):
+        """What it says to programs of its only stream."""
+        streams = json.loads(self.get("/status"))["xds"]
+        must(len(streams) == 1, "streams: %s", streams)
+        return streams[0]
 
     def pss_kib(self):
         with open("/proc/%d/smaps_rollup" % self.part.child.pid) as f:

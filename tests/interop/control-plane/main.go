@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -125,7 +126,7 @@ type seen struct {
 	lock    sync.Mutex
 	Open    int                 `json:"open"`    // streams
 	Streams map[string]int      `json:"streams"` // how many were opened in each protocol form
-	Names   map[string][]string `json:"names"`   // what the newest request of a type asked for (state of the world) or added (delta)
+	Names   map[string][]string `json:"names"`   // what is asked for of each type, by the newest request or by all of them (delta)
 	Nacks   []string            `json:"nacks"`
 	Nodes   map[string]int      `json:"nodes"` // ids
 }
@@ -133,6 +134,9 @@ type seen struct {
 func (s *seen) opened(form string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
+	if s.Open == 0 {
+		s.Names = map[string][]string{}
+	}
 	s.Open++
 	s.Streams[form]++
 }
@@ -146,7 +150,24 @@ func (s *seen) closed(int64, *core.Node) {
 func (s *seen) asked(node *core.Node, url string, names []string, refused string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	s.Names[url] = names
+	s.Names[url] = append([]string{}, names...)
+	s.note(node, url, refused)
+}
+
+func (s *seen) changed(r *discovery.DeltaDiscoveryRequest) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	names := append([]string{}, s.Names[r.GetTypeUrl()]...)
+	for _, n := range r.GetResourceNamesSubscribe() {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	s.Names[r.GetTypeUrl()] = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(r.GetResourceNamesUnsubscribe(), n) })
+	s.note(r.GetNode(), r.GetTypeUrl(), r.GetErrorDetail().GetMessage())
+}
+
+func (s *seen) note(node *core.Node, url, refused string) {
 	if id := node.GetId(); id != "" {
 		s.Nodes[id]++
 	}
@@ -166,7 +187,7 @@ func (s *seen) callbacks() server.Callbacks {
 			return nil
 		},
 		StreamDeltaRequestFunc: func(_ int64, r *discovery.DeltaDiscoveryRequest) error {
-			s.asked(r.GetNode(), r.GetTypeUrl(), r.GetResourceNamesSubscribe(), r.GetErrorDetail().GetMessage())
+			s.changed(r)
 			return nil
 		},
 	}
