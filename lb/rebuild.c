@@ -418,13 +418,13 @@ static int settle_step(struct cluster *c, uint32_t *work)
 		struct host *h = c->hosts[--c->settle];
 
 		--*work;
-		if (h->index == UINT32_MAX && !host_is_held(h)) {
-			if (!h->refs)
-				host_end(h);
-		} else if (c->repool) {
+		if (c->repool && (h->index != UINT32_MAX || host_is_held(h))) {
 			host_repool(h);
 			host_sync(h);
+			held_changed(h); /* the new pool has no connection: no sign of life */
 		}
+		if (h->index == UINT32_MAX && !host_is_held(h) && !h->refs)
+			host_end(h);
 		if (c->settle > c->host_count)
 			c->settle = c->host_count;
 	}
@@ -574,10 +574,8 @@ void cluster_rebuild(struct cluster *c, struct endpoint_set *set)
 		cluster_empty(c);
 		return;
 	}
-	if (empty_keeps(c, set)) {
-		cluster_rebuild_stop(c);
-		return;
-	}
+	if (empty_keeps(c, set))
+		return; /* what is being taken over is the last one, then */
 	if (c->rebuild && c->rebuild->m.count > REBUILD_AT_ONCE && endpoints_count(set) > REBUILD_AT_ONCE) {
 		struct endpoint_set *old = c->next;
 

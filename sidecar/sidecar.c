@@ -9,6 +9,7 @@
 #include "sidecar/cgroup.h"
 #include "sidecar/control.h"
 #include "sidecar/exchange.h"
+#include "sidecar/removals.h"
 
 /* ---- a call comes in ---- */
 
@@ -229,6 +230,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 		sc->own_dns = true;
 	}
 	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
+	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
 	publish_services(sc, NULL);
 	apply_xds(sc);

@@ -303,6 +303,28 @@ START_TEST(a_held_endpoint_that_was_tried_is_not_picked_again)
 }
 END_TEST
 
+/* Other timeouts are another pool: its connections have gone with the old one. */
+START_TEST(a_new_spec_that_needs_new_connections_ends_what_is_held)
+{
+	struct told t;
+	struct lb_rig *r = held_rig(&t, ONE " " TWO);
+	struct cluster_spec *spec = lb_rig_spec();
+
+	provider_new(r, ONE, ANSWERS);
+	provider_new(r, TWO, ANSWERS);
+	calls(r, 4);
+	lb_rig_declare(r, NULL, ONE);
+	spec->removal_hold_ns = HOLD;
+	spec->connect_timeout_ns++;
+	spec_seal(spec);
+	lb_rig_declare(r, spec, ONE);
+	ck_assert_str_eq(t.what, "he");
+	ck_assert_uint_eq(picked(r, TWO, 10), 0);
+	lb_rig_advance(r, HOLD + SEC);
+	lb_rig_free(&r);
+}
+END_TEST
+
 START_TEST(each_decision_is_counted)
 {
 	struct told t;
@@ -335,4 +357,4 @@ UNIT_SUITE("held", an_endpoint_that_vanishes_is_held_while_it_lives_and_nobody_o
 	the_view_says_how_long_it_is_held, calls_of_a_held_endpoint_go_on_when_its_time_is_over, nothing_is_held_where_nothing_is_asked_for,
 	a_cluster_that_is_withdrawn_holds_nobody, an_assignment_that_becomes_empty_keeps_the_last_one_for_a_while,
 	an_assignment_that_is_filled_again_in_time_was_never_empty, an_assignment_in_which_nobody_stood_is_empty_at_once,
-	a_held_endpoint_that_was_tried_is_not_picked_again, each_decision_is_counted)
+	a_held_endpoint_that_was_tried_is_not_picked_again, a_new_spec_that_needs_new_connections_ends_what_is_held, each_decision_is_counted)
