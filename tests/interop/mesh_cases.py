@@ -251,6 +251,7 @@ def plane_killed(s):
     answers(caller, demo, [w.who(2), w.who(3)])
     caller.load(demo, 200)
     plane.kill()
+    time.sleep(2)  # long enough for several attempts to connect, and for their back-off
     until_only(caller, [w.who(2), w.who(3)])
     plane.services["demo"] = w.service("demo", 2, 3, 4)  # what it says when it comes back
     plane.start()
