@@ -418,9 +418,9 @@ static const char *authority_of(const char *server)
 }
 
 /* An agent's socket is on this machine and speaks in plain text, whatever other servers of the list want. */
-static struct tls_context *tls_of(const struct ads *a)
+static struct tls_context *tls_of(const struct ads *a, const struct ads_stream *s)
 {
-	return strncmp(ads_server(a), "unix:", 5) == 0 ? NULL : a->tls;
+	return strncmp(server_at(a, s->server), "unix:", 5) == 0 ? NULL : a->tls;
 }
 
 static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct ads_stream *s)
@@ -439,7 +439,7 @@ static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct a
 		metadata[n][0] = str_of(c->headers[i].from);
 		metadata[n++][1] = str_of(c->headers[i].to);
 	}
-	struct grpc_call_spec spec = {.scheme = tls_of(a) ? "https" : "http", .authority = authority_of(ads_server(a)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
+	struct grpc_call_spec spec = {.scheme = tls_of(a, s) ? "https" : "http", .authority = authority_of(server_at(a, s->server)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
 		.metadata = (const struct str (*)[2])metadata, .nmetadata = n};
 	call = grpc_call_open(conn, &spec, &events, s);
 	free(metadata);
@@ -487,7 +487,7 @@ static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 	s->ads = a;
 	s->loop = a->loop;
 	s->server = a->at;
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a)};
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a, s)};
 	if (a->conf->tls.server_name) {
 		spec.server_name = a->conf->tls.server_name;
 	} else if (addr_split(str_of(ads_server(a)), &host, &port) == 0) {

@@ -343,6 +343,19 @@ START_TEST(the_token_is_read_for_each_stream_and_without_one_none_is_opened)
 	ck_assert_uint_gt(r->plane->accepted, 0);
 	ck_assert_uint_eq(r->plane->nstreams, 0);
 	ck_assert_msg(!has(ads_last_error(r->ads), "token"), "%s", ads_last_error(r->ads));
+	xdsrig_free(&r);
+	/* Sent with each stream as it is then (without TLS where conf lets it through). */
+	r = prepared();
+	r->conf.tls.token_file = path;
+	xdsrig_start(r);
+	xdsrig_want(r, XDS_EDS, DEMO_CLUSTER);
+	xdsrig_settle(r);
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), "authorization"), "Bearer abc.def.ghi");
+	write_file(path, "renewed");
+	plane_cut(r->plane);
+	xdsrig_settle(r);
+	ck_assert_uint_eq(r->plane->nstreams, 2);
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), "authorization"), "Bearer renewed");
 	unlink(path);
 	rmdir(dir);
 	xdsrig_free(&r);
@@ -578,6 +591,7 @@ START_TEST(another_configuration_makes_a_new_stream_before_the_old_one_ends)
 	xdsrig_settle(r);
 	ck_assert_uint_eq(plane_open(r->plane), 0);
 	ck_assert_uint_eq(plane_open(r->other), 1);
+	ck_assert_str_eq(plane_field(plane_stream(r->other), ":authority"), OTHER); /* not that of the one it replaces */
 	ck_assert_str_eq(plane_request(r->other, PLANE_ANY, 0)->node_id, "sidecar~a~~");
 	ck_assert(!has(xdsrig_told(r), "down"));
 	/* Files that cannot be read: told, and nothing changes. */
