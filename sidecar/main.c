@@ -225,6 +225,7 @@ static int run_daemon(char **paths, size_t npaths)
 		return EXIT_CONF;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file limit is an error of the write, told as one */
 	raise_descriptors();
 	struct daemon d = {.paths = paths, .npaths = npaths, .log_fd = -1};
 	d.log_file = conf->log.file ? xstrdup(conf->log.file) : NULL;

@@ -41,7 +41,7 @@ static struct world istio(const char *yaml)
 
 START_TEST(the_first_call_waits_for_its_name_and_is_answered_after_one_flight)
 {
-	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw"), XDS(", protocol: delta")};
+	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw"), XDS(", protocol: delta"), XDS(", profile: istio-grpc")};
 
 	for (size_t i = 0; i < sizeof yaml / sizeof *yaml; i++) {
 		struct world w = istio(yaml[i]);
@@ -84,7 +84,7 @@ END_TEST
 
 START_TEST(a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created)
 {
-	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw")};
+	static const char *const yaml[] = {XDS(""), XDS(", protocol: sotw"), XDS(", profile: istio-grpc")};
 
 	for (size_t i = 0; i < sizeof yaml / sizeof *yaml; i++) {
 		struct world w = begin(PLANE_ISTIO, yaml[i]);
