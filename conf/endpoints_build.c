@@ -119,7 +119,8 @@ static void block_reset(struct endpoints_builder *b)
 static int add_span(struct endpoints_builder *b, struct endpoint_block *block, uint64_t hash)
 {
 	struct endpoint_set *s = b->set;
-	int err = block->count > UINT32_MAX - 1 - s->head.count ? -EINVAL : grow(b, &s->spans, s->nspans, 1, &s->spans_cap, sizeof(*s->spans));
+	int err = block->count > UINT32_MAX - 1 - s->head.count ? -EINVAL
+								: grow(b, &s->spans, s->nspans, 1, &s->spans_cap, sizeof(*s->spans));
 
 	if (err < 0)
 		return err;
@@ -149,7 +150,8 @@ static uint64_t block_content(const struct endpoint_block *k)
 
 static int block_end(struct endpoints_builder *b)
 {
-	size_t rows = b->count * sizeof(b->rows[0]), metas = b->nmetas * sizeof(b->metas[0]), size = sizeof(struct endpoint_block) + rows + metas + b->nmore;
+	size_t rows = b->count * sizeof(b->rows[0]), metas = b->nmetas * sizeof(b->metas[0]),
+	       size = sizeof(struct endpoint_block) + rows + metas + b->nmore;
 	struct account *account = b->set->charge.account;
 	struct endpoint_block *k;
 	int err;
@@ -434,7 +436,9 @@ static int put_text(struct endpoints_builder *b, struct str text, uint32_t befor
 		*ret = before;
 		return 0;
 	}
-	err = text.n > UINT16_MAX || memchr(text.p ? text.p : "", '\0', text.n) ? -EINVAL : grow(b, &s->texts, s->ntexts, (uint32_t)text.n + 1, &s->texts_cap, 1);
+	err = text.n > UINT16_MAX || memchr(text.p ? text.p : "", '\0', text.n)
+		? -EINVAL
+		: grow(b, &s->texts, s->ntexts, (uint32_t)text.n + 1, &s->texts_cap, 1);
 	if (err < 0)
 		return err;
 	if (text.n)

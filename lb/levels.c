@@ -227,14 +227,15 @@ static uint32_t pick_whoever(struct cluster *c, struct pick *k, bool backoff_too
 	const struct members *m = &c->m;
 
 	for (uint32_t i = 0; i < m->level_count; i++)
-		for (int class = m->levels[i].panic ? PICK_ALL : PICK_HEALTHY; class <= (m->levels[i].panic ? PICK_ALL : PICK_DEGRADED); class ++) {
+		for (int class = m->levels[i].panic ? PICK_ALL : PICK_HEALTHY; class <= (m->levels[i].panic ? PICK_ALL : PICK_DEGRADED);
+			class ++) {
 			const struct level *l = &m->levels[i];
 			uint32_t from = l->count > 1 ? (uint32_t)loop_random_below(c->all->loop, l->count) : 0;
 
-			set_class(k, (enum pick_class)class, backoff_too);
+			set_class(k, (enum pick_class) class, backoff_too);
 			for (uint32_t n = 0; n < l->count; n++) {
 				const struct bucket *b = &m->buckets[l->first + (from + n) % l->count];
-				uint32_t index = !b->weight ? PICK_NOBODY : bucket_pick(b, k, (enum pick_class)class);
+				uint32_t index = !b->weight ? PICK_NOBODY : bucket_pick(b, k, (enum pick_class) class);
 
 				if (index != PICK_NOBODY)
 					return index;

@@ -131,7 +131,8 @@ static int layout_alloc(struct cluster *c, struct members *m, struct layout *y)
 	for (uint32_t i = 0; i < y->levels; i++) {
 		bool many = by_locality(c, y, i);
 
-		m->levels[i] = (struct level){.priority = y->priorities[i], .first = m->bucket_count, .count = many ? y->of[i].weighted : 1};
+		m->levels[i] =
+			(struct level){.priority = y->priorities[i], .first = m->bucket_count, .count = many ? y->of[i].weighted : 1};
 		if (!many)
 			m->buckets[m->bucket_count] = (struct bucket){.first = hot, .count = y->of[i].endpoints, .weight = 1};
 		y->of[i].hot = hot;
@@ -153,7 +154,8 @@ static void layout_place(struct cluster *c, struct members *m, struct layout *y,
 	m->group_hot[group] = y->of[level].hot;
 	m->places[y->of[level].place++] = (struct place){y->of[level].hot, g->first, g->count};
 	if (by_locality(c, y, level) && g->locality.weight)
-		m->buckets[y->of[level].bucket++] = (struct bucket){.first = y->of[level].hot, .count = g->count, .weight = g->locality.weight};
+		m->buckets[y->of[level].bucket++] =
+			(struct bucket){.first = y->of[level].hot, .count = g->count, .weight = g->locality.weight};
 	y->of[level].hot += g->count;
 }
 

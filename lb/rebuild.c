@@ -15,7 +15,11 @@
 #include <stdlib.h>
 
 enum phase { AT_LAYOUT, AT_BLOCKS, AT_SHARED, AT_INDEX, AT_FILL, AT_POLICIES, AT_HOSTS, AT_SWITCH };
-enum { CLEARED_AT_ONCE = 8, COPIED_AT_ONCE = 8 /* a copied record is so much cheaper than one that is read */, INDEX_PROBES = 64 /* one address a thousand times, or a thousand of one hash, must not make it quadratic */ };
+enum {
+	CLEARED_AT_ONCE = 8,
+	COPIED_AT_ONCE = 8 /* a copied record is so much cheaper than one that is read */,
+	INDEX_PROBES = 64 /* one address a thousand times, or a thousand of one hash, must not make it quadratic */
+};
 
 struct entry {
 	uint32_t hash, endpoint; /* 1 + of the new set; 0: free */
@@ -194,7 +198,6 @@ static void hot_made(struct members *m, const struct hot *h, struct bucket *b)
 
 static void span_copy(struct members *m, struct hot *to, const struct hot *from, uint32_t count, struct bucket *b)
 {
-
 	for (uint32_t i = 0; i < count; i++) {
 		to[i] = (struct hot){.weight = from[i].weight, .flags = flags_settled(from[i].flags & HOT_DECLARED)};
 		hot_made(m, &to[i], b);
@@ -209,7 +212,8 @@ static void span_read(struct cluster *c, struct rebuild *r, uint32_t at, struct 
 	endpoints_brief(r->m.set, at, brief);
 	for (uint32_t i = 0; i < span.count; i++) {
 		/* Neighbours mostly say the same. */
-		bool as_before = i && brief[i].health == brief[i - 1].health && brief[i].by_name == brief[i - 1].by_name && brief[i].meta == brief[i - 1].meta;
+		bool as_before = i && brief[i].health == brief[i - 1].health && brief[i].by_name == brief[i - 1].by_name &&
+			brief[i].meta == brief[i - 1].meta;
 
 		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c->spec, &brief[i])};
 		hot_made(&r->m, &to[i], b);
@@ -319,7 +323,8 @@ static uint32_t host_find(struct cluster *c, struct rebuild *r, struct host *h)
 		uint32_t endpoint = members_endpoint(&c->m, h->index), old = endpoints_span_of(c->m.set, endpoint), now = r->moved[old];
 
 		if (now)
-			return hot_of(&r->m, now - 1, endpoints_span(r->m.set, now - 1).first + (endpoint - endpoints_span(c->m.set, old).first));
+			return hot_of(
+				&r->m, now - 1, endpoints_span(r->m.set, now - 1).first + (endpoint - endpoints_span(c->m.set, old).first));
 	}
 	return index_find(r, h);
 }
@@ -439,13 +444,13 @@ static int rebuild_step(struct cluster *c, struct rebuild *r, uint32_t *work)
 	int err = 1;
 
 	while (err >= 0 && *work && r->phase < AT_SWITCH) {
-		err = r->phase == AT_LAYOUT ? layout_step(c, &r->m, &r->layout, work)
-			: r->phase == AT_BLOCKS ? blocks_step(c, r, work)
-			: r->phase == AT_SHARED ? shared_step(c, r, work)
-			: r->phase == AT_INDEX ? index_step(r, work)
-			: r->phase == AT_FILL ? fill_step(c, r, work)
+		err = r->phase == AT_LAYOUT       ? layout_step(c, &r->m, &r->layout, work)
+			: r->phase == AT_BLOCKS   ? blocks_step(c, r, work)
+			: r->phase == AT_SHARED   ? shared_step(c, r, work)
+			: r->phase == AT_INDEX    ? index_step(r, work)
+			: r->phase == AT_FILL     ? fill_step(c, r, work)
 			: r->phase == AT_POLICIES ? policies_step(c, r, work)
-					      : hosts_step(c, r, work);
+						  : hosts_step(c, r, work);
 		if (err == 0) {
 			r->phase++;
 			r->at = r->phase == AT_HOSTS ? c->host_count : 0;

@@ -24,7 +24,8 @@ static void told(void *ctx, enum cluster_told what, const struct cluster *c, con
 		log_info(sc->log, "cluster '%s': %s was not listed again in time: given up", name, host);
 		break;
 	case TOLD_ENDED:
-		log_info(sc->log, "cluster '%s': %s is not listed and shows no sign of life any more, or was ordered away: given up", name, host);
+		log_info(sc->log, "cluster '%s': %s is not listed and shows no sign of life any more, or was ordered away: given up", name,
+			host);
 		break;
 	case TOLD_EMPTY_KEPT:
 		log_warn(sc->log, "cluster '%s': its assignment is empty: the last endpoints are used on for %u s", name, seconds);

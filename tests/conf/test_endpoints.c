@@ -46,7 +46,14 @@ START_TEST(what_is_put_is_got_back)
 			a[0] = addr_of("[fe80::1]:9");
 			a[0].in6.sin6_scope_id = 3;
 		}
-		ck_assert_int_eq(endpoints_put(b, &(struct endpoint_item){.addrs = a, .naddrs = 1, .weight = 7 + count, .health = EP_DRAINING, .incarnation = 99, .meta = i % 2 ? endpoint_meta_get(metas, pairs, 1) : NULL}), 0);
+		ck_assert_int_eq(endpoints_put(b,
+					 &(struct endpoint_item){.addrs = a,
+						 .naddrs = 1,
+						 .weight = 7 + count,
+						 .health = EP_DRAINING,
+						 .incarnation = 99,
+						 .meta = i % 2 ? endpoint_meta_get(metas, pairs, 1) : NULL}),
+			0);
 		count++;
 	}
 	a[0] = addr_of("[::1]:1");
@@ -124,7 +131,8 @@ START_TEST(what_makes_no_sense_is_refused)
 	struct endpoints_builder *b = endpoints_build(NULL, NULL);
 	struct endpoint_set *s;
 
-	ck_assert_int_eq(endpoints_put(b, &(struct endpoint_item){.addrs = &one, .naddrs = 1, .weight = 1}), -EINVAL); /* outside of a group */
+	ck_assert_int_eq(
+		endpoints_put(b, &(struct endpoint_item){.addrs = &one, .naddrs = 1, .weight = 1}), -EINVAL); /* outside of a group */
 	ck_assert_int_eq(endpoints_block(b, 1), -EINVAL);
 	ck_assert_int_eq(end_group(b), -EINVAL);
 	ck_assert_int_eq(endpoints_group(b), 0);
@@ -161,7 +169,8 @@ struct made {
 	uint64_t hash;
 };
 
-static struct endpoint_set *make(struct account *a, const struct endpoint_set *old, const struct made *blocks, uint32_t nblocks, uint32_t *ret_shared)
+static struct endpoint_set *make(
+	struct account *a, const struct endpoint_set *old, const struct made *blocks, uint32_t nblocks, uint32_t *ret_shared)
 {
 	struct endpoints_builder *b = endpoints_build(a, old);
 	int err = endpoints_group(b);
@@ -328,7 +337,8 @@ END_TEST
 
 START_TEST(equal_metadata_is_kept_once_in_any_order_and_goes_with_its_last_set)
 {
-	const struct str ab[] = {STR("a"), STR("1"), STR("b"), STR("2")}, ba[] = {STR("b"), STR("2"), STR("a"), STR("1")}, other[] = {STR("a"), STR("12"), STR("b"), STR("")};
+	const struct str ab[] = {STR("a"), STR("1"), STR("b"), STR("2")}, ba[] = {STR("b"), STR("2"), STR("a"), STR("1")},
+			 other[] = {STR("a"), STR("12"), STR("b"), STR("")};
 	struct addr at = addr_of("10.0.0.1:1");
 	struct account a;
 	struct endpoint_metas *metas;
@@ -372,7 +382,8 @@ END_TEST
 
 START_TEST(the_first_row_that_matches_says_whether_tls_is_wanted)
 {
-	static struct tls_pair istio[] = {{(char *)"tlsMode", (char *)"istio"}}, both[] = {{(char *)"tlsMode", (char *)"istio"}, {(char *)"v", (char *)"2"}};
+	static struct tls_pair istio[] = {{(char *)"tlsMode", (char *)"istio"}},
+			       both[] = {{(char *)"tlsMode", (char *)"istio"}, {(char *)"v", (char *)"2"}};
 	static struct tls_row by_mode[] = {{(char *)"tlsMode-istio", istio, 1, true}, {(char *)"tlsMode-disabled", NULL, 0, false}};
 	static struct tls_row two[] = {{(char *)"both", both, 2, true}};
 	static const struct {
@@ -397,7 +408,10 @@ START_TEST(the_first_row_that_matches_says_whether_tls_is_wanted)
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		const struct str pair[] = {STR("tlsMode"), str_of(rows[i].mode)};
 		struct endpoint_meta *m = rows[i].mode ? endpoint_meta_get(metas, pair, 1) : NULL;
-		const struct cluster_spec spec = {.tls = rows[i].rows, .ntls = rows[i].n, .tls_otherwise = rows[i].otherwise, .tls_name = rows[i].otherwise ? (char *)"tls" : NULL};
+		const struct cluster_spec spec = {.tls = rows[i].rows,
+			.ntls = rows[i].n,
+			.tls_otherwise = rows[i].otherwise,
+			.tls_name = rows[i].otherwise ? (char *)"tls" : NULL};
 		const char *name = "?";
 
 		ck_assert_msg(endpoint_wants_tls(&spec, m, &name) == rows[i].tls, "row %zu", i);
@@ -416,7 +430,8 @@ static uint64_t hash_but(int field)
 	struct endpoint_metas *metas = endpoint_metas_new(NULL, 1);
 	struct endpoints_builder *b = endpoints_build(NULL, NULL);
 	struct addr a = addr_of(field == 1 ? "10.0.0.2:1" : field == 2 ? "10.0.0.1:2" : field == 3 ? "[::1]:1" : "10.0.0.1:1");
-	struct endpoint_item item = {.addrs = &a, .naddrs = 1, .weight = 1 + (field == 4), .health = field == 5 ? EP_DRAINING : 0, .incarnation = field == 6};
+	struct endpoint_item item = {
+		.addrs = &a, .naddrs = 1, .weight = 1 + (field == 4), .health = field == 5 ? EP_DRAINING : 0, .incarnation = field == 6};
 	struct endpoint_set *s;
 	uint64_t hash;
 
@@ -426,7 +441,9 @@ static uint64_t hash_but(int field)
 	ck_assert_int_eq(endpoints_put(b, &item), 0);
 	if (field == 9)
 		ck_assert_int_eq(endpoints_put(b, &item), 0);
-	ck_assert_int_eq(endpoints_group_end(b, field == 10 ? STR("x") : STR(""), field == 11 ? STR("x") : STR(""), field == 12 ? STR("x") : STR(""), field == 13, field == 14), 0);
+	ck_assert_int_eq(endpoints_group_end(b, field == 10 ? STR("x") : STR(""), field == 11 ? STR("x") : STR(""),
+				 field == 12 ? STR("x") : STR(""), field == 13, field == 14),
+		0);
 	if (field == 15) {
 		ck_assert_int_eq(endpoints_group(b), 0);
 		ck_assert_int_eq(endpoints_group_end(b, STR(""), STR(""), STR(""), 0, 0), 0);

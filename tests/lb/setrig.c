@@ -23,7 +23,14 @@ static struct words words_of(struct str text)
 
 	for (size_t i = 0; i <= text.n; i++) {
 		char c = i < text.n ? text.p[i] : '\0';
-		struct str *next = c == '*' ? &w.weight : c == '!' ? &w.health : c == '%' ? &w.zone : c == '~' ? &w.share : c == '^' ? &w.priority : c == '#' ? &w.incarnation : c == '+' ? &w.tls : NULL;
+		struct str *next = c == '*' ? &w.weight
+			: c == '!'          ? &w.health
+			: c == '%'          ? &w.zone
+			: c == '~'          ? &w.share
+			: c == '^'          ? &w.priority
+			: c == '#'          ? &w.incarnation
+			: c == '+'          ? &w.tls
+					    : NULL;
 
 		if (!next && i < text.n)
 			continue;
@@ -137,7 +144,8 @@ struct endpoint_set *set_range(uint32_t count, uint32_t but, const struct endpoi
 	must(endpoints_group(b) == 0);
 	for (uint32_t i = 0; i < count; i++) {
 		if (i % BLOCK == 0) {
-			uint64_t hash = 1 + i + ((uint64_t)(but / BLOCK == i / BLOCK) << 40) + ((uint64_t)(count - i < BLOCK ? count - i : BLOCK) << 48);
+			uint64_t hash = 1 + i + ((uint64_t)(but / BLOCK == i / BLOCK) << 40) +
+				((uint64_t)(count - i < BLOCK ? count - i : BLOCK) << 48);
 
 			if (endpoints_share(b, hash)) {
 				i += BLOCK - 1;

@@ -42,7 +42,8 @@ static void add(char *text, size_t size, uint32_t priority, uint32_t n, uint32_t
 		size_t at = strlen(text);
 
 		if (i < bad)
-			snprintf(text + at, size - at, "%s10.0.%u.%u:%u!%c^%u", at ? " " : "", priority, i + 1, priority + 1, health, priority);
+			snprintf(text + at, size - at, "%s10.0.%u.%u:%u!%c^%u", at ? " " : "", priority, i + 1, priority + 1, health,
+				priority);
 		else
 			snprintf(text + at, size - at, "%s10.0.%u.%u:%u^%u", at ? " " : "", priority, i + 1, priority + 1, priority);
 	}
@@ -55,12 +56,8 @@ START_TEST(calls_fail_over_by_the_share_of_the_healthy)
 		uint32_t healthy[3], n;
 		double share[3];
 	} rows[] = {
-		{{100, 100}, 2, {100, 0}},
-		{{72, 100}, 2, {100, 0}},
-		{{71, 100}, 2, {99, 1}},
-		{{50, 100}, 2, {70, 30}},
-		{{25, 100}, 2, {35, 65}},
-		{{0, 100}, 2, {0, 100}},
+		{{100, 100}, 2, {100, 0}}, {{72, 100}, 2, {100, 0}}, {{71, 100}, 2, {99, 1}}, {{50, 100}, 2, {70, 30}},
+		{{25, 100}, 2, {35, 65}}, {{0, 100}, 2, {0, 100}},
 		{{25, 25, 20}, 3, {37, 35, 28}}, /* 35, 35, 28 of 98, in whole numbers; what rounding leaves goes to the first */
 	};
 
@@ -78,8 +75,8 @@ START_TEST(calls_fail_over_by_the_share_of_the_healthy)
 		t = picks(r);
 		ck_assert_uint_eq(t.nobody, 0);
 		for (uint32_t p = 0; p < rows[i].n; p++) /* three standard deviations of the worst row */
-			ck_assert_msg(fabs(t.port[p + 1] - rows[i].share[p]) < 1.1 && (t.port[p + 1] > 0) == (rows[i].share[p] > 0), "row %zu, priority %u: %f", i, p,
-				t.port[p + 1]);
+			ck_assert_msg(fabs(t.port[p + 1] - rows[i].share[p]) < 1.1 && (t.port[p + 1] > 0) == (rows[i].share[p] > 0),
+				"row %zu, priority %u: %f", i, p, t.port[p + 1]);
 		lb_rig_free(&r);
 		free(text);
 	}
@@ -113,7 +110,8 @@ START_TEST(a_thousand_priorities_are_bounded_and_all_are_reached)
 
 	spec->panic_percent = 0;
 	for (uint32_t i = 0; i < 1000; i++)
-		snprintf(text + strlen(text), 65536 - strlen(text), "%s10.0.%u.%u:%d%s^%u", i ? " " : "", i / 250, i % 250 + 1, i == 999 ? 7 : 1, i == 999 ? "" : "!u", (i * 7) % 1000);
+		snprintf(text + strlen(text), 65536 - strlen(text), "%s10.0.%u.%u:%d%s^%u", i ? " " : "", i / 250, i % 250 + 1,
+			i == 999 ? 7 : 1, i == 999 ? "" : "!u", (i * 7) % 1000);
 	lb_rig_declare(r, spec, text);
 	ck_assert_uint_eq(lb_rig_view(r).hosts, 1000);
 	t = picks(r);
@@ -228,8 +226,9 @@ START_TEST(localities_have_shares_by_weight_and_by_what_is_available)
 	} rows[] = {
 		{"10.0.0.1:1%a~1 10.0.0.2:2%b~3", true, {25, 75}},
 		{"10.0.0.1:1%a~1 10.0.0.2:2%b~3", false, {50, 50}},
-		{"10.0.0.1:1*9%a~1 10.0.0.2:2%b~3 10.0.0.3:2%b~3", true, {25, 75}}, /* weights of endpoints count inside of their locality only */
-		{"10.0.0.1:1%a~1 10.0.0.2:2%b 10.0.0.3:3%c~1", true, {50, 0, 50}},  /* beside others that have one, no weight is no share */
+		{"10.0.0.1:1*9%a~1 10.0.0.2:2%b~3 10.0.0.3:2%b~3", true,
+			{25, 75}}, /* weights of endpoints count inside of their locality only */
+		{"10.0.0.1:1%a~1 10.0.0.2:2%b 10.0.0.3:3%c~1", true, {50, 0, 50}}, /* beside others that have one, no weight is no share */
 		{"10.0.0.1:1%a 10.0.0.2:2%b", true, {50, 50}},
 		/* half of b is unhealthy: 3 x min(100, 140 x 1/2) against 1 x 100 */
 		{"10.0.0.1:1%a~1 10.0.0.2:2!u%b~3 10.0.0.3:2%b~3", true, {32.26, 67.74}},
@@ -247,7 +246,8 @@ START_TEST(localities_have_shares_by_weight_and_by_what_is_available)
 		t = picks(r);
 		ck_assert_uint_eq(t.nobody, 0);
 		for (int k = 0; k < 3; k++)
-			ck_assert_msg(fabs(t.port[k + 1] - rows[i].share[k]) < 1.3, "'%s': %f %f %f", rows[i].text, t.port[1], t.port[2], t.port[3]);
+			ck_assert_msg(fabs(t.port[k + 1] - rows[i].share[k]) < 1.3, "'%s': %f %f %f", rows[i].text, t.port[1], t.port[2],
+				t.port[3]);
 		lb_rig_free(&r);
 	}
 }

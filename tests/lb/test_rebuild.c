@@ -277,7 +277,8 @@ START_TEST(one_address_a_thousand_times_is_taken_over_all_the_same)
 
 		ck_assert_int_eq(endpoints_group(b), 0);
 		for (uint32_t i = 0; i < BIG; i++)
-			ck_assert_int_eq(endpoints_put(b, &(struct endpoint_item){.addrs = &a, .naddrs = 1, .weight = 1 + (uint32_t)round}), 0);
+			ck_assert_int_eq(
+				endpoints_put(b, &(struct endpoint_item){.addrs = &a, .naddrs = 1, .weight = 1 + (uint32_t)round}), 0);
 		ck_assert_int_eq(endpoints_group_end(b, STR(""), STR(""), STR(""), 0, 0), 0);
 		lb_rig_publish(r, endpoints_done(&b, 0));
 		turns(r, &work);
@@ -308,7 +309,9 @@ START_TEST(whatever_is_published_in_any_turn_the_counts_stay_right)
 		uint32_t what = (uint32_t)(simnet_random(r->net) % 20), i = (uint32_t)(simnet_random(r->net) % 64);
 
 		if (what == 0)
-			lb_rig_publish(r, set_range(4000 + (uint32_t)(simnet_random(r->net) % 3000), (uint32_t)(simnet_random(r->net) % 7000), simnet_random(r->net) % 2 ? r->decl.endpoints : NULL));
+			lb_rig_publish(r,
+				set_range(4000 + (uint32_t)(simnet_random(r->net) % 3000), (uint32_t)(simnet_random(r->net) % 7000),
+					simnet_random(r->net) % 2 ? r->decl.endpoints : NULL));
 		else if (what == 1 && simnet_random(r->net) % 10 == 0)
 			lb_rig_declare(r, NULL, simnet_random(r->net) % 2 ? "" : "10.1.0.1:5 10.1.0.1:6^1 10.1.0.1:7!d");
 		else if (flying[i])
@@ -345,7 +348,7 @@ START_TEST(whatever_is_published_in_any_turn_the_counts_stay_right)
 END_TEST
 
 UNIT_SUITE("rebuild", a_small_set_is_taken_over_at_once_a_large_one_in_slices, a_call_waits_for_the_first_endpoints_of_a_large_set,
-	blocks_that_are_shared_are_not_read_again, hosts_calls_and_connections_go_on_across_a_large_update, who_publishes_without_pause_starves_nobody,
-	a_small_set_or_a_withdrawal_does_not_wait_for_a_large_one, a_hundred_thousand_endpoints_are_held_in_96_bytes_each,
-	whatever_memory_is_refused_the_old_endpoints_serve_on, one_address_a_thousand_times_is_taken_over_all_the_same,
-	whatever_is_published_in_any_turn_the_counts_stay_right)
+	blocks_that_are_shared_are_not_read_again, hosts_calls_and_connections_go_on_across_a_large_update,
+	who_publishes_without_pause_starves_nobody, a_small_set_or_a_withdrawal_does_not_wait_for_a_large_one,
+	a_hundred_thousand_endpoints_are_held_in_96_bytes_each, whatever_memory_is_refused_the_old_endpoints_serve_on,
+	one_address_a_thousand_times_is_taken_over_all_the_same, whatever_is_published_in_any_turn_the_counts_stay_right)
