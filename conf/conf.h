@@ -60,6 +60,7 @@ struct conf_xds {
 	} node;
 	char **prefetch; uint32_t nprefetch;    /* cleaned authorities with port */
 	uint64_t idle_ns, removal_hold_ns;
+	uint32_t names;                         /* that callers may make a view want at once */
 	bool wildcard, cds;                     /* cds: off derives plain defaults (istio) */
 	char *cluster_template;                 /* profile template: "outbound|{port}||{host}"; {host} {port} {app} (first label) {namespace} (second label) */
 	bool template_eds_only;

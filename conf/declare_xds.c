@@ -468,7 +468,7 @@ uint64_t conf_xds_hash(const struct conf_xds *x)
 {
 	const char *const texts[] = {x->tls.roots, x->tls.cert, x->tls.key, x->tls.token_file, x->tls.server_name, x->node.id, x->node.cluster,
 		x->node.region, x->node.zone, x->node.sub_zone, x->node.metadata, x->cluster_template};
-	const uint64_t values[] = {x->profile, x->protocol, x->tls.on, x->idle_ns, x->removal_hold_ns, x->wildcard, x->cds,
+	const uint64_t values[] = {x->profile, x->protocol, x->tls.on, x->idle_ns, x->names, x->removal_hold_ns, x->wildcard, x->cds,
 		x->template_eds_only, x->connect_timeout_ns, x->nheaders};
 	uint64_t h = hash_texts(hash_texts(hash_texts(4, x->servers, x->nservers), x->tls.san, x->tls.nsan), x->prefetch, x->nprefetch);
 

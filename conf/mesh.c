@@ -28,6 +28,7 @@ struct mesh_view {
 	struct map names, clusters; /* keys borrowed from the entries */
 	const struct mesh_view_ops *ops;
 	void *ctx;
+	uint32_t wanted, limit; /* names that are not dropped; how many there may be */
 };
 /* Without a hook, who publishes in a watch is told in the same call; two that answer each other forever would never let it return. */
 enum { TELL_ROUNDS_MAX = 16 };
@@ -427,6 +428,16 @@ const char *mesh_view_name(const struct mesh_view *v)
 	return v->name;
 }
 
+void mesh_view_set_limit(struct mesh_view *v, uint32_t names)
+{
+	v->limit = names;
+}
+
+bool mesh_view_is_full(struct mesh_view *v)
+{
+	return v->limit && v->wanted >= v->limit && !(v->ops->make_room && v->ops->make_room(v->ctx));
+}
+
 struct mesh_name *mesh_want(struct mesh_view *v, struct str name)
 {
 	struct mesh_name *n = map_get(&v->names, name);
@@ -439,6 +450,7 @@ struct mesh_name *mesh_want(struct mesh_view *v, struct str name)
 	list_del(&n->due); /* it was among the gone */
 	n->state = MESH_UNKNOWN;
 	n->failed = false;
+	v->wanted++;
 	v->ops->want(v->ctx, n);
 	return n;
 }
@@ -497,6 +509,7 @@ void mesh_view_drop(struct mesh_name *n)
 	if (n->dropped)
 		return;
 	n->dropped = true;
+	n->view->wanted--;
 	n->data = NULL;
 	set_name(n, MESH_ABSENT, NULL, NULL, NULL); /* the generation moves: no cache keeps the entry */
 	published(n->mesh);

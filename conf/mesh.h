@@ -72,10 +72,15 @@ void mesh_tell(struct mesh *m);
  *   mesh_want --> UNKNOWN --(source: mesh_view_put, mesh_view_absent)--> PRESENT | ABSENT --(source: mesh_view_drop, when idle)--> gone */
 struct mesh_view_ops {
 	void (*want)(void *ctx, struct mesh_name *n);     /* a name is wanted that was not there: answer it, now or later */
+	bool (*make_room)(void *ctx);                     /* the view is full: drop a name that is least missed; false: there is none. May be NULL */
 };
 struct mesh_view *mesh_view_new(struct mesh *m, const char *name, const struct mesh_view_ops *ops, void *ctx); /* name: for people */
 void mesh_view_free(struct mesh_view **v);            /* drops its names and clusters; whoever holds some keeps them alive until it lets go */
 const char *mesh_view_name(const struct mesh_view *v);
+/* How many names callers may make it want; 0: any number. */
+void mesh_view_set_limit(struct mesh_view *v, uint32_t names);
+/* Would one more be too many (and nothing could be dropped for it)? For who wants names that callers made up. */
+bool mesh_view_is_full(struct mesh_view *v);
 /* The entry, made (UNKNOWN) and wanted where there is none. Never NULL. */
 struct mesh_name *mesh_want(struct mesh_view *v, struct str name);
 struct mesh_name *mesh_view_find(struct mesh_view *v, struct str name);  /* NULL: nobody wants it */

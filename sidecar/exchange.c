@@ -141,7 +141,7 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 {
 	const struct fault_row *row = fault_row(f);
 	sb_str(out, row->text);
-	bool names_it = f == FAULT_NO_NAME || (!x->action && (f == FAULT_PARK_TIME || f == FAULT_PARK_FULL || f == FAULT_DEADLINE));
+	bool names_it = f == FAULT_NO_NAME || f == FAULT_NAMES_FULL || (!x->action && (f == FAULT_PARK_TIME || f == FAULT_PARK_FULL || f == FAULT_DEADLINE));
 	if (x->head && (names_it || f == FAULT_NO_APP || f == FAULT_BAD_AUTHORITY || f == FAULT_NO_ROUTE)) {
 		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);
 		sb_str(out, ": '");
@@ -863,6 +863,8 @@ static void exchange_name(struct exchange *x, const char *default_authority)
 	const struct name_hit *hit = names_find(&x->app->names, x->app->conf, sc->conf->mesh_domain, default_authority, authority, fields_value(h, FIELD_PATH));
 	struct mesh_name *n = hit->name;
 	if (!n) {
+		if (hit->fault == FAULT_NAMES_FULL)
+			stat_inc(&sc->loop->stats, STAT_NAMES_LIMIT);
 		exchange_fail(x, hit->fault, NULL);
 		return;
 	}

@@ -34,19 +34,21 @@ void names_end(struct names *n)
 	map_end(&n->cache);
 }
 
-/* What the control plane is asked for has a port: istiod knows no route without one. */
+/* What the control plane is asked for has a port: istiod knows no route without one. NULL: there is no place for one more name. */
 static struct mesh_name *names_want(struct names *n, struct str authority)
 {
 	struct str host;
 	char text[AUTHORITY_MAX + 4];
-	int port, len;
+	int port;
 
 	if (addr_split(authority, &host, &port) != 0)
 		return NULL;
-	if (port >= 0)
-		return mesh_want(n->view, authority);
-	len = snprintf(text, sizeof text, "%.*s:80", (int)authority.n, authority.p);
-	return mesh_want(n->view, str_n(text, (size_t)len));
+	if (port < 0)
+		authority = str_n(text, (size_t)snprintf(text, sizeof text, "%.*s:80", (int)authority.n, authority.p));
+	struct mesh_name *m = mesh_view_find(n->view, authority);
+	if (m || !mesh_view_is_full(n->view))
+		return m ? m : mesh_want(n->view, authority);
+	return NULL;
 }
 
 /* One spelling at a time: istiod answers two of one host on one stream with a false "unknown" for one of them (istio.md 1.8). The full name first; what was
@@ -61,6 +63,18 @@ static struct mesh_name *names_of_mesh(struct names *n, const struct authority *
 	return written && written->state != MESH_ABSENT ? written : best;
 }
 
+/* Is it the control plane that is asked for what no file declares? */
+static bool names_asked(const struct names *n, const struct authority *a)
+{
+	return n->view && a->kind == AUTHORITY_NAME && a->count;
+}
+
+/* Why names_declared found nothing: where the control plane is asked there is always an entry, but for want of a place. */
+static enum fault names_missing(const struct names *n, const struct authority *a)
+{
+	return names_asked(n, a) ? FAULT_NAMES_FULL : FAULT_NO_NAME;
+}
+
 /* The first of the candidates that is declared; else what the control plane knows, or is asked for by this. */
 static struct mesh_name *names_declared(struct names *n, const struct authority *a)
 {
@@ -69,7 +83,7 @@ static struct mesh_name *names_declared(struct names *n, const struct authority 
 		if (m)
 			return m;
 	}
-	return n->view && a->kind == AUTHORITY_NAME && a->count ? names_of_mesh(n, a) : NULL;
+	return names_asked(n, a) ? names_of_mesh(n, a) : NULL;
 }
 
 static struct name_hit *hit_new(struct mesh_name *name, const struct authority *a, enum fault none)
@@ -93,7 +107,7 @@ static struct name_hit *names_mapped(struct names *n, const struct conf_app *app
 	if (!to)
 		return hit_new(NULL, &a, FAULT_NO_APP);
 	authority_candidates(app, domain, str_of(to), &a);
-	struct name_hit *h = hit_new(names_declared(n, &a), &a, FAULT_NO_NAME);
+	struct name_hit *h = hit_new(names_declared(n, &a), &a, names_missing(n, &a));
 	h->rewrite = true;
 	return h;
 }
@@ -132,7 +146,7 @@ const struct name_hit *names_find(struct names *n, const struct conf_app *app, c
 	if (!h) {
 		struct authority a;
 		authority_candidates(app, domain, authority, &a);
-		h = hit_new(names_declared(n, &a), &a, a.kind == AUTHORITY_NAME ? FAULT_NO_NAME : FAULT_NO_APP);
+		h = hit_new(names_declared(n, &a), &a, a.kind == AUTHORITY_NAME ? names_missing(n, &a) : FAULT_NO_APP);
 		h->rewrite = !str_eq(authority, a.best);
 		if (a.kind == AUTHORITY_BAD)
 			h->fault = FAULT_BAD_AUTHORITY;

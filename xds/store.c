@@ -506,7 +506,7 @@ static void entry_drop(struct entry *e)
 {
 	struct mesh_name *n = e->name;
 
-	log_debug(e->store->spec.log, "view '%s': '%s' was not called for so long: given up", mesh_view_name(e->store->spec.view), n->name);
+	log_debug(e->store->spec.log, "view '%s': '%s' is given up", mesh_view_name(e->store->spec.view), n->name);
 	entry_free(e);
 	mesh_view_drop(n);
 }
@@ -532,16 +532,17 @@ void store_want(struct store *s, struct mesh_name *n)
 	struct entry *e;
 
 	n->used_ns = s->spec.loop->now_ns;
-	if (profile_names(s->spec.conf, str_of(n->name), &names) != 0) {
-		mesh_view_absent(n, s->spec.source, "no resource can have this name");
-		return;
-	}
 	e = xnew(struct entry);
 	e->store = s;
 	e->name = n;
 	n->data = e;
 	list_init(&e->due);
 	list_push(&s->entries, &e->node);
+	idle_later(s);
+	if (profile_names(s->spec.conf, str_of(n->name), &names) != 0) {
+		mesh_view_absent(n, s->spec.source, "no resource can have this name");
+		return;
+	}
 	if (names.cluster[0]) {
 		e->guess = xstrdup(names.cluster);
 		entry_use(e, str_of(e->guess));
@@ -556,7 +557,23 @@ void store_want(struct store *s, struct mesh_name *n)
 	if (s->failing)
 		mesh_view_fail(n, true, s->why);
 	mark_entry(e);
-	idle_later(s);
+}
+
+/* The name that is missed least: it does not exist, or nobody could say yet, and it was asked for longest ago. */
+bool store_make_room(struct store *s)
+{
+	struct entry *least = NULL;
+
+	list_each(n, tmp, &s->entries)
+	{
+		struct entry *e = list_entry(n, struct entry, node);
+
+		if (!e->for_good && !e->name->holds && e->name->state != MESH_PRESENT && (!least || e->name->used_ns < least->name->used_ns))
+			least = e;
+	}
+	if (least)
+		entry_drop(least);
+	return least;
 }
 
 void store_prefetch(struct store *s)

@@ -20,6 +20,7 @@ struct store *store_new(const struct store_spec *spec);
 void store_free(struct store **s);
 void store_conf(struct store *s, const struct conf_xds *conf, uint64_t park_ns);
 void store_want(struct store *s, struct mesh_name *n);   /* mesh_view_ops.want */
+bool store_make_room(struct store *s);                   /* mesh_view_ops.make_room */
 void store_prefetch(struct store *s);                    /* conf->prefetch: wanted for good */
 /* The stream: up, or not (why: lives as long as the view). Names that nobody could answer for park_ns fail at once until it is up again. */
 void store_state(struct store *s, bool up, const char *why);

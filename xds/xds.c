@@ -22,7 +22,14 @@ static void view_want(void *ctx, struct mesh_name *n)
 	store_want(v->store, n);
 }
 
-static const struct mesh_view_ops view_ops = {.want = view_want};
+static bool view_make_room(void *ctx)
+{
+	struct view *v = ctx;
+
+	return store_make_room(v->store);
+}
+
+static const struct mesh_view_ops view_ops = {.want = view_want, .make_room = view_make_room};
 
 /* Reasons are printed into answers that may outlive the stream they come from. */
 static void view_state(void *ctx, bool up, const char *why)
@@ -86,6 +93,7 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	snprintf(v->source, sizeof v->source, "xds %s", c->servers[0]);
 	snprintf(v->why, sizeof v->why, "it was not reached yet");
 	v->mesh = mesh_view_new(x->spec.mesh, name, &view_ops, v);
+	mesh_view_set_limit(v->mesh, c->names);
 	identity_of(c, &v->node_bytes, &identity);
 	v->archive = archive_open(&(struct archive_spec){.loop = x->spec.loop, .log = x->spec.log, .offload = x->spec.offload,
 		.dir = x->conf->snapshot_dir && x->conf->snapshot_dir[0] ? x->conf->snapshot_dir : NULL, .view = name, .identity = sb_view(&identity),

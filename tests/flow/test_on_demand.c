@@ -2,6 +2,8 @@
  * that. */
 #include "tests/unit.h"
 
+#include <stdio.h>
+
 #include "tests/flow/rig.h"
 #include "tests/flow/rig_ads.h"
 
@@ -256,6 +258,41 @@ START_TEST(parked_calls_are_bounded_in_number_and_bytes)
 }
 END_TEST
 
+START_TEST(names_that_callers_make_up_are_bounded_and_those_that_do_not_exist_make_room)
+{
+	struct world w = istio(XDS(", names: 4"));
+	struct call *k;
+	char name[64];
+
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 50);
+	for (int i = 0; i < 20; i++) { /* none of them exists: each makes room for the next */
+		snprintf(name, sizeof name, "made-up-%d.default.svc.cluster.local:1", i);
+		k = call_unary(w.app, name, NULL);
+		rig_advance(w.r, 50);
+		ck_assert_int_eq(k->grpc, GRPC_UNIMPLEMENTED);
+	}
+	ck_assert_uint_eq(rig_stat(w.r, STAT_NAMES_LIMIT), 0);
+	ck_assert(!plane_asks(w.p, XDS_RDS, "made-up-3.default.svc.cluster.local:1"));
+	for (int i = 0; i < 3; i++) {
+		snprintf(name, sizeof name, "real-%d.default.svc.cluster.local", i);
+		plane_service(w.p, name, 1, "10.0.0.1:1");
+		snprintf(name, sizeof name, "real-%d.default.svc.cluster.local:1", i);
+		k = call_unary(w.app, name, NULL);
+		rig_advance(w.r, 50);
+		ck_assert(call_ok(k));
+	}
+	k = call_unary(w.app, "made-up-20.default.svc.cluster.local:1", NULL);
+	rig_advance(w.r, 50);
+	ck_assert_int_eq(k->grpc, GRPC_RESOURCE_EXHAUSTED);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_NAMES_LIMIT), 1);
+	k = call_unary(w.app, DEMO, NULL); /* what exists is never given up for it */
+	rig_settle(w.r);
+	ck_assert(call_ok(k));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(an_idle_name_is_given_up_and_its_memory_with_it)
 {
 	struct world w = istio(XDS(", idle: 60s"));
@@ -379,6 +416,7 @@ UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_
 	a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created, an_endpoint_that_comes_or_goes_is_followed_at_once,
 	a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says, without_a_control_plane_calls_wait_so_long_and_then_fail_at_once,
 	a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known, the_callers_deadline_holds_while_its_name_is_asked,
-	parked_calls_are_bounded_in_number_and_bytes, an_idle_name_is_given_up_and_its_memory_with_it, prefetched_names_are_asked_at_start_and_stay,
+	parked_calls_are_bounded_in_number_and_bytes,
+	names_that_callers_make_up_are_bounded_and_those_that_do_not_exist_make_room, an_idle_name_is_given_up_and_its_memory_with_it, prefetched_names_are_asked_at_start_and_stay,
 	a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why, after_a_freeze_the_stream_is_looked_at_once,
 	a_stalled_stream_is_found_dead_soon_after_a_freeze, static_services_come_before_the_mesh)
