@@ -178,6 +178,80 @@ def several_apps_have_their_own_stream_and_share_the_connections_to_a_provider(t
 		same(d.stat("up_connections") - plane.stats()["connections"], 1)
 
 
+@case
+def behind_an_agent_all_apps_share_one_stream(t):
+	p, plane = Provider(t, "a"), t.plane(at="unix:" + t.path("agent.sock"))
+	plane.service(DEMO, p.address)
+	conf = mesh_config(t, plane)
+	conf["apps"].append({"name": "cart", "listen": [{"unix": t.path("s2.sock")}]})
+	d = t.daemon(conf=conf)
+	with t.h2(d) as h, t.h2(t.path("s2.sock")) as h2:
+		same((who(h), who(h2)), ("a", "a"))
+	same((plane.stats()["streams"], len(d.status()["xds"])), (1, 1))
+
+
+KINDS = [
+	("istio over state of the world", "istio", dict(profile="istio", protocol="sotw")),
+	("istio over delta", "istio", dict(profile="istio", protocol="delta")),
+	("istio for gRPC", "istio", dict(profile="istio-grpc")),
+	("a generic one over state of the world", "generic", dict(profile="generic", protocol="sotw")),
+	("a generic one over delta", "generic", dict(profile="generic", protocol="delta")),
+	("Nacos", "nacos", dict(profile="template", template="outbound|{port}||{app}.DEFAULT-GROUP.public.nacos")),
+]
+
+
+@cases("a control plane like %s is asked, followed and found again", KINDS)
+def kinds(t, _, kind, conf):
+	a, b, plane = Provider(t, "a"), Provider(t, "b"), t.plane(kind)
+	plane.service(DEMO, a.address)
+	d = mesh(t, plane, removal_hold="0s", **conf)
+	with t.h2(d) as h:
+		same(who(h), "a")
+		plane.endpoints(DEMO, b.address)
+		until(lambda: who(h) == "b", 2, "calls at b")
+		plane.cut()
+		until(lambda: plane.stats()["streams"] >= 2 and connected(d), 3, "the second stream")
+		plane.endpoints(DEMO, a.address)
+		until(lambda: who(h) == "a", 2, "calls at a")
+	same(plane.stats()["nacks"], 0)
+	same(view(d)["profile"], conf["profile"])
+
+
+@case
+def prefetched_names_are_there_before_the_first_call_and_idle_ones_are_given_up(t):
+	p, plane = Provider(t, "a"), t.plane()
+	plane.service(DEMO, p.address)
+	plane.service(OTHER, p.address)
+	d = mesh(t, plane, prefetch=[DEMO], idle="1s")
+	until(lambda: plane.asked("EDS") == {"outbound|50051||" + DEMO.split(":")[0]}, 2, "the prefetched name to be asked for")
+	with t.h2(d) as h:
+		same(who(h, OTHER), "a")
+	same(view(d)["names"], 2)
+	until(lambda: view(d)["names"] == 1, 4, "the idle name to be given up")
+	same(plane.asked("EDS"), {"outbound|50051||" + DEMO.split(":")[0]})
+
+
+@case
+def a_large_assignment_that_shrinks_gives_its_memory_back(t):
+	p, plane = Provider(t, "a"), t.plane()
+	plane.service(DEMO, p.address)
+	d = mesh(t, plane, removal_hold="0s")
+	with t.h2(d) as h:
+		same(who(h), "a")
+		before, charged = d.rss_kib(), d.stat("memory_bytes")
+		plane.big("outbound|50051||" + DEMO.split(":")[0], 50000)
+		until(lambda: d.stat("cluster_hosts") == 50000, 3, "50,000 endpoints")
+		check(d.stat("memory_bytes") - charged < 50000 * 96, "bytes held:", d.stat("memory_bytes") - charged)
+		plane.endpoints(DEMO, p.address)
+		until(lambda: d.stat("cluster_hosts") == 1, 3, "one endpoint")
+		until(lambda: d.stat("memory_bytes") < charged + 65536, 3, "the accounts to be empty again")
+		try:
+			until(lambda: d.rss_kib() < before + 2048, 3, "the memory to go back")
+		except Failed:
+			d.check_growth(before, 2048)
+		same(who(h), "a")
+
+
 # ---- a control plane that is not well ------------------------------------------------------------------------------------
 
 @case
@@ -209,6 +283,22 @@ def a_goaway_costs_no_call_and_the_stream_moves(t):
 	plane.endpoints(DEMO, b.address)
 	until(lambda: calls.who == "b" or not calls.thread.is_alive(), 3, "calls at b")
 	calls.end()
+
+
+@case
+def of_several_servers_the_first_that_answers_is_used(t):
+	a, b, first, second = Provider(t, "a"), Provider(t, "b"), t.plane(), t.plane()
+	first.service(DEMO, a.address)
+	second.service(DEMO, b.address)
+	first.kill()
+	conf = mesh_config(t, first)
+	conf["xds"] = {"servers": [first.at, "localhost:" + second.at.split(":")[1]]}
+	d = t.daemon(conf=conf)
+	with t.h2(d) as h:
+		same(who(h), "b")
+		first.listen()
+		second.kill()
+		until(lambda: who(h) == "a", 4, "the first server's answer")
 
 
 @case
