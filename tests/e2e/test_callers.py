@@ -505,7 +505,7 @@ def HEADERS_on_a_closed_stream_are_STREAM_CLOSED(t):
 def above_the_soft_memory_limit_new_calls_are_RESOURCE_EXHAUSTED_and_the_old_ones_live(t):
 	flood = RawProvider(t, flooder)
 	p = Provider(t, "a")
-	d = t.daemon({DEMO: [p.address], "flood:1": [flood.address]}, limits={"memory": "16MiB", "memory_soft": 20, "memory_hard": 95, "window_up": "1MiB"})
+	d = t.daemon({DEMO: [p.address], "flood:1": [flood.address]}, limits={"memory": "16MiB", "memory_soft": 20, "memory_hard": 95, "window_up": "1MiB", "reader_budget": 0})
 	held = t.h2(d)
 	waiting = held.request(DEMO, SLEEP, grpc_message(b"x"))
 	until(lambda: p.calls, 3, "the first call")
