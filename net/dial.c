@@ -214,7 +214,7 @@ static void conn_closed(void *owner, int err, uint64_t streams_carried)
 	if (err == 0 || err == ERR_MALFORMED)
 		attempt_failed(a, ERR_MALFORMED, "the peer does not speak HTTP/2");
 	else
-		attempt_failed(a, err, "closed before SETTINGS");
+		attempt_failed(a, err, a->dial->tls ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
 }
 
 static void speak(struct attempt *a)

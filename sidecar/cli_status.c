@@ -381,8 +381,8 @@ static void plane_say(struct status *s, const struct plane_row *p)
 	span(out, p->since_s);
 	sb_fmt(out, ", %s%s, %s; view ", z(&p->profile), p->experimental ? " (experimental)" : "", z(&p->protocol));
 	cli_printable(out, sb_view(&p->view));
-	sb_fmt(out, "\n  names: %llu wanted, %llu not answered yet, %llu absent, %llu stale; snapshot %s (%s)\n", (unsigned long long)p->names,
-		(unsigned long long)p->unknown, (unsigned long long)p->absent, (unsigned long long)p->stale, p->on_disk ? "on disk" : "off", z(&p->snapshot));
+	sb_fmt(out, "\n  names: %llu wanted, %llu not answered yet, %llu absent, %llu stale; snapshot %s%s\n", (unsigned long long)p->names, (unsigned long long)p->unknown,
+		(unsigned long long)p->absent, (unsigned long long)p->stale, p->on_disk ? "on disk, " : "", z(&p->snapshot));
 	for (const char *at = z(&p->types); *at;) {
 		const char *end = strchr(at, '\n');
 

@@ -2,7 +2,7 @@
 #include "sidecar/control_xds.h"
 #include "sidecar/sidecar.h"
 
-struct page_part { struct sb *b; bool first; };
+struct page_part { struct sb *b; bool first; uint64_t now_ns; };
 
 /* ---- /status ---- */
 
@@ -16,7 +16,7 @@ static void json_stream(void *ctx, const struct xds_stream_info *i)
 	sb_str(b, ",\"server\":");
 	sb_json(b, str_of(i->server));
 	sb_fmt(b, ",\"state\":\"%s\",\"up\":%s,\"since_s\":%llu,\"profile\":\"%s\",\"experimental\":%s,\"protocol\":\"%s\",\"connects\":%llu,\"messages\":%llu,\"node\":", i->state,
-		i->up ? "true" : "false", (unsigned long long)(i->since_ns / 1000000000), i->profile, i->experimental ? "true" : "false", i->protocol,
+		i->up ? "true" : "false", (unsigned long long)((j->now_ns - i->since_ns) / 1000000000), i->profile, i->experimental ? "true" : "false", i->protocol,
 		(unsigned long long)i->connects, (unsigned long long)i->messages);
 	sb_json(b, str_of(i->node));
 	sb_str(b, ",\"last_error\":");
@@ -39,7 +39,7 @@ static void json_stream(void *ctx, const struct xds_stream_info *i)
 
 void control_xds_json(struct sidecar *sc, struct sb *out)
 {
-	struct page_part part = {out, true};
+	struct page_part part = {out, true, sc->loop->now_ns};
 	if (sc->xds)
 		xds_each(sc->xds, json_stream, &part);
 }

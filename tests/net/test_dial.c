@@ -172,7 +172,7 @@ START_TEST(failures_are_told_once_with_what_they_were)
 		{"10.0.0.1:80", "no route to host", -EHOSTUNREACH, -EHOSTUNREACH, POLITE, 0},
 		{"10.0.0.1:80", "no SETTINGS from the peer", 0, ERR_TIMEOUT, SILENT, 5000},
 		{"10.0.0.1:80", "the peer does not speak HTTP/2", 0, ERR_MALFORMED, GARBAGE, 0},
-		{"10.0.0.1:80", "closed before SETTINGS", 0, 0 /* any */, RUDE, 0},
+		{"10.0.0.1:80", "closed before SETTINGS (does it want TLS?)", 0, 0 /* any */, RUDE, 0},
 	};
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
