@@ -1,6 +1,7 @@
 /* xds/dump: see the header. */
 #include "xds/dump.h"
 
+#include "xds/notes.h"
 #include "xds/view.h"
 
 enum { ENDPOINTS_SHOWN = 1000 };
@@ -60,10 +61,15 @@ static void one_endpoint(struct sb *out, const struct endpoint *e)
 	char where[ADDR_TEXT];
 
 	sb_str(out, "{\"address\":");
-	if (e->host)
-		sb_fmt(out, "\"%s:%u\"", e->host, e->port);
-	else
+	if (e->host) {
+		struct sb name = {0};
+
+		sb_fmt(&name, "%s:%u", e->host, e->port);
+		sb_json(out, sb_view(&name)); /* a control plane's text: anything */
+		sb_end(&name);
+	} else {
 		sb_json(out, str_of(addr_text(&e->addr, where)));
+	}
 	sb_fmt(out, ",\"weight\":%u,\"priority\":%u,\"health\":\"%s\"", e->weight, e->priority, health[e->health <= EP_DEGRADED ? e->health : 0]);
 	if (e->locality)
 		text(out, "zone", e->locality->zone);
@@ -96,6 +102,15 @@ static void one_cluster(void *ctx, struct mesh_cluster *c)
 
 /* ---- resources ---- */
 
+static void words(struct sb *out, const char *key, struct sb *ended)
+{
+	if (ended->n) {
+		sb_fmt(out, ",\"%s\":", key);
+		sb_json(out, sb_view(ended));
+	}
+	sb_end(ended);
+}
+
 static void one_resource(void *ctx, struct resource *q)
 {
 	static const char *const states[] = {"asked", "present", "absent"};
@@ -109,8 +124,15 @@ static void one_resource(void *ctx, struct resource *q)
 	sb_fmt(d->out, ",\"hash\":\"%016llx\",\"stale\":%s", (unsigned long long)q->hash, q->stale ? "true" : "false");
 	if (q->refused)
 		text(d->out, "refused", q->refused);
-	if (q->cluster && q->cluster->notes)
-		text(d->out, "without_effect", q->cluster->notes);
+	const struct route_config *routes = q->routes ? q->routes : q->listener ? q->listener->inline_routes : NULL;
+	struct sb none = {0}, cannot = {0};
+
+	if (routes)
+		notes_of_routes(routes, &none, &cannot);
+	else if (q->cluster && q->cluster->notes)
+		sb_str(&none, q->cluster->notes);
+	words(d->out, "without_effect", &none);
+	words(d->out, "unsupported", &cannot);
 	sb_char(d->out, '}');
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/stats.h"
+#include "xds/notes.h"
 
 /* A set that is larger is not worth to be read at a start; its count tells before the work is done for nothing. */
 enum { SAVE_SLICE = 64 << 10, SAVE_MAX = 4 << 20, SAVE_ENDPOINTS = 65536 };
@@ -36,8 +37,8 @@ struct resources {
 	struct task save_task;
 	void (*on_state)(void *ctx, bool up, const char *why);
 	void *state_ctx;
-	void (*on_cluster)(void *ctx, struct str name);
-	void *cluster_ctx;
+	void (*on_came)(void *ctx, enum xds_type t, struct str name);
+	void *came_ctx;
 };
 
 /* ---- objects -------------------------------------------------------------------------------------------------------------- */
@@ -66,6 +67,7 @@ static void resource_free(struct resource *q)
 	list_del(&q->node);
 	resource_clear(q);
 	free(q->refused);
+	free(q->notes);
 	free(q->name);
 	free(q);
 }
@@ -125,10 +127,10 @@ void resources_on_state(struct resources *r, void (*fn)(void *ctx, bool up, cons
 	r->state_ctx = ctx;
 }
 
-void resources_on_cluster(struct resources *r, void (*fn)(void *ctx, struct str name), void *ctx)
+void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type t, struct str name), void *ctx)
 {
-	r->on_cluster = fn;
-	r->cluster_ctx = ctx;
+	r->on_came = fn;
+	r->came_ctx = ctx;
 }
 
 static const struct profile *profile_of(const struct resources *r)
@@ -139,7 +141,9 @@ static const struct profile *profile_of(const struct resources *r)
 /* Of a type that comes whole no names are subscribed. */
 static bool comes_whole(const struct resources *r, enum xds_type t)
 {
-	return (t == XDS_CDS && profile_of(r)->cds_all) || (t == XDS_LDS && profile_of(r)->lds_all);
+	const struct profile *p = profile_of(r);
+
+	return (t == XDS_CDS && p->cds_all) || (t == XDS_LDS && (p->lds_all || (p->lds && r->spec.conf->wildcard)));
 }
 
 /* Where listeners are found by what their name begins with ("demo:127.0.0.1:9191"), that is what they are called here. */
@@ -171,6 +175,29 @@ static void set_present(struct resource *q, uint64_t hash, bool stale)
 	q->state = RESOURCE_PRESENT;
 	q->hash = hash;
 	q->stale = stale;
+}
+
+/* What will not be done as the control plane says, told when it begins to be so. */
+static void note_effects(struct resource *q)
+{
+	const struct route_config *routes = q->routes ? q->routes : q->listener ? q->listener->inline_routes : NULL;
+	struct resources *r = q->all;
+	struct sb none = {0}, cannot = {0};
+
+	if (routes)
+		notes_of_routes(routes, &none, &cannot);
+	else if (q->cluster && q->cluster->notes)
+		sb_str(&none, q->cluster->notes);
+	if (cannot.n)
+		sb_fmt(&none, "%scalls that ask for %.*s are refused", none.n ? "; " : "", (int)cannot.n, cannot.p);
+	char *now = none.n ? xstrndup(none.p, none.n) : NULL;
+
+	if (now && (!q->notes || strcmp(now, q->notes) != 0))
+		log_info(r->spec.log, "view '%s': %s '%s': without effect in this version: %s", r->spec.view, xds_type_name[q->type], q->name, now);
+	free(q->notes);
+	q->notes = now;
+	sb_end(&none);
+	sb_end(&cannot);
 }
 
 /* Replaces what the resource holds by what the bytes say; on refusal it stays as it was. */
@@ -207,14 +234,14 @@ static int decode_into(struct resource *q, const void *p, size_t n, struct sb *p
 			c->spec->removal_hold_ns = r->spec.conf->removal_hold_ns;
 			spec_seal(c->spec);
 			q->cluster = c;
-			if (c->notes)
-				log_info(r->spec.log, "view '%s': cluster '%s': without effect in this version: %s", r->spec.view, q->name, c->notes);
 		}
 		break;
 	}
 	default:
 		err = -EINVAL;
 	}
+	if (!err)
+		note_effects(q);
 	return err;
 }
 
@@ -557,8 +584,11 @@ static int end_unneeded_cluster(struct resources *r, struct str name, uint64_t h
 		sb_str(problems, "no room to keep it");
 		return err;
 	}
-	if (r->on_cluster)
-		r->on_cluster(r->cluster_ctx, name);
+	if (r->on_came)
+		r->on_came(r->came_ctx, XDS_CDS, name);
+	struct resource *q = map_get(&r->by_name[XDS_CDS], name);
+	if (q) /* wanted just now, because of this answer: which is not to say at its end that it lacks it */
+		q->seen = true;
 	return 0;
 }
 
@@ -591,9 +621,9 @@ static int end_needed(struct resource *q, uint64_t hash, struct sb *problems)
 	q->refused = NULL;
 	set_present(q, hash, false);
 	archive_put(r->spec.archive, q->type, str_of(q->name), hash, r->reading.buf, r->reading.at);
-	if (q->type == XDS_CDS && r->on_cluster)
-		r->on_cluster(r->cluster_ctx, str_of(q->name));
 	tell(q);
+	if (r->on_came && comes_whole(r, q->type))
+		r->on_came(r->came_ctx, q->type, str_of(q->name));
 	return 0;
 }
 
@@ -647,7 +677,12 @@ static void set_absent(struct resource *q)
 	q->state = RESOURCE_ABSENT;
 	q->stale = false;
 	archive_del(r->spec.archive, q->type, str_of(q->name));
-	tell(q);
+	if (list_empty(&q->deps) && comes_whole(r, q->type)) { /* nobody asked for it: it came with all the others */
+		map_del(&r->by_name[q->type], str_of(q->name));
+		resource_free(q);
+	} else {
+		tell(q);
+	}
 }
 
 static void on_removed(void *ctx, enum xds_type t, struct str name)
@@ -682,6 +717,7 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 		r->marked = false;
 	}
 	r->answered[t] = true;
+	bool doubt = false;
 	/* What a large answer took on its way lies in libc's free lists, between what stays: back to the kernel with it, once things are calm. */
 	if (r->answer_bytes >= TRIM_FROM)
 		loop_trim_soon(r->spec.loop);
@@ -691,9 +727,13 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 		bool seen = q->seen;
 
 		q->seen = false;
+		doubt |= !seen && q->state == RESOURCE_PRESENT;
 		if (!seen && !q->refused && full && !(refused && q->state == RESOURCE_PRESENT))
 			missing(r, q);
 	}
+	/* It may be what changed (Nacos), or all that there is (others): an answer to a question is. */
+	if (doubt && !full && t == XDS_CDS && r->spec.conf->profile == PROFILE_TEMPLATE)
+		sub_again(r->sub, t);
 }
 
 static void on_silent(void *ctx, enum xds_type t, struct str name)

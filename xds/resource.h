@@ -26,6 +26,7 @@ struct resource {
 	bool seen;                  /* in the answer that is being read */
 	bool unsaved;               /* EDS: not in the archive as it is */
 	uint64_t hash;              /* of the accepted bytes (EDS: of the set) */
+	char *notes;                /* what of it has no effect; NULL: all has */
 	char *refused;              /* why the last bytes were, NULL: they were not */
 	struct listener_decoded *listener;  /* of these the one of its type; NULL unless present */
 	struct route_config *routes;
@@ -50,9 +51,9 @@ void resources_set_sub(struct resources *r, struct sub *sub); /* whose events go
 extern const struct sub_events resources_events;
 /* Called by resources_events.state; the store's. */
 void resources_on_state(struct resources *r, void (*fn)(void *ctx, bool up, const char *why), void *ctx);
-/* A cluster came that nobody needs (wildcard): its authority may be wanted. */
 void resources_save(struct resources *r);   /* before the end: endpoints that changed just now go to the archive at once */
-void resources_on_cluster(struct resources *r, void (*fn)(void *ctx, struct str name), void *ctx);
+/* One came of a type that comes whole, needed or not: its authority may be wanted (wildcard). */
+void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type t, struct str name), void *ctx);
 
 /* d is told of each change from now on; look at d->resource first: it may be there already. Needing another one than before gives that back. */
 void resource_need(struct resources *r, struct dep *d, enum xds_type t, struct str name, void (*changed)(struct dep *d));

@@ -7,6 +7,8 @@
 #include "base/addr.h"
 
 static const uint64_t settle_ns = UINT64_C(15000000000); /* a route that names a cluster nobody knows is not waited for longer (initial_fetch_timeout) */
+/* A cluster that is taken away while a route that is in force names it: servers say CDS before RDS, and the route that names another one is on its way. */
+static const uint64_t linger_ns = UINT64_C(1000000000);
 
 struct entry;
 struct xcluster;
@@ -21,7 +23,11 @@ struct entry {
 	char *guess;                  /* the cluster that the name implies; NULL: none, or its route is known */
 	struct route_table *waiting;  /* counted: what will be published when its clusters are there */
 	uint64_t waiting_since_ns;
-	bool dirty, for_good;
+	bool dirty;
+	bool for_good;                /* prefetch */
+	bool listed;                  /* wildcard: the control plane has it, whoever calls */
+	bool routed;                  /* its present RDS resource has given it routes */
+	uint64_t unrouted_since_ns;   /* 0: not so: its listener names routes that are not there (yet) */
 	struct list due;
 };
 enum readiness { NOT_YET, READY, GONE };
@@ -33,6 +39,8 @@ struct xcluster {
 	struct list uses;
 	enum readiness readiness;
 	bool published, dirty;
+	bool lingered;                /* taken away, and its time is over */
+	struct timer linger;
 	struct list due;
 };
 struct store {
@@ -42,7 +50,7 @@ struct store {
 	uint32_t cluster_count;
 	struct task run;
 	struct timer idle, settle, fail;
-	bool up, failing, wildcard;
+	bool up, failing;
 	const char *why;
 };
 
@@ -134,6 +142,7 @@ static void cluster_forget(struct xcluster *c)
 	if (c->published)
 		mesh_view_del_cluster(s->spec.view, c->name);
 	list_del(&c->due);
+	timer_cancel(s->spec.loop, &c->linger);
 	map_del(&s->clusters, str_of(c->name));
 	s->cluster_count--;
 	free(c->name);
@@ -173,6 +182,14 @@ static void cluster_withdraw(struct xcluster *c)
 	cluster_is(c, GONE);
 }
 
+static void linger_over(struct timer *t)
+{
+	struct xcluster *c = container_of(t, struct xcluster, linger);
+
+	c->lingered = true;
+	mark_cluster(c);
+}
+
 /* Plain defaults, where CDS is not asked. */
 static struct cluster_spec *plain_spec(const struct xcluster *c)
 {
@@ -197,9 +214,14 @@ static void cluster_evaluate(struct xcluster *c)
 		return; /* the first answer is waited for; what was published stays */
 	}
 	if (cds && cds->state == RESOURCE_ABSENT) {
-		cluster_withdraw(c);
+		if (!c->published || c->lingered)
+			cluster_withdraw(c);
+		else if (!timer_armed(&c->linger))
+			timer_in(s->spec.loop, &c->linger, linger_ns, linger_over);
 		return;
 	}
+	timer_cancel(s->spec.loop, &c->linger);
+	c->lingered = false;
 	if (cds && !takes_eds(cds->cluster)) {
 		resource_unneed(&c->eds);
 		cluster_publish(c, cds->cluster->spec, cds->cluster->endpoints);
@@ -209,6 +231,8 @@ static void cluster_evaluate(struct xcluster *c)
 	resource_need(s->spec.resources, &c->eds, XDS_EDS, str_of(cds && cds->cluster->eds_name ? cds->cluster->eds_name : c->name), eds_changed);
 	if (c->eds.resource->state == RESOURCE_PRESENT)
 		cluster_publish(c, spec, c->eds.resource->endpoints);
+	else if (c->eds.resource->state == RESOURCE_ABSENT && !cds && !profile_of(s)->rds)
+		cluster_is(c, GONE); /* its endpoints were the only ones who could tell */
 	else if (c->eds.resource->state == RESOURCE_ABSENT)
 		cluster_publish(c, spec, NULL);
 	else if (c->eds.resource->refused && c->readiness == NOT_YET)
@@ -334,6 +358,7 @@ static void entry_absent(struct entry *e, const char *why)
 		log_info(s->spec.log, "view '%s': '%s' is gone: %s", mesh_view_name(s->spec.view), e->name->name, why);
 	route_table_unref(&e->waiting);
 	mesh_view_absent(e->name, s->spec.source, why);
+	e->listed = false;
 	/* The guess stays asked: when the service is created, its endpoints come in the same push. */
 	entry_uses(e);
 }
@@ -343,8 +368,14 @@ static void settle_due(struct timer *t)
 	struct store *s = container_of(t, struct store, settle);
 
 	list_each(n, tmp, &s->entries)
-		if (list_entry(n, struct entry, node)->waiting)
+		if (list_entry(n, struct entry, node)->waiting || list_entry(n, struct entry, node)->unrouted_since_ns)
 			mark_entry(list_entry(n, struct entry, node));
+}
+
+static void settle_later(struct store *s)
+{
+	if (!timer_armed(&s->settle))
+		timer_in(s->spec.loop, &s->settle, settle_ns + 1000000, settle_due);
 }
 
 static bool is_stale(const struct entry *e)
@@ -368,19 +399,44 @@ static void entry_offer(struct entry *e, struct route_table *table)
 	route_table_clusters(table, look_ready, &u);
 	if (u.any && now - e->waiting_since_ns < settle_ns) {
 		mesh_view_why(e->name, "its endpoints have not come yet");
-		if (!timer_armed(&s->settle))
-			timer_in(s->spec.loop, &s->settle, settle_ns + 1000000, settle_due);
+		settle_later(s);
 		return;
 	}
 	e->waiting = NULL;
+	e->listed |= s->spec.conf->wildcard;
 	mesh_view_put(e->name, table, s->spec.source, is_stale(e));
 	entry_uses(e);
+}
+
+/* Its listener names other routes than before, and they are not there: a server may say so a moment before it has them. The old ones serve for a while. */
+static bool entry_waits_for_routes(struct entry *e)
+{
+	uint64_t now = e->store->spec.loop->now_ns;
+
+	if (e->routed || e->name->state != MESH_PRESENT || e->name->stale)
+		return false;
+	if (!e->unrouted_since_ns)
+		e->unrouted_since_ns = now;
+	if (now - e->unrouted_since_ns >= settle_ns)
+		return false;
+	settle_later(e->store);
+	return true;
+}
+
+static void entry_need_routes(struct entry *e, struct str name)
+{
+	struct resource *was = e->rds.resource;
+
+	resource_need(e->store->spec.resources, &e->rds, XDS_RDS, name, rds_changed);
+	if (e->rds.resource != was) {
+		e->routed = false;
+		e->unrouted_since_ns = 0;
+	}
 }
 
 /* What the resources say of this name: a table (borrowed); NULL: absent (why) or not known yet (why NULL). */
 static struct route_table *entry_table(struct entry *e, const char **ret_why, const char **ret_refused)
 {
-	struct store *s = e->store;
 	struct resource *lds = e->lds.resource, *q;
 	const struct route_config *routes;
 	struct route_table *t;
@@ -396,7 +452,7 @@ static struct route_table *entry_table(struct entry *e, const char **ret_why, co
 			return NULL;
 		}
 		if (lds->listener->rds_name)
-			resource_need(s->spec.resources, &e->rds, XDS_RDS, str_of(lds->listener->rds_name), rds_changed);
+			entry_need_routes(e, str_of(lds->listener->rds_name));
 		else
 			resource_unneed(&e->rds);
 		if (!lds->listener->rds_name && !lds->listener->inline_routes) {
@@ -413,9 +469,12 @@ static struct route_table *entry_table(struct entry *e, const char **ret_why, co
 			return NULL;
 		}
 		if (q->state == RESOURCE_ABSENT) {
-			*ret_why = "it has no such route";
+			if (!entry_waits_for_routes(e))
+				*ret_why = "it has no such route";
 			return NULL;
 		}
+		e->routed = true;
+		e->unrouted_since_ns = 0;
 		routes = q->routes;
 	}
 	if (route_config_hosts(routes) == 0) {
@@ -520,7 +579,7 @@ static void idle_due(struct timer *t)
 	{
 		struct entry *e = list_entry(n, struct entry, node);
 
-		if (!e->for_good && !e->name->holds && now - e->name->used_ns >= s->spec.conf->idle_ns)
+		if (!e->for_good && !e->listed && !e->name->holds && now - e->name->used_ns >= s->spec.conf->idle_ns)
 			entry_drop(e);
 	}
 	idle_later(s);
@@ -547,8 +606,10 @@ void store_want(struct store *s, struct mesh_name *n)
 		e->guess = xstrdup(names.cluster);
 		entry_use(e, str_of(e->guess));
 	}
-	if (profile_of(s)->lds_all)
+	if (profile_of(s)->lds_all) {
 		sub_wildcard(s->spec.sub, XDS_LDS, true);
+		sub_wildcard(s->spec.sub, XDS_CDS, true); /* Consul's order begins with it */
+	}
 	if (names.lds[0])
 		resource_need(s->spec.resources, &e->lds, XDS_LDS, str_of(names.lds), lds_changed);
 	if (names.rds[0])
@@ -576,7 +637,7 @@ bool store_make_room(struct store *s)
 	return least;
 }
 
-void store_prefetch(struct store *s)
+static void store_prefetch(struct store *s)
 {
 	const struct conf_xds *c = s->spec.conf;
 
@@ -588,16 +649,38 @@ void store_prefetch(struct store *s)
 	}
 }
 
-void store_cluster_came(struct store *s, struct str name)
+void store_begin(struct store *s)
+{
+	const struct profile *p = profile_of(s);
+
+	if (s->spec.conf->wildcard) {
+		if (p->cds_all && asks_cds(s))
+			sub_wildcard(s->spec.sub, XDS_CDS, true);
+		if (p->lds)
+			sub_wildcard(s->spec.sub, XDS_LDS, true);
+	}
+	store_prefetch(s);
+}
+
+void store_came(struct store *s, enum xds_type t, struct str name)
 {
 	char authority[PROFILE_NAME];
+	struct str host;
+	int port;
 
-	if (!s->spec.conf->wildcard || !profile_authority(name, authority, sizeof authority))
+	if (!s->spec.conf->wildcard)
 		return;
-	struct mesh_name *n = mesh_want(s->spec.view, str_of(authority));
+	if (t == XDS_CDS) {
+		if (profile_of(s)->lds || !profile_authority(name, authority, sizeof authority))
+			return;
+		name = str_of(authority);
+	} else if (profile_of(s)->lds_all || addr_split(name, &host, &port) != 0 || port <= 0) {
+		return; /* a listener that has no authority's name */
+	}
+	struct mesh_name *n = mesh_want(s->spec.view, name);
 
 	if (n->data)
-		((struct entry *)n->data)->for_good = true;
+		((struct entry *)n->data)->listed = true;
 }
 
 /* ---- the stream ------------------------------------------------------------------------------------------------------------------ */
@@ -627,10 +710,6 @@ void store_state(struct store *s, bool up, const char *why)
 		timer_cancel(s->spec.loop, &s->fail);
 		if (s->failing)
 			set_failing(s, false);
-		if (s->spec.conf->wildcard && !s->wildcard && asks_cds(s)) {
-			s->wildcard = true;
-			sub_wildcard(s->spec.sub, XDS_CDS, true);
-		}
 		return;
 	}
 	list_each(n, tmp, &s->entries)

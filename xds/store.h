@@ -21,9 +21,9 @@ void store_free(struct store **s);
 void store_conf(struct store *s, const struct conf_xds *conf, uint64_t park_ns);
 void store_want(struct store *s, struct mesh_name *n);   /* mesh_view_ops.want */
 bool store_make_room(struct store *s);                   /* mesh_view_ops.make_room */
-void store_prefetch(struct store *s);                    /* conf->prefetch: wanted for good */
+void store_begin(struct store *s);                       /* conf->prefetch: wanted for good; conf->wildcard: all is asked for */
 /* The stream: up, or not (why: lives as long as the view). Names that nobody could answer for park_ns fail at once until it is up again. */
 void store_state(struct store *s, bool up, const char *why);
-void store_cluster_came(struct store *s, struct str name); /* wildcard: its authority is wanted */
+void store_came(struct store *s, enum xds_type t, struct str name); /* a cluster, a listener: under wildcard its authority is wanted */
 struct store_counts { uint32_t names, unknown, absent, stale, clusters; };
 void store_counts(const struct store *s, struct store_counts *ret);

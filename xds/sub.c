@@ -115,6 +115,14 @@ void sub_wildcard(struct sub *s, enum xds_type t, bool on)
 		loop_defer(s->loop, &s->flush, flush);
 }
 
+void sub_again(struct sub *s, enum xds_type t)
+{
+	if (!s->current || s->current->form->delta)
+		return;
+	s->current->asked[t].again = true;
+	loop_defer(s->loop, &s->flush, flush);
+}
+
 bool sub_is_answered(const struct sub *s, enum xds_type t, struct str name)
 {
 	const struct sub_name *n = name_find(s, t, name);
@@ -509,10 +517,15 @@ static void find_absent(struct sub_stream *st, enum xds_type t)
 
 static bool is_full(struct sub_stream *st, enum xds_type t)
 {
-	const struct sub_asked *a = &st->asked[t];
+	struct sub_asked *a = &st->asked[t];
+	bool whole = a->whole;
+
+	a->whole = false;
 
 	if (t != XDS_LDS && t != XDS_CDS)
 		return false;
+	if (st->sub->conf->profile == PROFILE_TEMPLATE) /* Nacos pushes what changed alone (istio.md 5) */
+		return whole;
 	/* istiod's first answer is the whole, in one message (istio.md 1.3), and its resources have no versions by which it could tell us what is gone. */
 	return st->form->delta ? st->sub->conf->profile == PROFILE_ISTIO && a->wildcard && a->responses == 1 && !a->versions : true;
 }

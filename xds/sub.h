@@ -54,6 +54,8 @@ void sub_want(struct sub *s, enum xds_type t, struct str name);
 void sub_unwant(struct sub *s, enum xds_type t, struct str name);
 /* Everything of the type ("*"; state of the world: the empty list as first word). Once asked it stays for the stream. */
 void sub_wildcard(struct sub *s, enum xds_type t, bool on);
+/* State of the world: all of the type is asked for once more, and the next answer is the whole. For servers whose pushes are only what changed (Nacos). */
+void sub_again(struct sub *s, enum xds_type t);
 /* Has the name been answered on the present stream (resource, removal, or by absence)? */
 bool sub_is_answered(const struct sub *s, enum xds_type t, struct str name);
 /* For initial_resource_versions (delta) and ACKs: the version that was accepted last is kept here, by type and name. */

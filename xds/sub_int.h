@@ -44,6 +44,8 @@ struct sub_asked {              /* a type on a stream */
 	bool versions;              /* initial_resource_versions were said */
 	uint64_t requests, responses;
 	char *nonce;                /* of the last answer; NULL: none came */
+	bool again;                 /* ask for all of it once more */
+	bool whole;                 /* the next answer is one to such a question */
 	bool ack;                   /* it has to be acknowledged */
 	char *reasons;              /* and refused: NACK; NULL: not */
 };

@@ -14,6 +14,38 @@ static bool changed(const struct sub_stream *st, const struct sub_kind *k, const
 	return false;
 }
 
+static void write_names(const struct sub_kind *k, const struct sub_asked *a, enum xds_type t, bool all, struct sb *out)
+{
+	if (all && (k->wanted || a->named || t == XDS_RDS || t == XDS_EDS))
+		request_subscribe(out, STR("*"));
+	list_each(at, tmp, &k->order) {
+		const struct sub_name *n = list_entry(at, struct sub_name, order);
+		if (n->wants)
+			request_subscribe(out, str_of(n->name));
+	}
+}
+
+/* As if it were the first one of the stream: without a nonce. A server that takes every request with one for an acknowledgement (Nacos, istio.md 5) answers this; the others answer
+ * twice, and equal bytes cost nothing. */
+static int ask_again(struct sub_stream *st, enum xds_type t)
+{
+	struct sub_kind *k = sub_kind_of(st, t);
+	struct sub_asked *a = &st->asked[t];
+	struct request r = sub_request(st, t);
+	struct sb out = {0};
+
+	r.nonce = r.version = STR("");
+	r.error = false;
+	request_write(&r, &out);
+	write_names(k, a, t, a->wildcard, &out);
+	int rc = sub_send(st, t, &out);
+	if (rc < 0)
+		return rc;
+	a->again = false;
+	a->whole = true;
+	return 0;
+}
+
 static int sotw_request(struct sub_stream *st, enum xds_type t)
 {
 	struct sub_kind *k = sub_kind_of(st, t);
@@ -23,7 +55,7 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 	if (!a->ack && !differs) {
 		if (current)
 			sub_settle(st, t);
-		return 0;
+		return current && a->again && a->asked ? ask_again(st, t) : 0;
 	}
 	/* An empty list is a word of its own: everything, where it is the first one for LDS and CDS; else "no more". So it is never said but for these two. */
 	if (!a->ack && !all && k->wanted == 0 && !a->listed) {
@@ -32,14 +64,9 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 	}
 	struct request r = sub_request(st, t);
 	struct sb out = {0};
+	bool first = !a->asked, added = false;
 	request_write(&r, &out);
-	if (all && (k->wanted || a->named || t == XDS_RDS || t == XDS_EDS))
-		request_subscribe(&out, STR("*"));
-	list_each(at, tmp, &k->order) {
-		const struct sub_name *n = list_entry(at, struct sub_name, order);
-		if (n->wants)
-			request_subscribe(&out, str_of(n->name));
-	}
+	write_names(k, a, t, all, &out);
 	int rc = sub_send(st, t, &out);
 	if (rc < 0)
 		return rc;
@@ -51,11 +78,15 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 	a->named |= a->listed;
 	list_each(at, tmp, &k->order) {
 		struct sub_name *n = list_entry(at, struct sub_name, order);
-		if (n->wants && n->stream != st->number)
+		if (n->wants && n->stream != st->number) {
 			sub_subscribed(st, n);
+			added = true;
+		}
 	}
 	sub_settle(st, t);
-	return 0;
+	a->whole |= first;
+	a->again |= added && !first && st->sub->conf->profile == PROFILE_TEMPLATE;
+	return a->again ? ask_again(st, t) : 0;
 }
 
 const struct sub_form sub_sotw = {.delta = false, .name = "sotw", .path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", .request = sotw_request};

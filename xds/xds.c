@@ -41,11 +41,11 @@ static void view_state(void *ctx, bool up, const char *why)
 	store_state(v->store, up, v->why);
 }
 
-static void view_cluster(void *ctx, struct str name)
+static void view_came(void *ctx, enum xds_type t, struct str name)
 {
 	struct view *v = ctx;
 
-	store_cluster_came(v->store, name);
+	store_came(v->store, t, name);
 }
 
 /* Who may read the snapshot: the same servers, profile and node. */
@@ -111,12 +111,12 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 		.node_n = v->node_bytes.n, .view = v->name}, &resources_events, v->resources);
 	resources_set_sub(v->resources, v->sub);
 	resources_on_state(v->resources, view_state, v);
-	resources_on_cluster(v->resources, view_cluster, v);
+	resources_on_came(v->resources, view_came, v);
 	v->store = store_new(&(struct store_spec){.loop = x->spec.loop, .log = x->spec.log, .resources = v->resources, .sub = v->sub, .view = v->mesh,
 		.conf = c, .park_ns = x->conf->park.time_ns, .source = v->source});
 	list_push(&x->views, &v->node);
 	ads_start(v->ads);
-	store_prefetch(v->store);
+	store_begin(v->store);
 	return v;
 }
 
