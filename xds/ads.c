@@ -45,6 +45,7 @@ struct ads_stream {
 
 enum phase { IDLE, BACKOFF, CONNECTING, SETTLED };
 enum told { TOLD_NOTHING, TOLD_UP, TOLD_DOWN };
+enum { TOLD_MOST = 6, TOLD_PERIOD_MS = 60000 };
 struct tls_stamp { struct timespec at[3]; off_t size[3]; };
 
 struct ads {
@@ -75,6 +76,7 @@ struct ads {
 	uint64_t at_once_ns;        /* when a try was last made without back-off */
 	enum told told;
 	int told_status;
+	struct log_every said_up, said_down; /* a server that answers and ends each stream must not fill the log */
 	uint64_t since_ns, connects, messages;
 	char last_error[2 * TEXT_MAX];
 };
@@ -101,7 +103,8 @@ static void tell_up(struct ads *a)
 		return;
 	a->told = TOLD_UP;
 	a->since_ns = a->loop->now_ns;
-	log_info(a->log, "xds '%s': connected to %s", a->view, ads_server(a));
+	if (log_every(a->log, &a->said_up, a->loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
+		log_info(a->log, "xds '%s': connected to %s", a->view, ads_server(a));
 	if (a->ev->state)
 		a->ev->state(a->user, true, "");
 }
@@ -116,7 +119,8 @@ static void tell_down(struct ads *a, int status)
 		a->since_ns = a->loop->now_ns;
 	a->told = TOLD_DOWN;
 	a->told_status = status;
-	log_warn(a->log, "xds '%s': %s; trying again, what is known stays in use", a->view, a->last_error);
+	if (log_every(a->log, &a->said_down, a->loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
+		log_warn(a->log, "xds '%s': %s; trying again, what is known stays in use", a->view, a->last_error);
 	if (a->ev->state)
 		a->ev->state(a->user, false, a->last_error);
 }

@@ -207,6 +207,25 @@ START_TEST(bad_news_of_another_kind_is_told_the_same_is_not)
 }
 END_TEST
 
+START_TEST(a_server_that_answers_and_ends_each_stream_does_not_fill_the_log)
+{
+	struct xdsrig *r = prepared();
+	uint32_t lines = 0;
+
+	xdsrig_start(r);
+	xdsrig_want(r, XDS_EDS, DEMO_CLUSTER);
+	for (int i = 0; i < 40; i++) {
+		xdsrig_advance(r, 1200);
+		plane_cut(r->plane);
+	}
+	ck_assert_uint_gt(r->plane->nstreams, 20);
+	for (const char *at = r->logged.p; (at = strstr(at, "xds '")); at++)
+		lines++;
+	ck_assert_msg(lines >= 4 && lines <= 12, "%u lines", lines);
+	xdsrig_free(&r);
+}
+END_TEST
+
 START_TEST(servers_are_tried_in_order_and_the_first_one_again_when_a_stream_ends)
 {
 	struct xdsrig *r = prepared();
@@ -647,7 +666,7 @@ END_TEST
 
 UNIT_SUITE("ads", a_stream_is_up_when_its_first_message_has_come, a_name_is_resolved_for_each_try, a_unix_socket_is_a_server_too, further_metadata_goes_with_each_stream,
 	tries_are_spread_and_grow_apart_to_half_a_minute, a_server_that_admits_nobody_at_first_is_asked_again,
-	who_may_not_come_in_waits_long_and_keeps_the_servers_own_words, bad_news_of_another_kind_is_told_the_same_is_not,
+	who_may_not_come_in_waits_long_and_keeps_the_servers_own_words, bad_news_of_another_kind_is_told_the_same_is_not, a_server_that_answers_and_ends_each_stream_does_not_fill_the_log,
 	servers_are_tried_in_order_and_the_first_one_again_when_a_stream_ends, after_a_stream_that_answered_the_next_comes_at_once_but_not_twice_in_a_second,
 	a_stream_that_the_server_ends_in_order_is_lost_like_any_other, a_message_of_2_GiB_is_refused_by_its_announcement,
 	a_message_of_64_MiB_is_taken_as_a_stream_whatever_little_memory_there_is, the_token_is_read_for_each_stream_and_without_one_none_is_opened,
