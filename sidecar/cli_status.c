@@ -376,9 +376,11 @@ static void plane_say(struct status *s, const struct plane_row *p)
 	sb_str(out, "\ncontrol plane ");
 	cli_printable(out, sb_view(&p->server));
 	sb_str(out, ": ");
-	cli_tone(out, s->colour, p->up ? TONE_GOOD : TONE_BAD, z(&p->state));
+	cli_tone(out, s->colour, p->up ? TONE_GOOD : strcmp(z(&p->state), "back-off") == 0 ? TONE_BAD : TONE_PLAIN, z(&p->state));
 	sb_str(out, " for ");
 	span(out, p->since_s);
+	if (strcmp(z(&p->state), "open") == 0)
+		sb_str(out, p->names ? ", has not answered yet" : ", nothing was asked yet");
 	sb_fmt(out, ", %s%s, %s; view ", z(&p->profile), p->experimental ? " (experimental)" : "", z(&p->protocol));
 	cli_printable(out, sb_view(&p->view));
 	sb_fmt(out, "\n  names: %llu wanted, %llu not answered yet, %llu absent, %llu stale; snapshot %s%s\n", (unsigned long long)p->names, (unsigned long long)p->unknown,

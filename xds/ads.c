@@ -817,6 +817,8 @@ const char *ads_state_name(const struct ads *a)
 		return "connected";
 	if (a->phase == IDLE)
 		return "idle";
+	if (a->phase == SETTLED)
+		return "open"; /* where nobody calls, nothing is asked, and nothing is answered: that is well */
 	return a->phase == BACKOFF ? "back-off" : "connecting";
 }
 

@@ -44,7 +44,7 @@ int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -
 void ads_stream_set(struct ads_stream *s, void *data);       /* the user's own, NULL at first */
 void *ads_stream_data(const struct ads_stream *s);
 const char *ads_server(const struct ads *a);                  /* as configured, the one in use or tried last */
-const char *ads_state_name(const struct ads *a);              /* "idle", "connecting", "connected", "back-off" */
+const char *ads_state_name(const struct ads *a);              /* "idle", "connecting", "open" (nothing heard yet), "connected", "back-off" */
 const char *ads_last_error(const struct ads *a);              /* "" */
 struct ads_info { uint64_t since_ns, connects, messages, failed; /* tries and streams */ uint32_t failures; /* since the last answered stream */ bool up; };
 void ads_info(const struct ads *a, struct ads_info *ret);

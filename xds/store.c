@@ -514,6 +514,8 @@ static void entry_evaluate(struct entry *e)
 	t = entry_table(e, &why, &refused);
 	if (t)
 		entry_offer(e, t);
+	else if (why && is_stale(e) && e->name->state != MESH_ABSENT)
+		return; /* the snapshot may not say that a service does not exist: it may have come since. Asked, and as unknown as any */
 	else if (why)
 		entry_absent(e, why);
 	else if (refused && e->name->state == MESH_UNKNOWN)

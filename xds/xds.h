@@ -38,7 +38,7 @@ void xds_thaw(struct xds *x);
 
 /* ---- for people ---- */
 struct xds_stream_info {
-	const char *view, *server, *state; /* "connecting", "connected", "back-off", "idle" */
+	const char *view, *server, *state; /* ads_state_name */
 	const char *profile, *protocol, *node, *last_error; /* "" none */
 	bool experimental;                /* the profile has met no real server */
 	bool up;

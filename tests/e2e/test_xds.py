@@ -364,6 +364,27 @@ def a_snapshot_that_is_overtaken_is_corrected_when_the_control_plane_answers(t):
 		until(lambda: who(h) == "b", 3, "calls at b")
 
 
+@case
+def a_snapshot_never_says_that_a_service_does_not_exist(t):
+	os.mkdir(t.path("snap"))
+	p, plane = Provider(t, "a"), t.plane()
+	plane.service(DEMO, p.address)
+	d = mesh(t, plane, snapshot=t.path("snap"))
+	with t.h2(d) as h:
+		same((who(h), h.call(OTHER, GREETER).grpc_status), ("a", 12))
+	same(d.stop(), 0)
+	plane.kill()
+	d = t.daemon(conf=d.conf)
+	with t.h2(d) as h:
+		same(who(h), "a")
+		sid = h.request(OTHER, GREETER, grpc_message(b"x"), extra=[("grpc-timeout", "300m")])
+		same(h.result(sid).grpc_status, 4)
+		sid = h.request(OTHER, GREETER, grpc_message(b"x"), extra=[("grpc-timeout", "9S")])
+		plane.service(OTHER, p.address)
+		plane.listen()
+		same(h.result(sid, 9).grpc_status, 0)
+
+
 DAMAGES = [
 	("whose header is foreign", lambda b: b"GIF89a__" + b[8:]),
 	("that is cut in the middle", lambda b: b[:len(b) // 2]),

@@ -56,7 +56,7 @@ START_TEST(a_stream_is_up_when_its_first_message_has_come)
 	xdsrig_advance(r, 50);
 	ck_assert_uint_eq(plane_open(r->plane), 1);
 	ck_assert_str_eq(xdsrig_told(r), "");
-	ck_assert_str_eq(ads_state_name(r->ads), "connecting");
+	ck_assert_str_eq(ads_state_name(r->ads), "open");
 	xdsrig_advance(r, 60);
 	ck_assert_str_eq(xdsrig_told(r), "+EDS " DEMO_CLUSTER "; EDS ok; up");
 	ck_assert_str_eq(ads_state_name(r->ads), "connected");
