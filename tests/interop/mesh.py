@@ -132,6 +132,7 @@ def main():
         sys.exit("mesh: no suite '%s'; --list tells them" % a.suite)
     signal.signal(signal.SIGALRM, too_long)
     signal.signal(signal.SIGTERM, asked_to_end)
+    parts.die_with_parent(signal.SIGTERM)
     chosen = [c for c in suite[0].cases if a.case in c.__name__]
     print("1..%d" % len(chosen), flush=True)
     for i, case in enumerate(chosen, 1):
