@@ -91,6 +91,31 @@ static void publish_services(struct sidecar *sc, const struct conf *was)
 	}
 }
 
+/* ---- the control plane ---- */
+
+/* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
+static void apply_xds(struct sidecar *sc, struct err *err)
+{
+	if (sc->xds && (!sc->conf->xds.nservers || !xds_apply(sc->xds, sc->conf, err))) {
+		list_each(n, tmp, &sc->apps)
+			list_entry(n, struct app, node)->names.view = NULL;
+		list_each(m, tmp2, &sc->walking)
+			list_entry(m, struct app, node)->names.view = NULL;
+		xds_free(&sc->xds);
+	}
+	if (sc->xds || !sc->conf->xds.nservers)
+		return;
+	if (!sc->offload) {
+		sc->offload = offload_new(sc->loop);
+		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
+	}
+	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas,
+		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
+	sc->xds = xds_new(&spec, sc->conf);
+}
+
+/* ---- apps ---- */
+
 static struct app *sidecar_app(struct sidecar *sc, const char *name)
 {
 	list_each(n, tmp, &sc->apps) {
@@ -99,6 +124,18 @@ static struct app *sidecar_app(struct sidecar *sc, const char *name)
 			return a;
 	}
 	return NULL;
+}
+
+static bool view_is_used(void *ctx, const struct mesh_view *v)
+{
+	struct sidecar *sc = ctx;
+	list_each(n, tmp, &sc->apps)
+		if (list_entry(n, struct app, node)->names.view == v)
+			return true;
+	list_each(m, tmp2, &sc->walking)
+		if (list_entry(m, struct app, node)->names.view == v)
+			return true;
+	return false;
 }
 
 static void apply_apps(struct sidecar *sc, struct err *err)
@@ -120,29 +157,8 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 	}
 	list_each(n, tmp, &sc->apps)
 		app_open(list_entry(n, struct app, node), err);
-}
-
-/* ---- the control plane ---- */
-
-/* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
-static void apply_xds(struct sidecar *sc)
-{
-	if (sc->xds && (!sc->conf->xds.nservers || !xds_is_same(sc->xds, sc->conf))) {
-		list_each(n, tmp, &sc->apps)
-			list_entry(n, struct app, node)->names.view = NULL;
-		list_each(m, tmp2, &sc->walking)
-			list_entry(m, struct app, node)->names.view = NULL;
-		xds_free(&sc->xds);
-	}
-	if (sc->xds || !sc->conf->xds.nservers)
-		return;
-	if (!sc->offload) {
-		sc->offload = offload_new(sc->loop);
-		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
-	}
-	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas,
-		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
-	sc->xds = xds_new(&spec, sc->conf);
+	if (sc->xds)
+		xds_sweep(sc->xds, view_is_used, sc);
 }
 
 /* ---- watching folders ---- */
@@ -233,7 +249,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
 	publish_services(sc, NULL);
-	apply_xds(sc);
+	apply_xds(sc, err);
 	apply_apps(sc, err);
 	control_open(sc, &sc->control, err);
 	*ret = sc;
@@ -282,7 +298,7 @@ int sidecar_reload(struct sidecar *sc)
 	log_set_level(sc->log, now->log.level);
 	access_apply(sc->access, now);
 	publish_services(sc, was);
-	apply_xds(sc);
+	apply_xds(sc, &err);
 	apply_apps(sc, &err);
 	control_apply(sc->control, &err);
 	watch_folders(sc);

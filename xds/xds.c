@@ -191,10 +191,74 @@ void xds_free(struct xds **xds)
 	free(x);
 }
 
-bool xds_is_same(const struct xds *x, const struct conf *conf)
+static bool same(const char *a, const char *b)
 {
-	return x->conf->xds.hash == conf->xds.hash && x->conf->park.time_ns == conf->park.time_ns &&
-		str_eq(str_of(x->conf->snapshot_dir), str_of(conf->snapshot_dir)) && str_eq(str_of(x->conf->mesh_domain), str_of(conf->mesh_domain));
+	return str_eq(str_of(a), str_of(b));
+}
+
+/* Not the stream's: what is asked through it, who asks, and what becomes of the answers. */
+static bool asks_the_same(const struct conf *was, const struct conf *now)
+{
+	const struct conf_xds *a = &was->xds, *b = &now->xds;
+
+	return a->profile == b->profile && a->protocol == b->protocol && a->cds == b->cds && a->wildcard == b->wildcard && a->removal_hold_ns == b->removal_hold_ns &&
+		a->template_eds_only == b->template_eds_only && same(a->cluster_template, b->cluster_template) && is_behind_agent(a) == is_behind_agent(b) &&
+		same(a->node.id, b->node.id) && same(a->node.cluster, b->node.cluster) && same(a->node.region, b->node.region) && same(a->node.zone, b->node.zone) &&
+		same(a->node.sub_zone, b->node.sub_zone) && same(a->node.metadata, b->node.metadata) && same(was->snapshot_dir, now->snapshot_dir) &&
+		same(was->mesh_domain, now->mesh_domain);
+}
+
+/* 0, or negative: the view is as it was. */
+static int view_conf(struct view *v, const struct conf *conf, struct err *err)
+{
+	int r = ads_conf(v->ads, &conf->xds, err);
+
+	if (r < 0)
+		return r;
+	sub_conf(v->sub, &conf->xds, v->node_bytes.p, v->node_bytes.n);
+	resources_conf(v->resources, &conf->xds);
+	store_conf(v->store, &conf->xds, conf->park.time_ns);
+	mesh_view_set_limit(v->mesh, conf->xds.names);
+	return 0;
+}
+
+bool xds_apply(struct xds *x, struct conf *conf, struct err *err)
+{
+	struct conf *was = x->conf;
+
+	if (!asks_the_same(was, conf))
+		return false;
+	if (was->xds.hash == conf->xds.hash && was->park.time_ns == conf->park.time_ns)
+		return true;
+	list_each(n, tmp, &x->views)
+		if (view_conf(list_entry(n, struct view, node), conf, err) < 0) {
+			list_each(m, tmp2, &x->views) /* those before it go back: one configuration for all */
+			{
+				struct err again = ERR_INIT;
+
+				if (m == n)
+					break;
+				view_conf(list_entry(m, struct view, node), was, &again);
+				err_clear(&again);
+			}
+			return true;
+		}
+	x->conf = conf_ref(conf);
+	list_each(n2, tmp3, &x->views)
+		store_begin(list_entry(n2, struct view, node)->store); /* names to be fetched beforehand may be new */
+	conf_unref(&was);
+	return true;
+}
+
+void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v), void *ctx)
+{
+	list_each(n, tmp, &x->views)
+	{
+		struct view *v = list_entry(n, struct view, node);
+
+		if (!used(ctx, v->mesh))
+			view_free(v);
+	}
 }
 
 void xds_thaw(struct xds *x)

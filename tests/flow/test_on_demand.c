@@ -399,6 +399,67 @@ START_TEST(a_stalled_stream_is_found_dead_soon_after_a_freeze)
 }
 END_TEST
 
+START_TEST(a_reload_that_names_another_control_plane_keeps_what_is_known_and_moves_the_stream)
+{
+	struct world w = istio(XDS(""));
+	struct plane *other = rig_plane(w.r, "10.9.9.8:15010", PLANE_ISTIO);
+	struct call *k;
+
+	plane_service(other, HOST, 50051, "10.0.0.2:1");
+	call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 50);
+	other->quirks.slow_ms = 500;
+	ck_assert_int_eq(rig_reload(w.r, APPS "xds: {server: \"10.9.9.8:15010\"}\n"), 0);
+	for (int i = 0; i < 5; i++) { /* while it is asked, the old answers serve */
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 50);
+		ck_assert(call_ok(k));
+	}
+	ck_assert_uint_eq(w.two->requests, 0);
+	ck_assert_uint_eq(plane_open(w.p), 1); /* until the new one has answered */
+	rig_advance(w.r, 2000);
+	ck_assert_uint_eq(plane_open(w.p), 0);
+	ck_assert_uint_eq(plane_open(other), 1);
+	for (int i = 0; i < 40; i++) {
+		k = call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 1000);
+		ck_assert(call_ok(k));
+	}
+	ck_assert_uint_ge(w.two->requests, 5); /* the other one's endpoint; the first is held for removal_hold */
+	uint32_t held = w.one->requests;
+	for (int i = 0; i < 5; i++) {
+		call_unary(w.app, DEMO, NULL);
+		rig_advance(w.r, 100);
+	}
+	ck_assert_uint_eq(w.one->requests, held);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(a_view_ends_with_its_last_app)
+{
+#define SECOND "  - name: till\n    listen: [{unix: /run/till.sock}]\n"
+	static const char both[] = "apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}]\n" SECOND "snapshot: {dir: \"\"}\nxds: {server: \"" PLANE "\"}\n";
+	struct world w = istio(both);
+	struct caller *till = caller_new(w.r, "unix:/run/till.sock");
+	struct call *a = call_unary(w.app, DEMO, NULL), *b = call_unary(till, DEMO, NULL);
+
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(a) && call_ok(b));
+	ck_assert_uint_eq(plane_open(w.p), 2);
+	ck_assert_int_eq(rig_reload(w.r, XDS("")), 0);
+	caller_close(till);
+	rig_advance(w.r, 100);
+	ck_assert_int_eq(rig_reload(w.r, XDS("")), 0);
+	rig_advance(w.r, 100);
+	ck_assert_uint_eq(plane_open(w.p), 1);
+	a = call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(a));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(static_services_come_before_the_mesh)
 {
 	struct world w = istio(XDS("") "services:\n  - name: " DEMO "\n    endpoints: [\"10.0.0.2:1\"]\n");
@@ -419,4 +480,5 @@ UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_
 	parked_calls_are_bounded_in_number_and_bytes,
 	names_that_callers_make_up_are_bounded_and_those_that_do_not_exist_make_room, an_idle_name_is_given_up_and_its_memory_with_it, prefetched_names_are_asked_at_start_and_stay,
 	a_refused_route_keeps_the_last_good_one_and_tells_the_control_plane_why, after_a_freeze_the_stream_is_looked_at_once,
-	a_stalled_stream_is_found_dead_soon_after_a_freeze, static_services_come_before_the_mesh)
+	a_stalled_stream_is_found_dead_soon_after_a_freeze, a_reload_that_names_another_control_plane_keeps_what_is_known_and_moves_the_stream,
+	a_view_ends_with_its_last_app, static_services_come_before_the_mesh)
