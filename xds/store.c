@@ -52,6 +52,7 @@ struct store {
 	struct timer idle, settle, fail;
 	bool up, failing;
 	const char *why;
+	char silent[256];           /* why a name is not known while the stream is up: who is waited for */
 };
 
 static void store_run(struct task *t);
@@ -616,7 +617,7 @@ void store_want(struct store *s, struct mesh_name *n)
 		resource_need(s->spec.resources, &e->lds, XDS_LDS, str_of(names.lds), lds_changed);
 	if (names.rds[0])
 		resource_need(s->spec.resources, &e->rds, XDS_RDS, str_of(names.rds), rds_changed);
-	mesh_view_why(n, s->up ? "it has not answered yet" : s->why);
+	mesh_view_why(n, s->up ? s->silent : s->why);
 	if (s->failing)
 		mesh_view_fail(n, true, s->why);
 	mark_entry(e);
@@ -695,7 +696,7 @@ static void set_failing(struct store *s, bool failing)
 		struct mesh_name *name = list_entry(n, struct entry, node)->name;
 
 		if (name->state == MESH_UNKNOWN)
-			mesh_view_fail(name, failing, failing ? s->why : "it has not answered yet");
+			mesh_view_fail(name, failing, failing ? s->why : s->silent);
 	}
 }
 
@@ -732,6 +733,7 @@ struct store *store_new(const struct store_spec *spec)
 	struct store *s = xnew(struct store);
 
 	s->spec = *spec;
+	snprintf(s->silent, sizeof s->silent, "%s has not answered yet", spec->source);
 	list_init(&s->entries);
 	list_init(&s->due_entries);
 	list_init(&s->due_clusters);

@@ -286,6 +286,44 @@ def a_goaway_costs_no_call_and_the_stream_moves(t):
 
 
 @case
+def a_control_plane_that_says_nothing_costs_a_new_name_its_parking_time_and_others_nothing(t):
+	p, plane = Provider(t, "a"), t.plane()
+	plane.service(DEMO, p.address)
+	conf = mesh_config(t, plane)
+	conf["park"] = {"time": "400ms"}
+	d = t.daemon(conf=conf)
+	with t.h2(d) as h:
+		same(who(h), "a")
+		plane.quirk(mute=1)
+		parked = h.request(OTHER, GREETER, grpc_message(b"x"))
+		hurried = h.request(OTHER, GREETER, grpc_message(b"x"), extra=[("grpc-timeout", "100m")])
+		until(lambda: d.stat("parked_calls") == 2, 2, "two parked calls")
+		same(who(h), "a")
+		same(h.result(hurried).grpc_status, 4)
+		st = h.result(parked)
+		same(st.grpc_status, 14)
+		check(OTHER in st.grpc_message and plane.at in st.grpc_message, st.grpc_message)
+		same(d.stat("parked_calls"), 0)
+
+
+@case
+def a_thawed_daemon_finds_at_once_that_its_stream_is_gone(t):
+	a, b, plane = Provider(t, "a"), Provider(t, "b"), t.plane()
+	plane.service(DEMO, a.address)
+	d = mesh(t, plane, removal_hold="0s")
+	with t.h2(d) as h:
+		same(who(h), "a")
+		d.signal(signal.SIGSTOP)
+		try:
+			plane.kill()
+			plane.endpoints(DEMO, b.address)
+			plane.listen()
+		finally:
+			d.signal(signal.SIGCONT)
+		until(lambda: who(h) == "b", 2, "calls at b")
+
+
+@case
 def of_several_servers_the_first_that_answers_is_used(t):
 	a, b, first, second = Provider(t, "a"), Provider(t, "b"), t.plane(), t.plane()
 	first.service(DEMO, a.address)
@@ -411,6 +449,26 @@ def damaged_snapshot(t, _, damage):
 	d = t.daemon(conf=conf)
 	d.wait_log(r"^\S+ warn.*snap", 2)
 	with t.h2(d) as h:
+		same(who(h), "a")
+
+
+@case
+def after_kill_9_the_snapshot_has_what_was_there_a_second_before(t):
+	os.mkdir(t.path("snap"))
+	p, plane = Provider(t, "a"), t.plane()
+	plane.service(DEMO, p.address)
+	d = mesh(t, plane, snapshot=t.path("snap"))
+	with t.h2(d) as h:
+		same(who(h), "a")
+	until(lambda: view(d)["snapshot"]["records"] == 6, 3, "route, cluster and endpoints in the snapshot")
+	size = lambda: sum(os.path.getsize(os.path.join(t.path("snap"), f)) for f in os.listdir(t.path("snap")))
+	until(lambda: size() >= view(d)["snapshot"]["bytes"], 2, "the file to be written")
+	d.judge_exit = False
+	d.signal(signal.SIGKILL)
+	d.exit_code()
+	plane.kill()
+	again = t.daemon(conf=d.conf)
+	with t.h2(again) as h:
 		same(who(h), "a")
 
 
