@@ -39,6 +39,7 @@ struct xcluster {
 	struct list uses;
 	enum readiness readiness;
 	bool published, dirty;
+	bool peopled;                 /* it has, or had once, endpoints; or none will ever come */
 	bool lingered;                /* taken away, and its time is over */
 	struct timer linger;
 	struct list due;
@@ -162,6 +163,7 @@ static void cluster_is(struct xcluster *c, enum readiness r)
 static void cluster_publish(struct xcluster *c, struct cluster_spec *spec, struct endpoint_set *endpoints)
 {
 	struct endpoints_builder *b;
+	bool peopled = c->peopled || !c->eds.resource || (endpoints && endpoints_count(endpoints));
 
 	if (endpoints) {
 		endpoints_ref(endpoints);
@@ -171,6 +173,9 @@ static void cluster_publish(struct xcluster *c, struct cluster_spec *spec, struc
 	}
 	c->published = true;
 	mesh_view_put_cluster(c->store->spec.view, c->name, spec_ref(spec), endpoints);
+	if (peopled && !c->peopled && c->readiness == READY)
+		c->readiness = NOT_YET; /* who waits for it is told */
+	c->peopled = peopled;
 	cluster_is(c, READY);
 }
 
@@ -317,6 +322,10 @@ static void look_ready(void *ctx, const char *cluster)
 
 	if (!c || c->readiness == NOT_YET)
 		u->any = true;
+	/* A cluster may come after the route that names it, and istiod answers endpoints that it does not know yet by none. While another route serves, that one is not
+	 * to be left for nothing. */
+	else if (u->e->name->state == MESH_PRESENT && (c->readiness == GONE || !c->peopled))
+		u->any = true;
 }
 
 /* ---- names ------------------------------------------------------------------------------------------------------------------- */
@@ -397,7 +406,8 @@ static void entry_offer(struct entry *e, struct route_table *table)
 	e->waiting = table;
 	forget_guess(e);
 	entry_uses(e);
-	route_table_clusters(table, look_ready, &u);
+	if (!route_table_eq(e->name->routes, table))
+		route_table_clusters(table, look_ready, &u);
 	if (u.any && now - e->waiting_since_ns < settle_ns) {
 		mesh_view_why(e->name, "its endpoints have not come yet");
 		settle_later(s);
