@@ -325,7 +325,11 @@ static int bytes_field(struct inflow *f, uint32_t number, uint64_t n)
 			if (f->told)
 				return refuse(f, -EPROTO, "a Resource with two values");
 			return frame_enter(f, ANY, n);
-		case 3: return capture(f, SLOT_NAME, n);
+		case 3:
+			/* Whoever was told of it by one name holds that name until its end. */
+			if (f->told && f->slots[SLOT_NAME].n)
+				return refuse(f, -EPROTO, "a Resource with two names");
+			return capture(f, SLOT_NAME, n);
 		default: break;
 		}
 	else if (kind == ANY && number == 1) {

@@ -1,0 +1,77 @@
+/* A control plane that lies, stutters or falls silent in the middle of a word: what it said before is not what it says now, and nothing of it is touched once it is gone. */
+#include "tests/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/flow/rig.h"
+#include "tests/flow/rig_ads.h"
+
+#define HOST "demo.default.svc.cluster.local"
+#define ECHO_HOST "echo.default.svc.cluster.local"
+#define LAST_HOST "last.default.svc.cluster.local"
+#define ECHO ECHO_HOST ":50051"
+#define PLANE "10.9.9.9:15010"
+#define CLUSTER "outbound|50051||" HOST
+#define APPS "apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}]\n"
+#define XDS(more) APPS "snapshot: {dir: \"\"}\nxds: {server: \"" PLANE "\"" more "}\n"
+
+struct world {
+	struct rig *r;
+	struct plane *p;
+	struct provider *one, *two;
+	struct caller *app;
+};
+
+static struct world begin(enum plane_kind kind, const char *yaml)
+{
+	struct world w = {.r = rig_bare(11)};
+
+	w.p = rig_plane(w.r, PLANE, kind);
+	w.one = provider_new(w.r, "10.0.0.1:1", ANSWERS);
+	w.two = provider_new(w.r, "10.0.0.2:1", ANSWERS);
+	rig_start(w.r, yaml);
+	w.app = caller_new(w.r, DOOR);
+	rig_settle(w.r);
+	return w;
+}
+
+static struct call *call_after(struct world *w, const char *authority, uint64_t ms)
+{
+	struct call *k = call_unary(w->app, authority, NULL);
+
+	rig_advance(w->r, ms);
+	return k;
+}
+
+START_TEST(a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
+{
+	struct world w = begin(PLANE_ISTIO, XDS(", protocol: delta"));
+	struct sb value = {0}, resource = {0}, m = {0};
+	char name[3000];
+	struct call *k;
+
+	plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+	k = call_after(&w, DEMO, 100);
+	ck_assert(call_ok(k));
+	memset(name, 'x', sizeof name - 1);
+	name[sizeof name - 1] = 0;
+	pb_num(&value, 2, 1); /* no name, no message */
+	pb_text(&resource, 3, CLUSTER);
+	pb_any(&resource, 2, plane_type_url[XDS_EDS], &value);
+	pb_text(&resource, 3, name);
+	pb_text(&m, 1, "78");
+	pb_sub(&m, 2, &resource);
+	pb_text(&m, 4, plane_type_url[XDS_EDS]);
+	pb_text(&m, 5, "nonce");
+	plane_message(w.p, m.p, m.n);
+	rig_advance(w.r, 3000);
+	k = call_after(&w, DEMO, 100);
+	ck_assert(call_ok(k));
+	sb_end(&m);
+	rig_free(&w.r);
+}
+END_TEST
+
+UNIT_SUITE("bad_planes", a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
