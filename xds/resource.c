@@ -30,7 +30,7 @@ struct resources {
 	bool answered[XDS_TYPES]; /* whole, in this run */
 	size_t answer_bytes;      /* of the answer that is being read, so far */
 	bool marked;              /* archive_mark was called for the answer of CDS that is being read */
-	bool in_cds;
+	bool in_answer;           /* one has begun, and is not over */
 	struct list unsaved;
 	struct timer save;
 	struct { struct resource *r; struct eds_encoder at; struct sb out; } saving;
@@ -662,7 +662,21 @@ static void on_cut(void *ctx)
 	struct resources *r = ctx;
 
 	reading_drop(r);
+}
+
+/* Resources that were seen in an answer that was cut off may be missing in this one. */
+static void on_answer_begins(void *ctx)
+{
+	struct resources *r = ctx;
+	struct str key;
+	void *value;
+
+	for (int t = 0; r->in_answer && t < XDS_TYPES; t++)
+		for (uint32_t i = 0; map_next(&r->by_name[t], &i, &key, &value);)
+			((struct resource *)value)->seen = false;
+	r->in_answer = true;
 	r->marked = false;
+	r->answer_bytes = 0;
 }
 
 static void set_absent(struct resource *q)
@@ -717,7 +731,11 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 		r->marked = false;
 	}
 	r->answered[t] = true;
+<<<<<<< main
 	bool doubt = false;
+=======
+	r->in_answer = false;
+>>>>>>> local
 	/* What a large answer took on its way lies in libc's free lists, between what stays: back to the kernel with it, once things are calm. */
 	if (r->answer_bytes >= TRIM_FROM)
 		loop_trim_soon(r->spec.loop);
@@ -756,6 +774,7 @@ static void on_state(void *ctx, bool up, const char *why)
 }
 
 const struct sub_events resources_events = {
+	.begins = on_answer_begins,
 	.resource_begin = on_begin,
 	.resource_bytes = on_bytes,
 	.resource_end = on_end,

@@ -620,6 +620,8 @@ static bool on_begin(void *user, struct ads_stream *ads, uint32_t n)
 	st->mixed = false;
 	st->reasons.n = 0;
 	inflow_begin(st->inflow, n);
+	if (s->ev->begins)
+		s->ev->begins(s->ctx);
 	return true;
 }
 

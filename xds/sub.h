@@ -19,13 +19,15 @@ extern const char *const xds_type_name[XDS_TYPES];   /* "LDS" ... */
 int xds_type_of(struct str url);                      /* -1: none of them */
 
 struct sub_events {
+	/* An answer begins. One before it that was not `answered` was cut off, or was nobody's: what it brought stays, what it lacked says nothing. */
+	void (*begins)(void *ctx);
 	/* One resource: begin, its bytes in pieces as they come (Any.value), end. name: what delta says, empty in state of the world. n: bytes of the whole.
 	 * false: not wanted, its bytes are skipped (too large for the memory that is left: say so in problems). */
 	bool (*resource_begin)(void *ctx, enum xds_type t, struct str name, size_t n, struct sb *problems);
 	void (*resource_bytes)(void *ctx, const void *p, size_t n);
 	/* Accepted: 0. Refused: negative, and "name: field: reason" appended to problems (separated by "; "). ret_name: what the resource is called. */
 	int (*resource_end)(void *ctx, struct sb *problems);
-	/* The stream ended in the middle of a resource: forget it. */
+	/* The stream ended in the middle of a resource, or it comes twice in its answer: forget it. */
 	void (*resource_cut)(void *ctx);
 	void (*removed)(void *ctx, enum xds_type t, struct str name);          /* delta: removed_resources */
 	/* All of an answer was seen. full: it is the whole state of its type (state of the world, LDS and CDS; in the istio profile also the first one of a wildcard over delta, where no

@@ -45,6 +45,56 @@ static struct call *call_after(struct world *w, const char *authority, uint64_t 
 	return k;
 }
 
+START_TEST(a_cluster_that_comes_twice_takes_no_other_one_away)
+{
+	struct world w = begin(PLANE_ISTIO, XDS(", protocol: sotw"));
+	struct call *k;
+
+	plane_service(w.p, ECHO_HOST, 50051, "10.0.0.2:1");
+	plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+	plane_service(w.p, LAST_HOST, 50051, "10.0.0.1:1");
+	k = call_after(&w, DEMO, 100);
+	ck_assert(call_ok(k));
+	plane_say(w.p, XDS_CDS, "outbound|50051||" ECHO_HOST " " CLUSTER " " CLUSTER " outbound|50051||" LAST_HOST);
+	rig_advance(w.r, 100);
+	ck_assert_uint_eq(w.p->nacks, 1);
+	k = call_after(&w, ECHO, 100);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next)
+{
+	struct world w = begin(PLANE_GENERIC, XDS(", profile: generic"));
+	struct sb listener = {0}, m = {0}, raw = {0};
+	struct call *k;
+
+	plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+	k = call_after(&w, DEMO, 100);
+	ck_assert(call_ok(k));
+	make_listener(&listener, DEMO, CLUSTER);
+	pb_text(&m, 1, "77");
+	pb_any(&m, 2, plane_type_url[XDS_LDS], &listener);
+	size_t whole = m.n + 1000; /* of which no more comes */
+	const unsigned char prefix[5] = {0, 0, 0, (unsigned char)(whole >> 8), (unsigned char)whole};
+	sb_add(&raw, (const char *)prefix, sizeof prefix);
+	sb_add(&raw, m.p, m.n);
+	plane_raw(w.p, raw.p, raw.n);
+	rig_advance(w.r, 10);
+	plane_kill(w.p);
+	plane_service_gone(w.p, HOST, 50051);
+	rig_advance(w.r, 100);
+	plane_listen(w.p, true);
+	rig_advance(w.r, 5000);
+	k = call_after(&w, DEMO, 100);
+	ck_assert_msg(k->grpc == 12, "%d '%s'", k->grpc, call_text(k));
+	sb_end(&m);
+	sb_end(&raw);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
 {
 	struct world w = begin(PLANE_ISTIO, XDS(", protocol: delta"));
@@ -74,4 +124,6 @@ START_TEST(a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sens
 }
 END_TEST
 
-UNIT_SUITE("bad_planes", a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
+UNIT_SUITE("bad_planes", a_cluster_that_comes_twice_takes_no_other_one_away,
+	what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next,
+	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)

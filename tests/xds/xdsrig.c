@@ -136,7 +136,8 @@ static void state(void *ctx, bool up, const char *why)
 	tell(ctx, up ? "up" : "down", str_n("", 0));
 }
 
-static const struct sub_events events = {resource_begin, resource_bytes, resource_end, resource_cut, removed, answered, silent, state};
+static const struct sub_events events = {.resource_begin = resource_begin, .resource_bytes = resource_bytes, .resource_end = resource_end, .resource_cut = resource_cut, .removed = removed,
+	.answered = answered, .silent = silent, .state = state};
 
 static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
 {
