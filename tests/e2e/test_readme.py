@@ -1,7 +1,7 @@
 """The commands of the README do what it says: every fenced block that is tagged `sh test` is run.
 
 A block runs by `sh -eu` in a folder of its own with the built daemon on the PATH as `thinmesh`, with $THINMESH_TEST set to 1 and $ROOT to the
-source tree. /run/thinmesh and /etc/thinmesh in its text are replaced by folders of the case, 50051 and 50052 by free ports. What it
+source tree. /run/thinmesh and /etc/thinmesh in its text are replaced by folders of the case, $ROOT/build by where the build is, 50051, 50052 and 15010 by free ports. What it
 starts in the background ends with it. Blocks tagged `sh test NAME` with the same NAME run as one script, in order.
 
 What would change the machine (installing, units, users) or start these tests again goes to stand-ins, STAND_INS below: `make install` is the real
@@ -26,6 +26,7 @@ STAND_INS = {
 case $1 in
 demo) exec python3 "$ROOT/tools/demo" "$BINARY" ;;
 test) exec make_ -n run-tests ;;
+-C) [ "$2 $3" = "$ROOT plane" ] && exec make_ -n plane ;;
 install) exec make_ install -o "$BUILD/thinmesh" DESTDIR="$INSTALLED" ;;
 esac
 echo "make: not in a README: $*" >&2; exit 1""",
@@ -72,7 +73,8 @@ def block(t, name, script):
 	for folder in ("run", "etc"):
 		os.mkdir(t.path(folder))
 	script = script.replace("/run/thinmesh", t.path("run")).replace("/etc/thinmesh", t.path("etc"))
-	for port in ("50051", "50052"):
+	script = script.replace("$ROOT/build", "$BUILD")
+	for port in ("50051", "50052", "15010"):
 		script = script.replace(port, str(t.port()))
 	env = dict(os.environ, PATH=t.path("bin") + ":" + os.environ["PATH"], THINMESH_TEST="1", ROOT=ROOT, **stand_in(t))
 	# Into a file: a pipe would be held open by what goes on in the background.
@@ -119,19 +121,19 @@ def yaml_blocks():
 		return [("%d of the README" % (i + 1), text) for i, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", f.read(), re.M | re.S))]
 
 
-def pod_configuration():
-	"""The configuration inside of the ConfigMap of the pod, without a YAML library."""
-	path = os.path.join(ROOT, "examples/kubernetes/pod.yaml")
-	if not os.path.exists(path):
-		return []
-	with open(path) as f:
-		m = re.search(r"^( *)thinmesh\.yaml: \|\n((?:\1 +.*\n|\n)+)", f.read(), re.M)
-	lines = m.group(2).splitlines()
-	indent = len(lines[0]) - len(lines[0].lstrip())
-	return [("of the pod", "\n".join(line[indent:] for line in lines) + "\n")]
+def pod_configurations():
+	"""The configurations inside of the ConfigMaps of the pods, without a YAML library."""
+	found = []
+	for name in ("pod.yaml", "mesh.yaml"):
+		with open(os.path.join(ROOT, "examples/kubernetes", name)) as f:
+			m = re.search(r"^( *)thinmesh\.yaml: \|\n((?:\1 +.*\n|\n)+)", f.read(), re.M)
+		lines = m.group(2).splitlines()
+		indent = len(lines[0]) - len(lines[0].lstrip())
+		found.append(("of kubernetes/" + name, "\n".join(line[indent:] for line in lines) + "\n"))
+	return found
 
 
-@cases("the configuration %s is right", yaml_blocks() + pod_configuration())
+@cases("the configuration %s is right", yaml_blocks() + pod_configurations())
 def configuration(t, name, text):
 	done = t.cli("check", "-c", t.write("shown.yaml", text))
 	check(done.returncode == 0, done.stderr.decode())
