@@ -731,11 +731,8 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 		r->marked = false;
 	}
 	r->answered[t] = true;
-<<<<<<< main
 	bool doubt = false;
-=======
 	r->in_answer = false;
->>>>>>> local
 	/* What a large answer took on its way lies in libc's free lists, between what stays: back to the kernel with it, once things are calm. */
 	if (r->answer_bytes >= TRIM_FROM)
 		loop_trim_soon(r->spec.loop);
