@@ -28,6 +28,7 @@ struct entry {
 	bool listed;                  /* wildcard: the control plane has it, whoever calls */
 	bool routed;                  /* its present RDS resource has given it routes */
 	uint64_t unrouted_since_ns;   /* 0: not so: its listener names routes that are not there (yet) */
+	char *refused;                /* what its name says while its resource is refused; NULL: it is not */
 	struct list due;
 };
 enum readiness { NOT_YET, READY, GONE };
@@ -351,6 +352,7 @@ static void entry_free(struct entry *e)
 	resource_forget(&e->lds);
 	resource_forget(&e->rds);
 	free(e->guess);
+	free(e->refused);
 	free(e);
 }
 
@@ -498,6 +500,29 @@ static struct route_table *entry_table(struct entry *e, const char **ret_why, co
 	return t;
 }
 
+/* The resource's own text goes with its next bytes, while calls may still ask for the name's. */
+static void entry_refused(struct entry *e, const char *why)
+{
+	char *was = e->refused;
+
+	e->refused = xstrdup(why);
+	mesh_view_fail(e->name, true, e->refused);
+	free(was);
+}
+
+/* Whoever calls now waits again. */
+static void entry_not_refused(struct entry *e)
+{
+	struct store *s = e->store;
+
+	if (!e->refused)
+		return;
+	if (e->name->state == MESH_UNKNOWN)
+		mesh_view_fail(e->name, s->failing, s->failing ? s->why : s->silent);
+	free(e->refused);
+	e->refused = NULL;
+}
+
 static void entry_evaluate(struct entry *e)
 {
 	struct store *s = e->store;
@@ -523,6 +548,8 @@ static void entry_evaluate(struct entry *e)
 		return;
 	}
 	t = entry_table(e, &why, &refused);
+	if (!refused)
+		entry_not_refused(e);
 	if (t)
 		entry_offer(e, t);
 	else if (why && is_stale(e) && e->name->state != MESH_ABSENT)
@@ -530,7 +557,7 @@ static void entry_evaluate(struct entry *e)
 	else if (why)
 		entry_absent(e, why);
 	else if (refused && e->name->state == MESH_UNKNOWN)
-		mesh_view_fail(e->name, true, refused);
+		entry_refused(e, refused);
 }
 
 static void store_run(struct task *task)
@@ -703,10 +730,10 @@ static void set_failing(struct store *s, bool failing)
 	s->failing = failing;
 	list_each(n, tmp, &s->entries)
 	{
-		struct mesh_name *name = list_entry(n, struct entry, node)->name;
+		const struct entry *e = list_entry(n, struct entry, node);
 
-		if (name->state == MESH_UNKNOWN)
-			mesh_view_fail(name, failing, failing ? s->why : s->silent);
+		if (e->name->state == MESH_UNKNOWN)
+			mesh_view_fail(e->name, failing || e->refused, failing ? s->why : e->refused ? e->refused : s->silent);
 	}
 }
 

@@ -45,6 +45,36 @@ static struct call *call_after(struct world *w, const char *authority, uint64_t 
 	return k;
 }
 
+START_TEST(the_reason_of_a_refusal_is_not_told_once_what_was_refused_is_good)
+{
+	struct world w = begin(PLANE_GENERIC, XDS(", profile: generic"));
+	struct sb bad = {0}, good = {0};
+	struct call *k;
+
+	pb_text(&bad, 1, DEMO);
+	pb_num(&bad, 19, 1); /* api_listener: no message */
+	plane_put(w.p, XDS_LDS, DEMO, bad.p, bad.n);
+	k = call_after(&w, DEMO, 100);
+	ck_assert_int_eq(k->grpc, 14);
+	ck_assert_ptr_nonnull(strstr(call_text(k), "api_listener"));
+	/* It names routes that nobody has yet: who calls now waits for them. */
+	make_listener(&good, DEMO, "routes-to-come");
+	plane_put(w.p, XDS_LDS, DEMO, good.p, good.n);
+	rig_advance(w.r, 100);
+	k = call_after(&w, DEMO, 100);
+	ck_assert_msg(k->ends == 0, "%d '%s'", k->grpc, call_text(k));
+	sb_end(&good);
+	make_routes(&good, "routes-to-come", "*", CLUSTER);
+	plane_put(w.p, XDS_RDS, "routes-to-come", good.p, good.n);
+	plane_cluster(w.p, CLUSTER, "10.0.0.1:1");
+	rig_advance(w.r, 100);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	sb_end(&bad);
+	sb_end(&good);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_cluster_that_comes_twice_takes_no_other_one_away)
 {
 	struct world w = begin(PLANE_ISTIO, XDS(", protocol: sotw"));
@@ -124,6 +154,7 @@ START_TEST(a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sens
 }
 END_TEST
 
-UNIT_SUITE("bad_planes", a_cluster_that_comes_twice_takes_no_other_one_away,
+UNIT_SUITE("bad_planes", the_reason_of_a_refusal_is_not_told_once_what_was_refused_is_good,
+	a_cluster_that_comes_twice_takes_no_other_one_away,
 	what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next,
 	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
