@@ -198,7 +198,9 @@ void app_free(struct app **app)
 static void app_bury(struct grave *g)
 {
 	struct app *a = container_of(g, struct app, grave);
+	struct sidecar *sc = a->sc;
 	app_free(&a);
+	sidecar_views_left(sc);
 }
 
 /* The last call of a removed app has ended: its doors' clients were told to go; those that stay are closed now. */

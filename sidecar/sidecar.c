@@ -138,6 +138,12 @@ static bool view_is_used(void *ctx, const struct mesh_view *v)
 	return false;
 }
 
+void sidecar_views_left(struct sidecar *sc)
+{
+	if (sc->xds)
+		xds_sweep(sc->xds, view_is_used, sc);
+}
+
 static void apply_apps(struct sidecar *sc, struct err *err)
 {
 	struct conf *now = sc->conf;
@@ -157,8 +163,7 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 	}
 	list_each(n, tmp, &sc->apps)
 		app_open(list_entry(n, struct app, node), err);
-	if (sc->xds)
-		xds_sweep(sc->xds, view_is_used, sc);
+	sidecar_views_left(sc);
 }
 
 /* ---- watching folders ---- */

@@ -72,6 +72,7 @@ void sidecar_stop(struct sidecar *sc);
 void sidecar_reopen_logs(struct sidecar *sc);
 void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */
 void sidecar_close(struct sidecar *sc);      /* closes all connections; loop turns bury them */
+void sidecar_views_left(struct sidecar *sc);   /* an app has ended: what the control plane told it alone goes too */
 void sidecar_memory_check(struct sidecar *sc); /* above the soft mark a timer looks for the hard one; below it nothing ticks */
 bool sidecar_idle(const struct sidecar *sc);
 void sidecar_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse); /* uds_events; user: app_door */

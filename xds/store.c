@@ -242,8 +242,10 @@ static void cluster_evaluate(struct xcluster *c)
 		cluster_is(c, GONE); /* its endpoints were the only ones who could tell */
 	else if (c->eds.resource->state == RESOURCE_ABSENT)
 		cluster_publish(c, spec, NULL);
-	else if (c->eds.resource->refused && c->readiness == NOT_YET)
+	else if (c->eds.resource->refused && c->readiness != READY)
 		cluster_publish(c, spec, NULL); /* its calls fail now, not at the end of their waiting */
+	else if (!c->published) /* it was gone, and has come: its endpoints are on their way */
+		cluster_is(c, NOT_YET);
 	spec_unref(&plain);
 }
 

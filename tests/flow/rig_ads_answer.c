@@ -139,6 +139,8 @@ static void add_named(struct answer *a, const char *name)
 		char full[512];
 		full_name(p, name, full, sizeof(full));
 		r = plane_find(p, s, a->t, str_of(full));
+		if (!r && (r = plane_find(p, s, a->t, str_of(name)))) /* a host of the world may have two labels as well */
+			snprintf(full, sizeof(full), "%s", name);
 		/* The virtual hosts of a port are built once a message and given away to the first who asks (istio.md 1.8.1). */
 		if (r && !p->quirks.no_spellings && plane_names_has(&a->spelled, full))
 			r = NULL;
