@@ -427,3 +427,66 @@ def xds_1000_pushes(lab, rate=2000, pushes=1000):
 	if failed or stats["nacks"]:
 		out["error"] = "%d calls failed, %d answers were refused: %s" % (failed, stats["nacks"], report["status"])
 	return out
+
+
+def misbehave(lab, plane, rnd, quirks, name):
+	"""One thing that happens to a control plane, or that it does; what it says of the service is always alive."""
+	host = name.rsplit(":", 1)[0]
+	what = rnd.choice(["endpoints"] * 5 + ["service", "service", "route", "route", "kill", "cut", "goaway", "end", "quirk", "clear", "clear", "noise"])
+	some = ["%s*%d" % (provider(lab, rnd.randrange(16)), rnd.randint(1, 9)) for _ in range(rnd.randint(1, 4))]
+	if what == "endpoints":
+		plane.endpoints(name, *some)
+	elif what == "service":
+		plane.service(name, *some)
+	elif what == "route":
+		subset = "outbound|50051|v%d|%s" % (rnd.randint(1, 3), host)
+		plane.cluster(subset, *some)
+		plane.route(name, "%s=%d" % (subset, rnd.randint(1, 9)), "outbound|50051||%s=5" % host)
+	elif what == "kill":
+		plane.kill()
+		plane.listen()
+	elif what in ("cut", "goaway"):
+		plane.tell(what)
+	elif what == "end":
+		plane.end_streams(rnd.choice([0, 8, 13, 14]), "as it pleases")
+	elif what == "quirk":
+		quirk = rnd.choice(["mute", "twice", "wrap", "no_nonce", "no_partial", "no_churn", "no_stale_check", "no_force_eds", "slow_ms"])
+		plane.quirk(**{quirk: 50 if quirk == "slow_ms" else 1})
+		quirks.add(quirk)
+	elif what == "clear":
+		if quirks:
+			plane.quirk(**{q: 0 for q in quirks})
+			quirks.clear()
+	else:
+		plane.service("noise-%d.default.svc.cluster.local:50051" % rnd.randrange(20), provider(lab, rnd.randrange(16)))
+
+
+@row("xds_flapping")
+def xds_flapping(lab, rate=2000, seconds=10):
+	"""Connections to the control plane break, it is silent, slow, odd, and changes what it says, some twenty times a second, from a fixed seed."""
+	import random
+	failed, calls, streams, nacks, status = 0, 0, 0, 0, {}
+	for seed, protocol in ((1, "delta"), (2, "sotw")):
+		rnd, quirks, plane = random.Random(seed), set(), plane_of(lab)
+		try:
+			plane.service(AUTHORITY, provider(lab))
+			with MeshProxy(lab, plane, protocol=protocol) as d:
+				c = Caller(d.sock)
+				c.must(AUTHORITY)
+				load = lab.spawn([lab.tool("load"), "-u", d.sock, "-n", str(rate * seconds), "-r", str(rate), "-c", "4", "-m", "100", "-A", AUTHORITY], lab.load_core,
+					stdout=subprocess.PIPE, text=True)
+				while load.poll() is None:
+					misbehave(lab, plane, rnd, quirks, AUTHORITY)
+					time.sleep(rnd.random() * 0.1)
+				report = json.loads(load.stdout.read())
+				c.close()
+			stats = plane.stats()
+		finally:
+			plane.finish()
+		failed, calls = failed + report["calls"] - report["ok"], calls + report["calls"]
+		streams, nacks = streams + stats["streams"], nacks + stats["nacks"]
+		status.update(report["status"])
+	out = {"unit": "failed calls of %d beside a control plane that flaps" % calls, "ours": failed, "goal": {"ours": 0}, "streams": streams, "nacks": nacks}
+	if failed:
+		out["error"] = "%d calls failed: %s" % (failed, status)
+	return out
