@@ -57,6 +57,7 @@ void loop_wake_slow(struct loop *l)
 	if (l->expected_ns == UINT64_MAX || now_ns <= l->expected_ns || now_ns - l->expected_ns <= thaw_gap_ns)
 		return;
 	l->thawed = true;
+	l->stood_ns = now_ns - l->expected_ns;
 	stat_inc(&l->stats, STAT_THAWS);
 	wheel_shift(l->wheel, now_ns - l->expected_ns);
 	seed(l); /* a VM may have been restored twice from one snapshot */

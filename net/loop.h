@@ -68,6 +68,7 @@ struct loop {
 	void (*on_trim)(void *ctx), (*on_thaw)(void *ctx); void *hook_ctx;
 	bool stopping;
 	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
+	uint64_t stood_ns;        /* and by so much */
 };
 enum { LOOP_SCRATCH = 131072, LOOP_READ_MAX = 131072 };
 

@@ -173,6 +173,7 @@ static void tell(struct resource *q)
 static void set_present(struct resource *q, uint64_t hash, bool stale)
 {
 	q->state = RESOURCE_PRESENT;
+	q->silent = false;
 	q->hash = hash;
 	q->stale = stale;
 }
@@ -683,8 +684,14 @@ static void set_absent(struct resource *q)
 {
 	struct resources *r = q->all;
 
-	if (q->state == RESOURCE_ABSENT)
+	bool was_silent = q->silent;
+
+	q->silent = false;
+	if (q->state == RESOURCE_ABSENT) {
+		if (was_silent)
+			tell(q);
 		return;
+	}
 	if (r->saving.r == q)
 		saving_drop(r);
 	resource_clear(q);
@@ -756,8 +763,10 @@ static void on_silent(void *ctx, enum xds_type t, struct str name)
 	struct resources *r = ctx;
 	struct resource *q = map_get(&r->by_name[t], name);
 
-	if (q && (q->state != RESOURCE_PRESENT || q->stale))
-		set_absent(q);
+	if (q && q->state != RESOURCE_ABSENT && (q->state != RESOURCE_PRESENT || q->stale)) {
+		set_absent(q); /* who is told acts in a task */
+		q->silent = true;
+	}
 }
 
 static void on_state(void *ctx, bool up, const char *why)

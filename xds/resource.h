@@ -22,6 +22,7 @@ struct resource {
 	enum xds_type type;
 	char *name;
 	enum resource_state state;
+	bool silent;                /* ABSENT: nobody said so, but nobody answered */
 	bool stale;                 /* from the archive, not confirmed in this run */
 	bool seen;                  /* in the answer that is being read */
 	bool unsaved;               /* EDS: not in the archive as it is */

@@ -9,6 +9,8 @@
 static const uint64_t settle_ns = UINT64_C(15000000000); /* a route that names a cluster nobody knows is not waited for longer (initial_fetch_timeout) */
 /* A cluster that is taken away while a route that is in force names it: servers say CDS before RDS, and the route that names another one is on its way. */
 static const uint64_t linger_ns = UINT64_C(1000000000);
+/* A cluster that no route names any more: as long as a call may need to find out that a provider cannot be had (connect_timeout), and to move to another one of it. */
+static const uint64_t rest_ns = UINT64_C(10000000000);
 
 struct entry;
 struct xcluster;
@@ -43,6 +45,8 @@ struct xcluster {
 	bool peopled;                 /* it has, or had once, endpoints; or none will ever come */
 	bool lingered;                /* taken away, and its time is over */
 	struct timer linger;
+	bool resting;                 /* no route names it any more; calls that were on their way to it go on */
+	struct timer rest;
 	struct list due;
 };
 struct store {
@@ -107,19 +111,12 @@ static bool takes_eds(const struct cluster_decoded *d)
 	return d->type == CLUSTER_EDS || (d->type == CLUSTER_ORIGINAL_DST && str_starts(str_of(d->spec->name), STR("outbound|")));
 }
 
-static struct xcluster *cluster_get(struct store *s, struct str name)
+static void cluster_ask(struct xcluster *c)
 {
-	struct xcluster *c = map_get(&s->clusters, name);
+	struct store *s = c->store;
+	struct str name = str_of(c->name);
 	struct resource *cds;
 
-	if (c)
-		return c;
-	c = xnew(struct xcluster);
-	c->store = s;
-	c->name = xstrndup(name.p, name.n);
-	list_init(&c->uses);
-	list_init(&c->due);
-	map_put(&s->clusters, str_of(c->name), c);
 	s->cluster_count++;
 	if (asks_cds(s)) {
 		if (profile_of(s)->cds_all)
@@ -133,23 +130,66 @@ static struct xcluster *cluster_get(struct store *s, struct str name)
 	else if (cds->state == RESOURCE_PRESENT && takes_eds(cds->cluster))
 		resource_need(s->spec.resources, &c->eds, XDS_EDS, cds->cluster->eds_name ? str_of(cds->cluster->eds_name) : name, eds_changed);
 	mark_cluster(c);
+}
+
+static struct xcluster *cluster_get(struct store *s, struct str name)
+{
+	struct xcluster *c = map_get(&s->clusters, name);
+
+	if (c && !c->resting)
+		return c;
+	if (c) { /* wanted again: what it rests on serves until it is answered anew */
+		c->resting = false;
+		timer_cancel(s->spec.loop, &c->rest);
+	} else {
+		c = xnew(struct xcluster);
+		c->store = s;
+		c->name = xstrndup(name.p, name.n);
+		list_init(&c->uses);
+		list_init(&c->due);
+		map_put(&s->clusters, str_of(c->name), c);
+	}
+	cluster_ask(c);
 	return c;
 }
 
+static void cluster_free(struct xcluster *c)
+{
+	struct store *s = c->store;
+
+	if (c->published)
+		mesh_view_del_cluster(s->spec.view, c->name);
+	list_del(&c->due);
+	timer_cancel(s->spec.loop, &c->linger);
+	timer_cancel(s->spec.loop, &c->rest);
+	map_del(&s->clusters, str_of(c->name));
+	free(c->name);
+	free(c);
+}
+
+static void rest_over(struct timer *t)
+{
+	cluster_free(container_of(t, struct xcluster, rest));
+}
+
+/* Nobody is asked for it any more. A call that has picked one of its hosts may still have to pick another. */
 static void cluster_forget(struct xcluster *c)
 {
 	struct store *s = c->store;
 
 	resource_unneed(&c->cds);
 	resource_forget(&c->eds);
-	if (c->published)
-		mesh_view_del_cluster(s->spec.view, c->name);
+	s->cluster_count--;
+	if (!c->published) {
+		cluster_free(c);
+		return;
+	}
 	list_del(&c->due);
 	timer_cancel(s->spec.loop, &c->linger);
-	map_del(&s->clusters, str_of(c->name));
-	s->cluster_count--;
-	free(c->name);
-	free(c);
+	c->dirty = c->lingered = c->peopled = false;
+	c->readiness = NOT_YET;
+	c->resting = true;
+	timer_in(s->spec.loop, &c->rest, rest_ns, rest_over);
 }
 
 static void cluster_is(struct xcluster *c, enum readiness r)
@@ -182,7 +222,9 @@ static void cluster_publish(struct xcluster *c, struct cluster_spec *spec, struc
 
 static void cluster_withdraw(struct xcluster *c)
 {
-	resource_unneed(&c->eds);
+	/* Where nobody answered, the answer may be on its way: a name that is asked again before a server heard that it is not wanted is never answered (state of the world). */
+	if (!c->cds.resource->silent)
+		resource_unneed(&c->eds);
 	if (c->published)
 		mesh_view_del_cluster(c->store->spec.view, c->name);
 	c->published = false;
@@ -316,15 +358,23 @@ static void entry_uses(struct entry *e)
 	uses_end(e);
 }
 
-struct unready { struct entry *e; bool any; };
+struct unready { struct entry *e; bool any, missing; };
+
+/* It does not exist because nobody answered, which is not the same as a word. */
+static bool is_silence(const struct xcluster *c)
+{
+	const struct resource *cds = c->cds.resource, *eds = c->eds.resource;
+
+	return (cds && cds->state == RESOURCE_ABSENT && cds->silent) || (eds && eds->state == RESOURCE_ABSENT && eds->silent);
+}
 
 static void look_ready(void *ctx, const char *cluster)
 {
 	struct unready *u = ctx;
 	struct xcluster *c = map_get(&u->e->store->clusters, str_of(cluster));
 
-	if (!c || c->readiness == NOT_YET)
-		u->any = true;
+	if (!c || c->readiness == NOT_YET || (u->e->name->state == MESH_PRESENT && is_silence(c)))
+		u->any = u->missing = true;
 	/* A cluster may come after the route that names it, and istiod answers endpoints that it does not know yet by none. While another route serves, that one is not
 	 * to be left for nothing. */
 	else if (u->e->name->state == MESH_PRESENT && (c->readiness == GONE || !c->peopled))
@@ -397,6 +447,26 @@ static bool is_stale(const struct entry *e)
 	return (e->lds.resource && e->lds.resource->stale) || (e->rds.resource && e->rds.resource->stale);
 }
 
+static void look_serving(void *ctx, const char *cluster)
+{
+	struct unready *u = ctx;
+	struct xcluster *c = map_get(&u->e->store->clusters, str_of(cluster));
+
+	if (!c || c->readiness != READY)
+		u->any = true;
+}
+
+/* The routes in force have all their clusters: a control plane that said half of a change and died takes nothing away by that. */
+static bool entry_serves(struct entry *e)
+{
+	struct unready u = {.e = e};
+
+	if (e->name->state != MESH_PRESENT || !e->name->routes)
+		return false;
+	route_table_clusters(e->name->routes, look_serving, &u);
+	return !u.any;
+}
+
 static void entry_offer(struct entry *e, struct route_table *table)
 {
 	struct store *s = e->store;
@@ -412,7 +482,7 @@ static void entry_offer(struct entry *e, struct route_table *table)
 	entry_uses(e);
 	if (!route_table_eq(e->name->routes, table))
 		route_table_clusters(table, look_ready, &u);
-	if (u.any && now - e->waiting_since_ns < settle_ns) {
+	if ((u.any && now - e->waiting_since_ns < settle_ns) || (u.missing && entry_serves(e))) {
 		mesh_view_why(e->name, "its endpoints have not come yet");
 		settle_later(s);
 		return;
@@ -679,6 +749,18 @@ bool store_make_room(struct store *s)
 	return least;
 }
 
+void store_thaw(struct store *s, uint64_t stood_ns)
+{
+	uint64_t now = s->spec.loop->now_ns;
+
+	list_each(n, tmp, &s->entries)
+	{
+		struct mesh_name *name = list_entry(n, struct entry, node)->name;
+
+		name->used_ns = name->used_ns + stood_ns < now ? name->used_ns + stood_ns : now;
+	}
+}
+
 static void store_prefetch(struct store *s)
 {
 	const struct conf_xds *c = s->spec.conf;
@@ -784,6 +866,8 @@ struct store *store_new(const struct store_spec *spec)
 void store_free(struct store **store)
 {
 	struct store *s = *store;
+	struct str key;
+	void *resting;
 
 	*store = NULL;
 	if (!s)
@@ -806,6 +890,8 @@ void store_free(struct store **store)
 	timer_cancel(s->spec.loop, &s->idle);
 	timer_cancel(s->spec.loop, &s->settle);
 	timer_cancel(s->spec.loop, &s->fail);
+	for (uint32_t i = 0; map_next(&s->clusters, &i, &key, &resting); i = 0)
+		cluster_free(resting);
 	map_end(&s->clusters);
 	free(s);
 }

@@ -19,6 +19,7 @@ struct store_spec {
 struct store *store_new(const struct store_spec *spec);
 void store_free(struct store **s);
 void store_conf(struct store *s, const struct conf_xds *conf, uint64_t park_ns);
+void store_thaw(struct store *s, uint64_t stood_ns);      /* the process stood still for so long: nobody could call, so no name is idle by that */
 void store_want(struct store *s, struct mesh_name *n);   /* mesh_view_ops.want */
 bool store_make_room(struct store *s);                   /* mesh_view_ops.make_room */
 void store_begin(struct store *s);                       /* conf->prefetch: wanted for good; conf->wildcard: all is asked for */

@@ -263,8 +263,12 @@ void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v)
 
 void xds_thaw(struct xds *x)
 {
-	list_each(n, tmp, &x->views)
-		ads_thaw(list_entry(n, struct view, node)->ads);
+	list_each(n, tmp, &x->views) {
+		struct view *v = list_entry(n, struct view, node);
+
+		store_thaw(v->store, x->spec.loop->stood_ns);
+		ads_thaw(v->ads);
+	}
 }
 
 /* ---- for people ----------------------------------------------------------------------------------------------------------------- */

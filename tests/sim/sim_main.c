@@ -2,6 +2,7 @@
  *
  *	build/tests/sim --seed N [--steps N]    one run; the last line is `seed N hash H ...`, the same each time
  *	build/tests/sim --seeds A..B            each seed in a child of its own; the last line is `sim: N passed, N failed`
+ *	build/tests/sim --mesh ...              the same beside a control plane (sim_mesh.c); [--minutes N] of virtual time, an hour where nothing is said
  *
  * A run has three parts: a mesh and a network are drawn from the seed; then some hundred steps, each one event (a call, a piece of a body, a
  * cancellation, a cut, a reload, a freeze ...) and a little time; then peace: nothing fails any more, whoever was stalled goes on, and all that is open has to end.
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_mesh.h"
 
 /* ---- chance ---- */
 
@@ -395,7 +397,7 @@ static void sim_run(uint64_t seed, uint32_t steps)
 }
 
 /* Each in a child: one that dies is told, and the others still run. */
-static int sim_many(uint64_t from, uint64_t to, uint32_t steps)
+static int sim_many(uint64_t from, uint64_t to, uint32_t steps, uint32_t minutes)
 {
 	unsigned passed = 0, failed = 0;
 
@@ -406,7 +408,10 @@ static int sim_many(uint64_t from, uint64_t to, uint32_t steps)
 			alarm(60);
 			if (!freopen("/dev/null", "w", stdout))
 				_exit(1);
-			sim_run(seed, steps);
+			if (minutes)
+				mesh_run(seed, minutes);
+			else
+				sim_run(seed, steps);
 			exit(0); /* not _exit: a leak checker looks now */
 		}
 		int status = 0;
@@ -425,8 +430,8 @@ static int sim_many(uint64_t from, uint64_t to, uint32_t steps)
 int main(int argc, char **argv)
 {
 	uint64_t from = 1, to = 1;
-	uint32_t steps = 400;
-	bool many = false;
+	uint32_t steps = 400, minutes = 60;
+	bool many = false, mesh = false;
 
 	for (int i = 1; i < argc; i++) {
 		char *rest = NULL;
@@ -438,14 +443,21 @@ int main(int argc, char **argv)
 			to = rest && strncmp(rest, "..", 2) == 0 ? strtoull(rest + 2, NULL, 10) : from;
 		} else if (strcmp(argv[i], "--steps") == 0 && i + 1 < argc) {
 			steps = (uint32_t)strtoul(argv[++i], NULL, 10);
+		} else if (strcmp(argv[i], "--minutes") == 0 && i + 1 < argc) {
+			minutes = (uint32_t)strtoul(argv[++i], NULL, 10);
+		} else if (strcmp(argv[i], "--mesh") == 0) {
+			mesh = true;
 		} else {
-			fprintf(stderr, "usage: sim [--seed N | --seeds A..B] [--steps N]\n");
+			fprintf(stderr, "usage: sim [--mesh] [--seed N | --seeds A..B] [--steps N] [--minutes N]\n");
 			return 2;
 		}
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (many)
-		return sim_many(from, to, steps);
-	sim_run(from, steps);
+		return sim_many(from, to, steps, mesh ? minutes : 0);
+	if (mesh)
+		mesh_run(from, minutes);
+	else
+		sim_run(from, steps);
 	return 0;
 }
