@@ -303,21 +303,38 @@ static void use_free(struct use *u)
 		cluster_forget(c);
 }
 
+/* Both lists at once, so that the shorter one is what it takes: a table may name 10,000 clusters, and a cluster may be everybody's. */
+static struct use *use_find(const struct entry *e, const struct xcluster *c)
+{
+	const struct list *n = c->uses.next;
+
+	for (uint32_t i = 0; i < e->count && n != &c->uses; i++, n = n->next) {
+		struct use *u = container_of((struct list *)(uintptr_t)n, struct use, node);
+
+		if (u->entry == e)
+			return u;
+		if (e->uses[i]->cluster == c)
+			return e->uses[i];
+	}
+	return NULL;
+}
+
 static void entry_use(struct entry *e, struct str name)
 {
-	struct use *u;
+	struct xcluster *known = map_get(&e->store->clusters, name);
+	struct use *u = known ? use_find(e, known) : NULL;
 
-	for (uint32_t i = 0; i < e->count; i++)
-		if (str_is(name, e->uses[i]->cluster->name)) {
-			e->uses[i]->keep = true;
-			return;
-		}
+	if (u) {
+		u->keep = true;
+		return;
+	}
 	u = xnew(struct use);
 	u->entry = e;
 	u->keep = true;
 	u->cluster = cluster_get(e->store, name);
 	list_push(&u->cluster->uses, &u->node);
-	e->uses = xrealloc(e->uses, (e->count + 1) * sizeof(*e->uses));
+	if ((e->count & (e->count - 1)) == 0)
+		e->uses = xrealloc(e->uses, (e->count ? 2 * e->count : 1) * sizeof(*e->uses));
 	e->uses[e->count++] = u;
 }
 
