@@ -720,6 +720,8 @@ static void on_removed(void *ctx, enum xds_type t, struct str name)
 /* It was not in a full answer: gone. One that was asked too late for this answer is sub's to doubt (sub_events.silent). */
 static void missing(struct resources *r, struct resource *q)
 {
+	if (q->state == RESOURCE_ABSENT) /* what was silence stays silence */
+		return;
 	if (comes_whole(r, q->type) || sub_is_answered(r->sub, q->type, str_of(q->name)))
 		set_absent(q);
 }

@@ -238,6 +238,8 @@ void sub_settle(struct sub_stream *st, enum xds_type t)
 		struct sub_name *n = list_entry(at, struct sub_name, changed);
 		if (n->wants)
 			continue;
+		if (n->stream == st->number)
+			st->asked[t].dropped[st->asked[t].ndropped++ % DROPPED_MAX] = str_hash(str_of(n->name));
 		n->stream = 0;
 		if (!n->version || !k->wildcard)
 			name_free(n);

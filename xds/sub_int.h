@@ -38,7 +38,9 @@ struct sub_kind {
 	char last_reject[160];
 	bool rejecting;             /* the last answer was refused */
 };
+enum { DROPPED_MAX = 16 };
 struct sub_asked {              /* a type on a stream */
+	uint64_t dropped[DROPPED_MAX]; uint32_t ndropped; /* names that were said and are no more (state of the world), by their hashes: the last ones */
 	bool asked, wildcard;
 	bool named, listed;         /* names were said, ever; in the last request */
 	bool versions;              /* initial_resource_versions were said */

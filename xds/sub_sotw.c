@@ -1,5 +1,6 @@
 /* xds/sub_sotw: subscriptions in state of the world: each request carries all the names of its type, an ACK too: istiod forgets what is left out (istio.md 1.3). */
 #include "xds/sub_int.h"
+#include <string.h>
 
 /* Has anything changed since the last request of this stream? */
 static bool changed(const struct sub_stream *st, const struct sub_kind *k, const struct sub_asked *a)
@@ -46,6 +47,39 @@ static int ask_again(struct sub_stream *st, enum xds_type t)
 	return 0;
 }
 
+/* Of a request that refuses a server may ignore the names (istiod does, istio.md 1.3): it has the ones that were said before, and what is new goes in a request of its own. */
+static int refuse(struct sub_stream *st, enum xds_type t)
+{
+	struct sub_kind *k = sub_kind_of(st, t);
+	struct sub_asked *a = &st->asked[t];
+	struct request r = sub_request(st, t);
+	struct sb out = {0};
+
+	request_write(&r, &out);
+	if (a->wildcard && (a->named || t == XDS_RDS || t == XDS_EDS))
+		request_subscribe(&out, STR("*"));
+	list_each(at, tmp, &k->order) {
+		const struct sub_name *n = list_entry(at, struct sub_name, order);
+		if (n->stream == st->number)
+			request_subscribe(&out, str_of(n->name));
+	}
+	int rc = sub_send(st, t, &out);
+	if (rc == 0)
+		sub_acked(st, t);
+	return rc;
+}
+
+/* A name that was dropped on this stream and is wanted again: a push that crossed the dropping made the server ignore it, so it may see no change, and answer nothing. */
+static bool was_dropped(const struct sub_asked *a, const struct sub_name *n)
+{
+	uint64_t h = str_hash(str_of(n->name));
+
+	for (uint32_t i = 0; i < DROPPED_MAX; i++)
+		if (a->dropped[i] == h)
+			return true;
+	return false;
+}
+
 static int sotw_request(struct sub_stream *st, enum xds_type t)
 {
 	struct sub_kind *k = sub_kind_of(st, t);
@@ -62,9 +96,14 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 		sub_settle(st, t);
 		return 0;
 	}
+	if (a->ack && a->reasons && differs) {
+		int refused = refuse(st, t);
+		if (refused < 0)
+			return refused;
+	}
 	struct request r = sub_request(st, t);
 	struct sb out = {0};
-	bool first = !a->asked, added = false;
+	bool first = !a->asked, added = false, again = false;
 	request_write(&r, &out);
 	write_names(k, a, t, all, &out);
 	int rc = sub_send(st, t, &out);
@@ -73,6 +112,8 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 	sub_acked(st, t);
 	if (!current)
 		return 0;
+	if (!a->listed) /* an empty list is heard by every server: the next names are new to it */
+		memset(a->dropped, 0, sizeof(a->dropped));
 	a->wildcard = all;
 	a->listed = k->wanted > 0;
 	a->named |= a->listed;
@@ -81,11 +122,12 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 		if (n->wants && n->stream != st->number) {
 			sub_subscribed(st, n);
 			added = true;
+			again |= was_dropped(a, n);
 		}
 	}
 	sub_settle(st, t);
 	a->whole |= first;
-	a->again |= added && !first && st->sub->conf->profile == PROFILE_TEMPLATE;
+	a->again |= again || (added && !first && st->sub->conf->profile == PROFILE_TEMPLATE);
 	return a->again ? ask_again(st, t) : 0;
 }
 
