@@ -444,19 +444,33 @@ static void entry_absent(struct entry *e, const char *why)
 	entry_uses(e);
 }
 
+static void settle_due(struct timer *t);
+
+/* Somebody waits since then: looked at when its time is over, and again so much later where it may wait on. */
+static void settle_later(struct store *s, uint64_t since_ns)
+{
+	uint64_t now = s->spec.loop->now_ns, at = (now - since_ns < settle_ns ? since_ns : now) + settle_ns;
+
+	if (!timer_armed(&s->settle) || at < s->settle.at_ns)
+		timer_set(s->spec.loop, &s->settle, at, settle_due);
+}
+
 static void settle_due(struct timer *t)
 {
 	struct store *s = container_of(t, struct store, settle);
 
 	list_each(n, tmp, &s->entries)
-		if (list_entry(n, struct entry, node)->waiting || list_entry(n, struct entry, node)->unrouted_since_ns)
-			mark_entry(list_entry(n, struct entry, node));
-}
+	{
+		struct entry *e = list_entry(n, struct entry, node);
+		uint64_t since = e->waiting ? e->waiting_since_ns : e->unrouted_since_ns;
 
-static void settle_later(struct store *s)
-{
-	if (!timer_armed(&s->settle))
-		timer_in(s->spec.loop, &s->settle, settle_ns + 1000000, settle_due);
+		if (!e->waiting && !e->unrouted_since_ns)
+			continue;
+		if (s->spec.loop->now_ns - since >= settle_ns)
+			mark_entry(e);
+		else
+			settle_later(s, since);
+	}
 }
 
 static bool is_stale(const struct entry *e)
@@ -500,8 +514,9 @@ static void entry_offer(struct entry *e, struct route_table *table)
 	if (!route_table_eq(e->name->routes, table))
 		route_table_clusters(table, look_ready, &u);
 	if ((u.any && now - e->waiting_since_ns < settle_ns) || (u.missing && entry_serves(e))) {
-		mesh_view_why(e->name, "its endpoints have not come yet");
-		settle_later(s);
+		if (e->name->state != MESH_PRESENT)
+			mesh_view_why(e->name, "its endpoints have not come yet");
+		settle_later(s, e->waiting_since_ns);
 		return;
 	}
 	e->waiting = NULL;
@@ -521,7 +536,7 @@ static bool entry_waits_for_routes(struct entry *e)
 		e->unrouted_since_ns = now;
 	if (now - e->unrouted_since_ns >= settle_ns)
 		return false;
-	settle_later(e->store);
+	settle_later(e->store, e->unrouted_since_ns);
 	return true;
 }
 

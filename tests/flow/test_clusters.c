@@ -287,7 +287,44 @@ START_TEST(a_cluster_that_changes_its_kind_does_so_under_calls)
 }
 END_TEST
 
-UNIT_SUITE("clusters", a_cluster_of_addresses_has_them_inside, a_cluster_of_dns_names_follows_their_addresses, a_dns_name_that_does_not_exist_is_told,
+START_TEST(a_cluster_that_calls_its_endpoints_otherwise_keeps_the_old_ones_until_the_new_ones_come)
+{
+	static const char *const yaml[] = {XDS(", protocol: sotw, removal_hold: 0s"), XDS(", protocol: delta, removal_hold: 0s")};
+
+	for (size_t i = 0; i < UNIT_COUNT(yaml); i++) {
+		struct world w = world_istio(yaml[i]);
+		struct sb b = {0}, eds = {0};
+
+		w.p->quirks.no_absent = true; /* nothing is said of it until it is there */
+		w.p->quirks.no_force_eds = true;
+		ck_assert(call_ok(world_call(&w, DEMO)));
+		struct sb source = {0}, ads = {0};
+		pb_text(&b, 1, CLUSTER);
+		pb_num(&b, 2, EDS);
+		pb_sub(&source, 3, &ads);
+		pb_sub(&eds, 1, &source);
+		pb_text(&eds, 2, "elsewhere");
+		pb_sub(&b, 3, &eds);
+		world_put(&w, XDS_CDS, CLUSTER, &b);
+		for (int n = 0; n < 20; n++) {
+			struct call *k = world_call(&w, DEMO);
+
+			ck_assert_msg(call_ok(k) && w.two->requests == 0, "%zu, %d: '%s'", i, n, call_text(k));
+		}
+		ck_assert(plane_asks(w.p, XDS_EDS, "elsewhere"));
+		make_assignment(&eds, "elsewhere", "10.0.0.2:1", false);
+		plane_put(w.p, XDS_EDS, "elsewhere", eds.p, eds.n);
+		sb_end(&eds);
+		rig_advance(w.r, 50);
+		ck_assert(call_ok(world_call(&w, DEMO)));
+		ck_assert_uint_eq(w.two->requests, 1);
+		ck_assert(!plane_asks(w.p, XDS_EDS, CLUSTER));
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
+UNIT_SUITE("clusters", a_cluster_that_calls_its_endpoints_otherwise_keeps_the_old_ones_until_the_new_ones_come, a_cluster_of_addresses_has_them_inside, a_cluster_of_dns_names_follows_their_addresses, a_dns_name_that_does_not_exist_is_told,
 	a_headless_service_is_asked_for_by_its_name, nothing_is_passed_through_blindly, an_endpoint_may_be_a_pipe, endpoints_that_are_ordered_away_get_no_calls,
 	where_the_mesh_wants_tls_nothing_is_sent_in_plaintext, what_is_refused_leaves_its_last_good_version_and_the_rest_of_its_answer_counts,
 	a_first_version_that_is_refused_fails_its_calls_at_once, a_cluster_that_changes_its_kind_does_so_under_calls)

@@ -212,6 +212,37 @@ START_TEST(a_name_that_nobody_has_is_in_doubt_for_15_seconds_and_then_told_at_on
 }
 END_TEST
 
+START_TEST(names_of_the_new_kind_are_passed_through)
+{
+	static const char *const yaml[] = {XDS(", profile: generic, protocol: sotw"), XDS(", profile: generic, protocol: delta")};
+	static const char routes[] = "xdstp://control.example/envoy.config.route.v3.RouteConfiguration/demo?zone=a",
+		cluster[] = "xdstp://control.example/envoy.config.cluster.v3.Cluster/demo";
+
+	for (size_t i = 0; i < UNIT_COUNT(yaml); i++)
+		for (int quirk = 0; quirk < 3; quirk++) {
+			struct world w = world_bare(PLANE_GENERIC);
+			struct sb b = {0};
+			struct call *k;
+
+			w.p->quirks.wrap = quirk == 1; /* a Resource around each */
+			w.p->quirks.no_nonce = quirk == 2;
+			plane_cluster(w.p, cluster, "10.0.0.1:1");
+			make_routes(&b, routes, "*", cluster);
+			world_put(&w, XDS_RDS, routes, &b);
+			make_listener(&b, DEMO, routes);
+			world_put(&w, XDS_LDS, DEMO, &b);
+			world_start(&w, yaml[i]);
+			k = world_call(&w, DEMO);
+			ck_assert_msg(call_ok(k), "%zu, quirk %d: %u %d '%s'", i, quirk, k->ends, k->grpc, call_text(k));
+			plane_cluster(w.p, cluster, "10.0.0.2:1 10.0.0.1:1!draining");
+			rig_advance(w.r, 50);
+			ck_assert(call_ok(world_call(&w, DEMO)));
+			ck_assert_uint_eq(w.two->requests, 1);
+			rig_free(&w.r);
+		}
+}
+END_TEST
+
 /* ---- template ---- */
 
 START_TEST(a_name_that_nacos_did_not_notice_on_an_acknowledgement_is_answered_all_the_same)
@@ -399,6 +430,7 @@ END_TEST
 UNIT_SUITE("profiles", each_profile_finds_a_service_follows_it_and_tells_of_its_end, cds_off_asks_for_no_cluster_and_takes_plain_defaults,
 	the_four_types_of_the_grpc_dialect_are_asked_in_one_flight, routes_inside_of_a_listener_and_named_ones_may_take_turns,
 	of_several_virtual_hosts_the_one_that_fits_the_authority_best_counts, a_name_that_nobody_has_is_in_doubt_for_15_seconds_and_then_told_at_once,
+	names_of_the_new_kind_are_passed_through,
 	a_name_that_nacos_did_not_notice_on_an_acknowledgement_is_answered_all_the_same, a_push_of_nacos_with_what_changed_alone_takes_nothing_else_away,
 	the_name_of_a_template_that_nobody_has_is_absent_and_appears, a_listener_of_consul_is_called_by_what_stands_before_its_address,
 	wildcard_knows_every_name_before_it_is_called, wildcard_gives_up_what_is_gone)

@@ -384,7 +384,34 @@ START_TEST(in_whatever_order_a_new_version_comes_and_the_old_one_goes_no_call_fa
 }
 END_TEST
 
-UNIT_SUITE("routes", the_first_route_that_matches_decides, weights_share_the_calls_and_nothing_goes_where_the_weight_is_0, a_header_may_name_the_cluster,
+START_TEST(each_new_route_waits_15_seconds_for_endpoints_and_no_longer)
+{
+	struct world w = world_istio(XDS(", removal_hold: 0s"));
+	static const char other[] = "other.default.svc.cluster.local";
+
+	plane_service(w.p, other, 50051, "10.0.0.1:1");
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	ck_assert(call_ok(world_call(&w, "other:50051")));
+	/* Two names, ten seconds between them: each to a cluster that stays without endpoints. */
+	plane_cluster(w.p, EAST, "");
+	plane_cluster(w.p, WEST, "");
+	plane_route(w.p, HOST, 50051, EAST);
+	rig_advance(w.r, 10000);
+	plane_route(w.p, other, 50051, WEST);
+	rig_advance(w.r, 4900);
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	rig_advance(w.r, 100);
+	ck_assert_int_eq(world_call(&w, DEMO)->grpc, GRPC_UNAVAILABLE); /* it is what the control plane says after all */
+	ck_assert(call_ok(world_call(&w, "other:50051")));
+	rig_advance(w.r, 9600);
+	ck_assert(call_ok(world_call(&w, "other:50051")));
+	rig_advance(w.r, 400);
+	ck_assert_int_eq(world_call(&w, "other:50051")->grpc, GRPC_UNAVAILABLE);
+	rig_free(&w.r);
+}
+END_TEST
+
+UNIT_SUITE("routes", each_new_route_waits_15_seconds_for_endpoints_and_no_longer, the_first_route_that_matches_decides, weights_share_the_calls_and_nothing_goes_where_the_weight_is_0, a_header_may_name_the_cluster,
 	a_direct_response_is_the_answer_for_both_kinds_of_callers, a_redirect_tells_where_to_go_for_both_kinds_of_callers, the_time_of_a_route_is_the_calls,
 	an_action_that_is_not_done_is_a_clear_error_that_names_it, what_has_no_effect_is_told_once_and_stands_in_the_dump,
 	a_route_that_names_a_cluster_nobody_has_is_told_and_goes_on_when_it_comes, a_call_that_runs_keeps_its_way_when_the_route_changes_and_its_cluster_goes,
