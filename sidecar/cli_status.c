@@ -81,7 +81,7 @@ static bool key_is(const struct status *s, const char *name)
 
 /* ---- apps -------------------------------------------------------------------------------------------------------------------- */
 
-struct app_row { struct sb name, state, span; uint64_t calls; };
+struct app_row { struct sb name, state, span; uint64_t calls, parked; };
 
 /* The first listener stands in the app's row, the others below it. */
 static void app_listener(struct status *s, struct cli_table *t, struct app_row *a, bool first)
@@ -101,7 +101,9 @@ static void app_listener(struct status *s, struct cli_table *t, struct app_row *
 	cli_table_add(t, TONE_PLAIN, "%s", first ? z(&a->name) : "");
 	cli_table_add(t, tone_of(sb_view(&a->state)), "%s", first ? z(&a->state) : "");
 	cli_table_add(t, TONE_PLAIN, "%s", first ? z(&a->span) : "");
-	if (first)
+	if (first && a->parked) /* they wait for a name: seldom, and then worth to be seen */
+		cli_table_add(t, TONE_BAD, "%llu, %llu parked", (unsigned long long)a->calls, (unsigned long long)a->parked);
+	else if (first)
 		cli_table_add(t, TONE_PLAIN, "%llu", (unsigned long long)a->calls);
 	else
 		cli_table_add(t, TONE_PLAIN, "%s", "");
@@ -127,6 +129,8 @@ static void app(struct status *s, struct cli_table *t)
 			span(&a.span, s->now_ms > since ? (s->now_ms - since) / 1000 : 0);
 		} else if (key_is(s, "calls_active")) {
 			a.calls = json_u64(&s->r);
+		} else if (key_is(s, "calls_parked")) {
+			a.parked = json_u64(&s->r);
 		} else {
 			if (key_is(s, "listen"))
 				listeners = s->r;

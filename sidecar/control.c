@@ -294,7 +294,8 @@ static void page_status(struct local_call *c)
 		sb_str(b, first ? "{\"name\":" : ",{\"name\":");
 		first = false;
 		sb_json(b, str_of(a->conf->name));
-		sb_fmt(b, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u,\"listen\":[", app_state_name(a->state), (unsigned long long)(a->since_wall_ns / 1000000), a->calls);
+		sb_fmt(b, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u,\"calls_parked\":%u,\"listen\":[", app_state_name(a->state), (unsigned long long)(a->since_wall_ns / 1000000), a->calls,
+			a->parked);
 		for (uint32_t i = 0; i < a->ndoors; i++) {
 			sb_str(b, i ? ",{\"address\":" : "{\"address\":");
 			sb_json(b, str_of(a->doors[i]->conf->text));

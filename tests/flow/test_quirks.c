@@ -293,7 +293,35 @@ START_TEST(a_service_that_is_created_after_its_refusal_is_never_half_there)
 }
 END_TEST
 
-UNIT_SUITE("quirks", names_asked_between_pushes_are_not_lost_with_a_stale_nonce, an_answer_with_some_names_takes_none_of_the_others_away,
+START_TEST(names_that_come_and_go_leave_nothing_behind)
+{
+	static const char *const yaml[] = {XDS(", idle: 5s, protocol: sotw"), XDS(", idle: 5s, protocol: delta"), XDS(", idle: 5s, profile: istio-grpc")};
+
+	for (size_t f = 0; f < UNIT_COUNT(yaml); f++) {
+		struct world w = world_istio(yaml[f]);
+		size_t memory[4];
+
+		services(&w, 60);
+		for (int round = 0; round < 4; round++) {
+			for (int i = 0; i < 60; i++) {
+				struct call *k = call_service(&w, i);
+
+				rig_advance(w.r, 10);
+				ck_assert_msg(call_ok(k), "form %zu, %d.%d: '%s'", f, round, i, call_text(k));
+			}
+			rig_advance(w.r, 60000);
+			for (int t = 0; t < XDS_TYPES; t++)
+				ck_assert_msg(t == XDS_CDS || plane_stream(w.p)->watch[t].names.n <= 1, "form %zu: %u of %s", f, plane_stream(w.p)->watch[t].names.n, xds_type_name[t]);
+			memory[round] = rig_memory(w.r);
+		}
+		ck_assert_msg(memory[3] <= memory[1] + 1024, "form %zu: %zu, %zu, %zu, %zu", f, memory[0], memory[1], memory[2], memory[3]);
+		ck_assert(says(world_page(&w, "/status"), "\"names\":0,"));
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
+UNIT_SUITE("quirks", names_that_come_and_go_leave_nothing_behind, names_asked_between_pushes_are_not_lost_with_a_stale_nonce, an_answer_with_some_names_takes_none_of_the_others_away,
 	a_host_of_the_world_may_look_like_a_short_name, churn_elsewhere_publishes_nothing_and_costs_no_memory,
 	a_control_plane_that_admits_nobody_for_a_while_is_asked_again, connections_that_end_by_age_are_not_seen_by_calls_and_miss_no_change,
 	a_stream_that_ends_well_is_opened_again_and_all_is_asked_for, a_subset_that_no_route_names_any_more_is_not_watched,

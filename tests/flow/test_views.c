@@ -314,6 +314,22 @@ START_TEST(status_and_metrics_tell_of_the_stream)
 }
 END_TEST
 
+START_TEST(calls_that_wait_for_a_name_are_seen)
+{
+	struct world w = world_istio(XDS(""));
+
+	w.p->quirks.slow_ms = 100;
+	for (int i = 0; i < 3; i++)
+		call_unary(w.app, DEMO, NULL);
+	rig_advance(w.r, 20);
+	ck_assert(says(world_page(&w, "/status"), "\"calls_active\":3,\"calls_parked\":3"));
+	ck_assert(says(world_page(&w, "/status"), "\"names\":1,\"names_unknown\":1"));
+	rig_advance(w.r, 400);
+	ck_assert(says(world_page(&w, "/status"), "\"calls_active\":0,\"calls_parked\":0"));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_profile_that_has_met_no_real_server_says_so)
 {
 	struct world w = world_new(PLANE_CONSUL, XDS(", profile: consul"));
@@ -330,4 +346,4 @@ UNIT_SUITE("views", each_node_has_a_stream_and_answers_of_its_own, apps_of_one_n
 	a_control_plane_that_is_added_answers_from_then_on, another_control_plane_takes_over_parked_calls_and_running_ones_go_on,
 	a_control_plane_that_is_taken_away_leaves_no_call_behind, what_is_the_same_is_not_asked_again, reloads_without_end_under_calls_lose_none_that_has_a_provider,
 	a_view_ends_with_the_last_of_its_apps_and_their_last_call, the_dump_is_json_whatever_the_control_plane_calls_things, status_and_metrics_tell_of_the_stream,
-	a_profile_that_has_met_no_real_server_says_so)
+	calls_that_wait_for_a_name_are_seen, a_profile_that_has_met_no_real_server_says_so)
