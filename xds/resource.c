@@ -330,7 +330,7 @@ void resource_need(struct resources *r, struct dep *d, enum xds_type t, struct s
 		return;
 	if (!q)
 		q = resource_made(r, t, name);
-	resource_unneed(d);
+	resource_forget(d); /* it is called otherwise now: who names its resources by their version would fill the archive */
 	d->resource = q;
 	d->changed = changed;
 	list_push(&q->deps, &d->node);

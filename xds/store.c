@@ -177,7 +177,7 @@ static void cluster_forget(struct xcluster *c)
 {
 	struct store *s = c->store;
 
-	resource_unneed(&c->cds);
+	resource_forget(&c->cds);
 	resource_forget(&c->eds);
 	s->cluster_count--;
 	if (!c->published) {
@@ -224,7 +224,7 @@ static void cluster_withdraw(struct xcluster *c)
 {
 	/* Where nobody answered, the answer may be on its way: a name that is asked again before a server heard that it is not wanted is never answered (state of the world). */
 	if (!c->cds.resource->silent)
-		resource_unneed(&c->eds);
+		resource_forget(&c->eds); /* should it come back, then not with the endpoints of its former life */
 	if (c->published)
 		mesh_view_del_cluster(c->store->spec.view, c->name);
 	c->published = false;
@@ -272,7 +272,7 @@ static void cluster_evaluate(struct xcluster *c)
 	timer_cancel(s->spec.loop, &c->linger);
 	c->lingered = false;
 	if (cds && !takes_eds(cds->cluster)) {
-		resource_unneed(&c->eds);
+		resource_forget(&c->eds);
 		cluster_publish(c, cds->cluster->spec, cds->cluster->endpoints);
 		return;
 	}
@@ -571,7 +571,7 @@ static struct route_table *entry_table(struct entry *e, const char **ret_why, co
 		if (lds->listener->rds_name)
 			entry_need_routes(e, str_of(lds->listener->rds_name));
 		else
-			resource_unneed(&e->rds);
+			resource_forget(&e->rds);
 		if (!lds->listener->rds_name && !lds->listener->inline_routes) {
 			*ret_why = "its listener has no routes";
 			return NULL;
@@ -922,7 +922,7 @@ void store_free(struct store **store)
 	timer_cancel(s->spec.loop, &s->idle);
 	timer_cancel(s->spec.loop, &s->settle);
 	timer_cancel(s->spec.loop, &s->fail);
-	for (uint32_t i = 0; map_next(&s->clusters, &i, &key, &resting); i = 0)
+	for (uint32_t i = 0; map_next(&s->clusters, &i, &key, &resting);)
 		cluster_free(resting);
 	map_end(&s->clusters);
 	free(s);

@@ -7,6 +7,8 @@
 
 #include "tests/flow/rig.h"
 #include "tests/flow/rig_ads.h"
+#include "sidecar/sidecar.h"
+#include "xds/xds.h"
 
 #define HOST "demo.default.svc.cluster.local"
 #define ECHO_HOST "echo.default.svc.cluster.local"
@@ -154,7 +156,45 @@ START_TEST(a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sens
 }
 END_TEST
 
+static void records_of(void *ctx, const struct xds_stream_info *i)
+{
+	*(uint32_t *)ctx = i->snapshot_records;
+}
+
+START_TEST(what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_one)
+{
+	struct world w = begin(PLANE_GENERIC, XDS(", profile: generic"));
+	uint32_t first = 0, last = 0;
+	char name[64], cluster[64];
+
+	for (int i = 0; i < 40; i++) {
+		struct sb listener = {0}, routes = {0};
+		struct call *k;
+
+		snprintf(name, sizeof name, "routes-of-%d", i);
+		snprintf(cluster, sizeof cluster, "cluster-of-%d", i);
+		plane_hold(w.p, true);
+		plane_cluster(w.p, cluster, "10.0.0.1:1");
+		make_routes(&routes, name, "*", cluster);
+		plane_put(w.p, XDS_RDS, name, routes.p, routes.n);
+		make_listener(&listener, DEMO, name);
+		plane_put(w.p, XDS_LDS, DEMO, listener.p, listener.n);
+		plane_hold(w.p, false);
+		rig_advance(w.r, 60000);
+		k = call_after(&w, DEMO, 100);
+		ck_assert_msg(call_ok(k), "%d: %d '%s'", i, k->grpc, call_text(k));
+		xds_each(w.r->sc->xds, records_of, i ? &last : &first);
+		sb_end(&listener);
+		sb_end(&routes);
+	}
+	ck_assert_uint_gt(first, 0);
+	ck_assert_uint_le(last, first + 3); /* a life of each may still be on its way out */
+	rig_free(&w.r);
+}
+END_TEST
+
 UNIT_SUITE("bad_planes", the_reason_of_a_refusal_is_not_told_once_what_was_refused_is_good,
 	a_cluster_that_comes_twice_takes_no_other_one_away,
 	what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next,
-	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense)
+	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense,
+	what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_one)
