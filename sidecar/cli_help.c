@@ -9,6 +9,9 @@ static const struct help_row rows[] = {
 		"  -c FILE|DIR   a configuration; of a folder, its *.yaml in name order, and it is watched.\n"
 		"                May be repeated: apps and services append, a name defined twice is an error.\n"
 		"\n"
+		"With a control plane (xds:), who asks is taken from GRPC_XDS_BOOTSTRAP, POD_NAME, POD_NAMESPACE,\n"
+		"INSTANCE_IP and ISTIO_META_* where the file does not say it; see man 5 thinmesh.yaml.\n"
+		"\n"
 		"SIGHUP reloads (a broken file changes nothing and is told), SIGTERM drains (a second one ends now),\n"
 		"SIGUSR1 reopens log files. Exit 2: the configuration is wrong.\n"},
 	{"check", "check -c FILE|DIR...", "say what is wrong with a configuration, with places",
@@ -49,11 +52,14 @@ static const struct help_row rows[] = {
 		"  --timeout T   for the answer (5s)\n"
 		"\n"
 		"Exit 0: ready; 1: starting, draining, or nobody answers.\n"},
-	{"status", "status [-s CONTROL] [--json] [--timeout T]", "apps, services and endpoints with state and load",
+	{"status", "status [-s CONTROL] [--json] [--timeout T]", "apps, services, endpoints and the control plane, as they are now",
 		"  -s CONTROL    the control socket; see `Sockets`\n"
 		"  --json        the page as the daemon gives it, for programs\n"
 		"  --timeout T   for the answer (5s)\n"
 		"\n"
+		"LOAD: calls that are open. Of the control plane: the stream (idle, connecting, open: nothing heard yet,\n"
+		"connected, back-off), names (stale: from the snapshot, not confirmed yet), resources that are there of\n"
+		"those that are needed, the last version and refusal of each type, the last error of the stream.\n"
 		"Colours are used on a terminal only (never with NO_COLOR set).\n"
 		"Exit 0: shown; 1: nobody answers.\n"},
 };
