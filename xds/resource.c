@@ -14,6 +14,8 @@ enum { SAVE_SLICE = 64 << 10, SAVE_MAX = 4 << 20, SAVE_ENDPOINTS = 65536 };
 enum { TRIM_FROM = 256 << 10 };
 static const uint64_t save_after_ns = UINT64_C(1000000000);
 
+enum { TOLD_MOST = 20, TOLD_PERIOD_MS = 10000 };
+
 struct reading {
 	bool on;
 	enum xds_type type;
@@ -31,6 +33,7 @@ struct resources {
 	size_t answer_bytes;      /* of the answer that is being read, so far */
 	bool marked;              /* archive_mark was called for the answer of CDS that is being read */
 	bool in_answer;           /* one has begun, and is not over */
+	struct log_every said_refused, said_notes; /* a control plane that changes its mind must not fill the log */
 	struct list unsaved;
 	struct timer save;
 	struct { struct resource *r; struct eds_encoder at; struct sb out; } saving;
@@ -193,7 +196,7 @@ static void note_effects(struct resource *q)
 		sb_fmt(&none, "%scalls that ask for %.*s are refused", none.n ? "; " : "", (int)cannot.n, cannot.p);
 	char *now = none.n ? xstrndup(none.p, none.n) : NULL;
 
-	if (now && (!q->notes || strcmp(now, q->notes) != 0))
+	if (now && (!q->notes || strcmp(now, q->notes) != 0) && log_every(r->spec.log, &r->said_notes, r->spec.loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
 		log_info(r->spec.log, "view '%s': %s '%s': without effect in this version: %s", r->spec.view, xds_type_name[q->type], q->name, now);
 	free(q->notes);
 	q->notes = now;
@@ -528,7 +531,7 @@ static void note_refused(struct resource *q, const struct sb *problems, size_t f
 	char *was = q->refused;
 
 	q->refused = xstrndup(problems->p + from, problems->n - from < 512 ? problems->n - from : 512);
-	if (!was || strcmp(was, q->refused) != 0)
+	if ((!was || strcmp(was, q->refused) != 0) && log_every(r->spec.log, &r->said_refused, r->spec.loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
 		log_warn(r->spec.log, "view '%s': %s '%s' is refused, %s: %s", r->spec.view, xds_type_name[q->type], q->name,
 			q->state == RESOURCE_PRESENT ? "its last good version stays" : "it stays unknown", q->refused);
 	free(was);

@@ -56,6 +56,7 @@ struct store {
 	uint32_t cluster_count;
 	struct task run;
 	struct timer idle, settle, fail;
+	struct log_every said_gone;
 	bool up, failing;
 	const char *why;
 	char silent[256];           /* why a name is not known while the stream is up: who is waited for */
@@ -435,7 +436,7 @@ static void entry_absent(struct entry *e, const char *why)
 {
 	struct store *s = e->store;
 
-	if (e->name->state == MESH_PRESENT)
+	if (e->name->state == MESH_PRESENT && log_every(s->spec.log, &s->said_gone, s->spec.loop->now_ns, 20, 10000))
 		log_info(s->spec.log, "view '%s': '%s' is gone: %s", mesh_view_name(s->spec.view), e->name->name, why);
 	route_table_unref(&e->waiting);
 	mesh_view_absent(e->name, s->spec.source, why);

@@ -545,7 +545,8 @@ static void count(struct sub_stream *st, struct sub_kind *k, struct str version,
 	k->rejected++;
 	make_printable(&st->reasons);
 	snprintf(text, sizeof(text), "%.*s", (int)st->reasons.n, st->reasons.p);
-	if (!k->rejecting || strcmp(text, k->last_reject) != 0) /* a server that repeats itself is told of once */
+	/* A server that repeats itself is told of once, one that changes its mind not without end. */
+	if ((!k->rejecting || strcmp(text, k->last_reject) != 0) && log_every(st->sub->log, &k->said, st->sub->loop->now_ns, 20, 10000))
 		log_warn(st->sub->log, "xds '%s': %s refused, the last good ones stay: %s", st->sub->view, xds_type_name[k - st->sub->kind], text);
 	memcpy(k->last_reject, text, sizeof(text));
 	k->rejecting = true;

@@ -37,6 +37,7 @@ struct sub_kind {
 	uint64_t success, rejected, bytes, ignored;
 	char last_reject[160];
 	bool rejecting;             /* the last answer was refused */
+	struct log_every said;
 };
 enum { DROPPED_MAX = 16 };
 struct sub_asked {              /* a type on a stream */

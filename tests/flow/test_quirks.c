@@ -321,7 +321,35 @@ START_TEST(names_that_come_and_go_leave_nothing_behind)
 }
 END_TEST
 
-UNIT_SUITE("quirks", names_that_come_and_go_leave_nothing_behind, names_asked_between_pushes_are_not_lost_with_a_stale_nonce, an_answer_with_some_names_takes_none_of_the_others_away,
+START_TEST(a_control_plane_that_cannot_make_up_its_mind_fills_no_log)
+{
+	struct world w = world_istio(XDS(", removal_hold: 0s"));
+	struct said log;
+	uint32_t ok = 0;
+
+	said_begin(&log, w.r);
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	for (int i = 0; i < 600; i++) {
+		if (i % 3 == 0)
+			plane_endpoints(w.p, HOST, 50051, "nowhere");
+		else if (i % 3 == 1)
+			plane_service_gone(w.p, HOST, 50051);
+		else
+			plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+		rig_advance(w.r, 10);
+		if (i % 3 == 2)
+			ok += call_ok(world_call(&w, DEMO));
+	}
+	ck_assert_uint_eq(ok, 200);
+	ck_assert_uint_gt(said_count(&log, "is refused"), 0);
+	ck_assert_uint_gt(said_count(&log, "is gone"), 0);
+	ck_assert_msg(said_count(&log, "\n") < 250, "%u lines in %u s", said_count(&log, "\n"), 600 * 10 / 1000 + 10);
+	said_end(&log, w.r);
+	rig_free(&w.r);
+}
+END_TEST
+
+UNIT_SUITE("quirks", a_control_plane_that_cannot_make_up_its_mind_fills_no_log, names_that_come_and_go_leave_nothing_behind, names_asked_between_pushes_are_not_lost_with_a_stale_nonce, an_answer_with_some_names_takes_none_of_the_others_away,
 	a_host_of_the_world_may_look_like_a_short_name, churn_elsewhere_publishes_nothing_and_costs_no_memory,
 	a_control_plane_that_admits_nobody_for_a_while_is_asked_again, connections_that_end_by_age_are_not_seen_by_calls_and_miss_no_change,
 	a_stream_that_ends_well_is_opened_again_and_all_is_asked_for, a_subset_that_no_route_names_any_more_is_not_watched,
