@@ -112,6 +112,14 @@ static struct name_hit *names_mapped(struct names *n, const struct conf_app *app
 	return h;
 }
 
+/* There is a place again as soon as a call ends that waited for its name, which moves no generation. */
+static const struct name_hit *names_not_kept(struct names *n, struct name_hit *h)
+{
+	n->scratch = (struct name_hit){.fault = h->fault};
+	hit_free(h);
+	return &n->scratch;
+}
+
 /* Such calls come as often as others (Kitex, dubbo-go), so their answers are kept too, by service and default. No authority has a NUL in it, these keys begin
  * with one. */
 static const struct name_hit *names_fallback(struct names *n, const struct conf_app *app, const char *domain, const char *default_authority, struct str path,
@@ -126,6 +134,8 @@ static const struct name_hit *names_fallback(struct names *n, const struct conf_
 	struct name_hit *h = map_get(&n->cache, key);
 	if (!h) {
 		h = names_mapped(n, app, domain, default_authority, service);
+		if (h->fault == FAULT_NAMES_FULL)
+			return names_not_kept(n, h);
 		map_put(&n->cache, key, h);
 	}
 	return h->fault == FAULT_NO_APP ? none : h;
@@ -150,6 +160,8 @@ const struct name_hit *names_find(struct names *n, const struct conf_app *app, c
 		h->rewrite = !str_eq(authority, a.best);
 		if (a.kind == AUTHORITY_BAD)
 			h->fault = FAULT_BAD_AUTHORITY;
+		if (h->fault == FAULT_NAMES_FULL)
+			return names_not_kept(n, h);
 		map_put(&n->cache, authority, h);
 	}
 	if (h->fault == FAULT_NO_APP)

@@ -193,8 +193,27 @@ START_TEST(what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_
 }
 END_TEST
 
+START_TEST(a_name_that_found_no_place_finds_one_when_a_call_has_stopped_waiting)
+{
+	struct world w = begin(PLANE_ISTIO, XDS(", names: 1"));
+	struct call *first, *k;
+
+	w.p->quirks.mute = true;
+	first = call_after(&w, DEMO, 100);
+	k = call_after(&w, ECHO, 100);
+	ck_assert_int_eq(first->ends, 0);
+	ck_assert_int_eq(k->grpc, 8);
+	rig_advance(w.r, 5000);
+	ck_assert_int_eq(first->grpc, 14);
+	k = call_after(&w, ECHO, 100);
+	ck_assert_msg(k->ends == 0 || k->grpc == 14, "%d '%s'", k->grpc, call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
 UNIT_SUITE("bad_planes", the_reason_of_a_refusal_is_not_told_once_what_was_refused_is_good,
 	a_cluster_that_comes_twice_takes_no_other_one_away,
 	what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next,
 	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense,
-	what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_one)
+	what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_one,
+	a_name_that_found_no_place_finds_one_when_a_call_has_stopped_waiting)
