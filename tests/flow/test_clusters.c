@@ -246,6 +246,32 @@ START_TEST(what_is_refused_leaves_its_last_good_version_and_the_rest_of_its_answ
 }
 END_TEST
 
+START_TEST(endpoints_beyond_the_memory_that_is_left_are_refused_and_the_last_ones_serve)
+{
+	struct world w = world_istio(XDS(", removal_hold: 0s") "limits: {memory: 8MiB}\n");
+	struct sb list = {0};
+	struct call *k;
+
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	size_t before = rig_memory(w.r);
+	for (uint32_t i = 0; i < 400000; i++)
+		sb_fmt(&list, "10.%u.%u.%u:1 ", 1 + (i >> 16), i >> 8 & 255, i & 255);
+	plane_endpoints(w.p, HOST, 50051, list.p);
+	sb_end(&list);
+	rig_advance(w.r, 3000);
+	ck_assert_uint_eq(w.p->nacks, 1);
+	ck_assert_msg(says(plane_last(w.p, XDS_EDS)->error_text, "memory"), "'%s'", plane_last(w.p, XDS_EDS)->error_text);
+	k = world_call(&w, DEMO);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_msg(rig_memory(w.r) < before + 262144, "%zu, %zu", before, rig_memory(w.r));
+	plane_endpoints(w.p, HOST, 50051, "10.0.0.2:1");
+	rig_advance(w.r, 50);
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	ck_assert_uint_eq(w.two->requests, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_first_version_that_is_refused_fails_its_calls_at_once)
 {
 	struct world w = world_istio(XDS(""));
@@ -327,4 +353,4 @@ END_TEST
 UNIT_SUITE("clusters", a_cluster_that_calls_its_endpoints_otherwise_keeps_the_old_ones_until_the_new_ones_come, a_cluster_of_addresses_has_them_inside, a_cluster_of_dns_names_follows_their_addresses, a_dns_name_that_does_not_exist_is_told,
 	a_headless_service_is_asked_for_by_its_name, nothing_is_passed_through_blindly, an_endpoint_may_be_a_pipe, endpoints_that_are_ordered_away_get_no_calls,
 	where_the_mesh_wants_tls_nothing_is_sent_in_plaintext, what_is_refused_leaves_its_last_good_version_and_the_rest_of_its_answer_counts,
-	a_first_version_that_is_refused_fails_its_calls_at_once, a_cluster_that_changes_its_kind_does_so_under_calls)
+	endpoints_beyond_the_memory_that_is_left_are_refused_and_the_last_ones_serve, a_first_version_that_is_refused_fails_its_calls_at_once, a_cluster_that_changes_its_kind_does_so_under_calls)
