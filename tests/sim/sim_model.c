@@ -112,7 +112,8 @@ bool model_sure(const struct mesh_sim *s, const struct mesh_service *v)
 {
 	uint32_t mask = well(s);
 
-	if (!v->known && (!model_settled(s) || v->lied))
+	/* To be learnt, it must stand still: an answer says the new routes, and the clusters come with the next push. */
+	if (!v->known && (!model_settled(s) || v->lied || v->routes.n != 1 || v->sets[SET_OWN].n > 1 || v->sets[SET_V1].n > 1 || v->sets[SET_V2].n > 1))
 		return false;
 	for (uint32_t i = 0; i < v->routes.n; i++) {
 		enum mesh_route route = v->routes.at[i].route;
