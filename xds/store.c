@@ -861,12 +861,21 @@ static void fail_due(struct timer *t)
 
 void store_state(struct store *s, bool up, const char *why)
 {
+	const char *was = s->why;
+
 	s->up = up;
 	s->why = why;
 	if (up) {
 		timer_cancel(s->spec.loop, &s->fail);
 		if (s->failing)
 			set_failing(s, false);
+		list_each(n, tmp, &s->entries) /* those that were wanted before: that it is not reached is true no more */
+		{
+			struct mesh_name *name = list_entry(n, struct entry, node)->name;
+
+			if (name->state == MESH_UNKNOWN && !name->failed && (name->why == was || name->why == why))
+				mesh_view_why(name, s->silent);
+		}
 		return;
 	}
 	list_each(n, tmp, &s->entries)

@@ -63,6 +63,19 @@ START_TEST(cds_off_asks_for_no_cluster_and_takes_plain_defaults)
 }
 END_TEST
 
+/* It answers what was asked beside the name: so it was reached, and whoever waited is not told otherwise. */
+START_TEST(a_server_that_answers_but_not_this_name_is_named_as_one_that_was_reached)
+{
+	struct world w = world_istio(XDS(", profile: consul"));
+	struct call *k = world_call(&w, DEMO);
+
+	rig_advance(w.r, 6000);
+	ck_assert_int_eq(k->grpc, GRPC_UNAVAILABLE);
+	ck_assert_msg(strstr(call_text(k), "has not answered yet") != NULL, "'%s'", call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(the_four_types_of_the_grpc_dialect_are_asked_in_one_flight)
 {
 	struct world w = world_istio(XDS(", profile: istio-grpc"));
@@ -428,6 +441,7 @@ START_TEST(wildcard_gives_up_what_is_gone)
 END_TEST
 
 UNIT_SUITE("profiles", each_profile_finds_a_service_follows_it_and_tells_of_its_end, cds_off_asks_for_no_cluster_and_takes_plain_defaults,
+	a_server_that_answers_but_not_this_name_is_named_as_one_that_was_reached,
 	the_four_types_of_the_grpc_dialect_are_asked_in_one_flight, routes_inside_of_a_listener_and_named_ones_may_take_turns,
 	of_several_virtual_hosts_the_one_that_fits_the_authority_best_counts, a_name_that_nobody_has_is_in_doubt_for_15_seconds_and_then_told_at_once,
 	names_of_the_new_kind_are_passed_through,
