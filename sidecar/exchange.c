@@ -396,8 +396,10 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 	struct host *host;
 	const struct tried *tried = x->picked ? &x->tried : NULL; /* NULL: a call that is new to the cluster */
 	x->picked = true;
-	timer_cancel(x->sc->loop, &x->backoff);
-	switch (cluster_pick(x->cluster, 0, tried, &host)) {
+	enum pick_result picked = cluster_pick(x->cluster, 0, tried, &host);
+	if (picked != PICK_WAIT) /* the time for waiting runs on: it is one for all that is waited for */
+		timer_cancel(x->sc->loop, &x->backoff);
+	switch (picked) {
 	case PICK_OK:
 		attempt_start(x, host);
 		return;

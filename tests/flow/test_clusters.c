@@ -350,7 +350,29 @@ START_TEST(a_cluster_that_calls_its_endpoints_otherwise_keeps_the_old_ones_until
 }
 END_TEST
 
+START_TEST(the_time_for_waiting_is_one_for_a_name_and_its_addresses)
+{
+	struct world w = world_bare(PLANE_ISTIO);
+	uint64_t ms = 0;
+	struct call *k;
+
+	plane_service(w.p, HOST, 50051, "");
+	dns_table_set(w.r->dns, "db.example.com", "10.0.0.1", 10 * SEC);
+	put_cluster(&w, CLUSTER, STRICT_DNS, "db.example.com:1"); /* whose answer takes 5 ms */
+	w.p->quirks.slow_ms = 97;
+	world_start(&w, XDS("") "park: {time: 100ms}\n");
+	k = call_unary(w.app, DEMO, NULL);
+	for (; !k->ends && ms < 1000; ms++)
+		rig_advance(w.r, 1);
+	ck_assert_msg(ms <= 101 && k->grpc == GRPC_UNAVAILABLE, "%d after %d ms: '%s'", k->grpc, (int)ms, call_text(k));
+	k = world_call(&w, DEMO);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
 UNIT_SUITE("clusters", a_cluster_that_calls_its_endpoints_otherwise_keeps_the_old_ones_until_the_new_ones_come, a_cluster_of_addresses_has_them_inside, a_cluster_of_dns_names_follows_their_addresses, a_dns_name_that_does_not_exist_is_told,
 	a_headless_service_is_asked_for_by_its_name, nothing_is_passed_through_blindly, an_endpoint_may_be_a_pipe, endpoints_that_are_ordered_away_get_no_calls,
 	where_the_mesh_wants_tls_nothing_is_sent_in_plaintext, what_is_refused_leaves_its_last_good_version_and_the_rest_of_its_answer_counts,
-	endpoints_beyond_the_memory_that_is_left_are_refused_and_the_last_ones_serve, a_first_version_that_is_refused_fails_its_calls_at_once, a_cluster_that_changes_its_kind_does_so_under_calls)
+	endpoints_beyond_the_memory_that_is_left_are_refused_and_the_last_ones_serve, a_first_version_that_is_refused_fails_its_calls_at_once, a_cluster_that_changes_its_kind_does_so_under_calls,
+	the_time_for_waiting_is_one_for_a_name_and_its_addresses)
