@@ -639,10 +639,16 @@ static void entry_evaluate(struct entry *e)
 		struct xcluster *c = map_get(&s->clusters, str_of(a->cluster));
 
 		if (c && c->readiness == GONE) {
+			struct resource *cds = c->cds.resource;
+
 			route_action_unref(&a);
-			entry_absent(e, "it has no such cluster");
+			if (!cds || cds->state != RESOURCE_ASKED || !cds->refused)
+				entry_absent(e, "it has no such cluster");
+			else if (e->name->state == MESH_UNKNOWN) /* it has, and what it says of it makes no sense */
+				entry_refused(e, cds->refused);
 			return;
 		}
+		entry_not_refused(e);
 		t = route_table_single(a);
 		char *kept = e->guess;
 		e->guess = NULL;

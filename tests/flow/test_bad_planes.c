@@ -211,9 +211,33 @@ START_TEST(a_name_that_found_no_place_finds_one_when_a_call_has_stopped_waiting)
 }
 END_TEST
 
+START_TEST(a_cluster_that_is_refused_is_no_cluster_that_does_not_exist)
+{
+	struct world w = begin(PLANE_NACOS, XDS(", profile: template, template: \"outbound|{port}||{host}\""));
+	struct sb bad = {0};
+	struct call *k;
+
+	pb_text(&bad, 1, CLUSTER);
+	pb_num(&bad, 2, 77); /* no type that there is */
+	plane_put(w.p, XDS_CDS, CLUSTER, bad.p, bad.n);
+	k = call_after(&w, DEMO, 100);
+	ck_assert_msg(k->grpc == 14, "%d '%s'", k->grpc, call_text(k));
+	plane_hold(w.p, true);
+	plane_del(w.p, XDS_CDS, CLUSTER);
+	plane_cluster(w.p, CLUSTER, "10.0.0.1:1");
+	plane_hold(w.p, false);
+	rig_advance(w.r, 100);
+	k = call_after(&w, DEMO, 100);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	sb_end(&bad);
+	rig_free(&w.r);
+}
+END_TEST
+
 UNIT_SUITE("bad_planes", the_reason_of_a_refusal_is_not_told_once_what_was_refused_is_good,
 	a_cluster_that_comes_twice_takes_no_other_one_away,
 	what_was_seen_in_an_answer_that_was_cut_off_may_be_gone_in_the_next,
 	a_resource_that_is_renamed_behind_its_bytes_is_an_answer_without_sense,
 	what_a_control_plane_calls_by_another_name_is_not_kept_under_the_old_one,
-	a_name_that_found_no_place_finds_one_when_a_call_has_stopped_waiting)
+	a_name_that_found_no_place_finds_one_when_a_call_has_stopped_waiting,
+	a_cluster_that_is_refused_is_no_cluster_that_does_not_exist)
