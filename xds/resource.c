@@ -603,8 +603,9 @@ static int end_needed(struct resource *q, uint64_t hash, struct sb *problems)
 
 	q->seen = true;
 	if (q->state == RESOURCE_PRESENT && q->hash == hash) {
-		if (comes_whole(r, q->type))
-			archive_keep(r->spec.archive, q->type, str_of(q->name), hash);
+		/* Where it could not be kept before, it is now: without it a name that comes back from being idle would find no cluster. */
+		if (comes_whole(r, q->type) && !archive_keep(r->spec.archive, q->type, str_of(q->name), hash))
+			archive_put(r->spec.archive, q->type, str_of(q->name), hash, r->reading.buf, r->reading.at);
 		q->stale = false;
 		free(q->refused);
 		q->refused = NULL;
@@ -738,7 +739,7 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 	(void)version;
 	/* Delta says what is gone by itself. A refused answer may have lacked what it could not carry. */
 	if (t == XDS_CDS && r->marked) {
-		if (full)
+		if (full && !refused)
 			archive_sweep(r->spec.archive, XDS_CDS, NULL, NULL);
 		r->marked = false;
 	}

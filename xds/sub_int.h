@@ -46,6 +46,7 @@ struct sub_asked {              /* a type on a stream */
 	bool named, listed;         /* names were said, ever; in the last request */
 	bool versions;              /* initial_resource_versions were said */
 	uint64_t requests, responses;
+	bool unsure;                /* state of the world: names were added by a request that was no acknowledgement: an answer may have crossed it, and it was ignored */
 	char *nonce;                /* of the last answer; NULL: none came */
 	bool again;                 /* ask for all of it once more */
 	bool whole;                 /* the next answer is one to such a question */

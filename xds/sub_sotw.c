@@ -96,7 +96,8 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 		sub_settle(st, t);
 		return 0;
 	}
-	if (a->ack && a->reasons && differs) {
+	bool acknowledges = a->ack && !a->reasons;
+	if (a->ack && a->reasons && (differs || (current && a->unsure))) {
 		int refused = refuse(st, t);
 		if (refused < 0)
 			return refused;
@@ -126,6 +127,7 @@ static int sotw_request(struct sub_stream *st, enum xds_type t)
 		}
 	}
 	sub_settle(st, t);
+	a->unsure = !acknowledges && (a->unsure || (added && !first));
 	a->whole |= first;
 	a->again |= again || (added && !first && st->sub->conf->profile == PROFILE_TEMPLATE);
 	return a->again ? ask_again(st, t) : 0;

@@ -89,5 +89,26 @@ START_TEST(a_call_still_moves_within_a_cluster_that_its_route_has_just_left)
 }
 END_TEST
 
+START_TEST(a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_garbles_it)
+{
+	static const char *const yaml[] = {XDS(", protocol: sotw"), XDS("")};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct world w = world_istio(yaml[i]);
+		struct call *k;
+
+		plane_service(w.p, "echo.default.svc.cluster.local", 50051, "10.0.0.2:1");
+		k = world_call(&w, DEMO); /* all clusters come */
+		ck_assert(call_ok(k));
+		plane_put_in(w.p, DIALECT_SIDECAR, XDS_CDS, "outbound|50051||echo.default.svc.cluster.local", "\x0a\x7f", 2);
+		rig_advance(w.r, 100);
+		ck_assert_uint_ge(w.p->nacks, 1);
+		k = world_call(&w, "echo.default.svc.cluster.local:50051");
+		ck_assert_msg(call_ok(k), "'%s'", call_text(k));
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 UNIT_SUITE("last_good", a_route_stays_while_nobody_answers_for_the_clusters_of_the_next_one, a_name_is_not_idle_by_the_time_in_which_the_process_stood_still,
-	a_call_still_moves_within_a_cluster_that_its_route_has_just_left)
+	a_call_still_moves_within_a_cluster_that_its_route_has_just_left, a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_garbles_it)

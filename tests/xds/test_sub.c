@@ -192,6 +192,29 @@ START_TEST(names_that_are_new_when_an_answer_is_refused_go_in_a_request_of_their
 }
 END_TEST
 
+START_TEST(names_that_were_asked_while_an_answer_that_is_refused_was_under_way_are_asked_again)
+{
+	struct xdsrig *r = xdsrig_new(PLANE_ISTIO, PROFILE_ISTIO, PROTOCOL_SOTW);
+
+	plane_service(r->plane, DEMO, 50051, "10.0.0.1:1");
+	plane_service(r->plane, ECHO, 50051, "10.0.0.2:1");
+	xdsrig_start(r);
+	xdsrig_want(r, XDS_EDS, DEMO_CLUSTER);
+	xdsrig_settle(r);
+	simnet_knobs(r->net)->latency_ns = 20 * MS;
+	r->refuse = DEMO_CLUSTER;
+	r->reason = "no";
+	plane_endpoints(r->plane, DEMO, 50051, "10.0.0.3:1");
+	xdsrig_advance(r, 1);
+	xdsrig_want(r, XDS_EDS, ECHO_CLUSTER); /* with an old nonce: istiod drops it, and the names of the NACK that follows */
+	xdsrig_told(r);
+	xdsrig_advance(r, 200);
+	ck_assert_uint_eq(r->plane->nacks, 1);
+	ck_assert(has(xdsrig_told(r), "+EDS " ECHO_CLUSTER));
+	xdsrig_free(&r);
+}
+END_TEST
+
 START_TEST(a_name_that_is_wanted_again_before_its_server_heard_that_it_was_dropped_is_answered)
 {
 	struct xdsrig *r = xdsrig_new(PLANE_ISTIO, PROFILE_ISTIO, PROTOCOL_SOTW);
@@ -797,7 +820,7 @@ END_TEST
 
 UNIT_SUITE("sub", names_of_a_turn_go_out_together_and_the_node_only_in_the_first_message, what_is_wanted_twice_stays_until_it_is_unwanted_twice,
 	a_name_dropped_and_wanted_again_within_a_turn_says_nothing, a_bad_resource_is_refused_with_its_reason_and_the_good_ones_of_the_answer_stay,
-	names_that_are_new_when_an_answer_is_refused_go_in_a_request_of_their_own, a_name_that_is_wanted_again_before_its_server_heard_that_it_was_dropped_is_answered,
+	names_that_are_new_when_an_answer_is_refused_go_in_a_request_of_their_own, names_that_were_asked_while_an_answer_that_is_refused_was_under_way_are_asked_again, a_name_that_is_wanted_again_before_its_server_heard_that_it_was_dropped_is_answered,
 	all_reasons_of_an_answer_are_one_text_of_4_KiB_at_most_in_ASCII, a_resource_too_large_for_us_is_refused_without_being_taken,
 	a_name_that_comes_twice_in_an_answer_is_refused_and_the_first_one_counts, answers_of_types_that_are_unknown_or_were_not_asked_are_neither_taken_nor_acknowledged,
 	an_answer_that_makes_no_sense_ends_the_stream_and_a_new_one_is_told_everything, two_answers_in_a_turn_are_both_acknowledged,
