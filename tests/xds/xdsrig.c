@@ -217,6 +217,7 @@ void xdsrig_free(struct xdsrig **pr)
 	for (size_t i = 0; i < UNIT_COUNT(r->servers); i++)
 		free(r->servers[i]);
 	sb_end(&r->told);
+	sb_end(&r->last_told);
 	sb_end(&r->logged);
 	sb_end(&r->bytes);
 	free(r);
@@ -232,13 +233,18 @@ void xdsrig_settle(struct xdsrig *r)
 	simnet_advance(r->net, 0);
 }
 
+/* Two lives: the text of the last one stays until the next is asked for. */
 const char *xdsrig_told(struct xdsrig *r)
 {
-	static char text[8192]; /* until the next one */
+	struct sb was = r->last_told;
 
-	snprintf(text, sizeof(text), "%.*s", (int)r->told.n, r->told.p ? r->told.p : "");
+	r->last_told = r->told;
+	r->told = was;
 	r->told.n = 0;
-	return text;
+	if (!r->last_told.n)
+		return "";
+	sb_add(&r->last_told, "", 1);
+	return r->last_told.p;
 }
 
 void xdsrig_want(struct xdsrig *r, enum xds_type t, const char *name)

@@ -27,7 +27,7 @@ struct xdsrig {
 	struct ads *ads;
 	struct sub *sub;
 	/* what was told since the last xdsrig_told: "+EDS name" a resource, "-CDS name" removed, "EDS ok", "CDS ok full", "EDS refused", "silent EDS name", "up", "down", "cut" */
-	struct sb told, logged;
+	struct sb told, last_told, logged;
 	/* the resource that is being read */
 	enum xds_type type;
 	struct sb bytes;
