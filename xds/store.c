@@ -378,12 +378,15 @@ static void entry_uses(struct entry *e)
 
 struct unready { struct entry *e; bool any, missing; };
 
-/* It does not exist because nobody answered, which is not the same as a word. */
-static bool is_silence(const struct xcluster *c)
+static bool is_unsaid(const struct resource *q)
 {
-	const struct resource *cds = c->cds.resource, *eds = c->eds.resource;
+	return q && (q->state == RESOURCE_ASKED || (q->state == RESOURCE_ABSENT && q->silent));
+}
 
-	return (cds && cds->state == RESOURCE_ABSENT && cds->silent) || (eds && eds->state == RESOURCE_ABSENT && eds->silent);
+/* Nobody answered for it, or what was answered was refused: which is not the same as a word. */
+static bool is_unsaid_cluster(const struct xcluster *c)
+{
+	return is_unsaid(c->cds.resource) || is_unsaid(c->eds.resource);
 }
 
 static void look_ready(void *ctx, const char *cluster)
@@ -391,7 +394,7 @@ static void look_ready(void *ctx, const char *cluster)
 	struct unready *u = ctx;
 	struct xcluster *c = map_get(&u->e->store->clusters, str_of(cluster));
 
-	if (!c || c->readiness == NOT_YET || (u->e->name->state == MESH_PRESENT && is_silence(c)))
+	if (!c || c->readiness == NOT_YET || (u->e->name->state == MESH_PRESENT && is_unsaid_cluster(c)))
 		u->any = u->missing = true;
 	/* A cluster may come after the route that names it, and istiod answers endpoints that it does not know yet by none. While another route serves, that one is not
 	 * to be left for nothing. */

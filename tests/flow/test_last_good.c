@@ -89,6 +89,34 @@ START_TEST(a_call_still_moves_within_a_cluster_that_its_route_has_just_left)
 }
 END_TEST
 
+START_TEST(a_route_stays_while_the_endpoints_of_the_next_one_are_refused)
+{
+	struct world w = world_istio(XDS(""));
+	struct sb bad = {0};
+	struct call *k = world_call(&w, DEMO);
+
+	ck_assert(call_ok(k));
+	plane_hold(w.p, true);
+	plane_cluster(w.p, EAST, "10.0.0.2:1");
+	make_assignment(&bad, EAST, "999.0.0.1:1", false);
+	plane_put(w.p, XDS_EDS, EAST, bad.p, bad.n);
+	sb_end(&bad);
+	plane_route(w.p, HOST, 50051, EAST);
+	plane_hold(w.p, false);
+	for (int i = 0; i < 40; i++) {
+		rig_advance(w.r, 500);
+		k = world_call(&w, DEMO);
+		ck_assert_msg(call_ok(k), "%d: '%s'", i, call_text(k));
+	}
+	ck_assert_uint_eq(w.two->requests, 0);
+	plane_cluster(w.p, EAST, "10.0.0.2:1");
+	rig_advance(w.r, 100);
+	ck_assert(call_ok(world_call(&w, DEMO)));
+	ck_assert_uint_eq(w.two->requests, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_garbles_it)
 {
 	static const char *const yaml[] = {XDS(", protocol: sotw"), XDS("")};
@@ -111,4 +139,5 @@ START_TEST(a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_g
 END_TEST
 
 UNIT_SUITE("last_good", a_route_stays_while_nobody_answers_for_the_clusters_of_the_next_one, a_name_is_not_idle_by_the_time_in_which_the_process_stood_still,
-	a_call_still_moves_within_a_cluster_that_its_route_has_just_left, a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_garbles_it)
+	a_call_still_moves_within_a_cluster_that_its_route_has_just_left, a_route_stays_while_the_endpoints_of_the_next_one_are_refused,
+	a_cluster_that_nobody_called_yet_stays_known_when_its_control_plane_garbles_it)
