@@ -5,6 +5,7 @@
 # peers, not us. Processes: every child has its own session, is stopped by its pid, and leaves its output in a file.
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,9 +15,16 @@ MESH = ".default.svc.cluster.local"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range that the kernel gives to whoever connects: a server that is ended and started again must get its port back."""
+    for _ in range(200):
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise OSError("no free port between 20000 and 32000")
 
 
 class Process:

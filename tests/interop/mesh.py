@@ -38,7 +38,7 @@ class Suite:
 
     def __init__(self, plane, profile, protocol, run, cache=None, how=None):
         self.plane_kind, self.profile, self.protocol, self.cases, self.cache, self.how = plane, profile, protocol, run, cache, how or {}
-        self.absent_s = 5 if plane == "istiod" else 25
+        self.absent_s = 5 if plane == "istiod" and profile != "generic" else 25
         self.name = "%s, %s %s" % (plane + (" (%s)" % cache if cache else ""), profile, protocol) + \
             ("".join(", " + k.replace("_", " ") for k in self.how))
         self.peers = ["istiod" if plane == "istiod" else "control-plane", "xds-client"]
@@ -48,6 +48,8 @@ SUITES = [
     Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + ISTIO + TOKENS + [cases.agrees]),
     Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
     Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
+    # istiod as any other server of gRPC's dialect: which it speaks to a node that says so.
+    Suite("istiod", "generic", "sotw", [cases.first_call, cases.unknown, cases.endpoints_at_once, cases.canary, cases.plane_killed, cases.snapshot_start]),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + GENERIC + [cases.agrees], "snapshot"),
     Suite("go-control-plane", "generic", "delta", COMMON + [cases.many, identity.client_certificate, cases.agrees], "snapshot"),
     # What differs in the library's other cache, and in how resources name each other.
@@ -80,6 +82,8 @@ class Setup:
         return plane
 
     def sidecar(self, plane, **how):
+        if self.suite.profile == "generic" and self.suite.plane_kind == "istiod":
+            how["more"] = ["node: {metadata: {GENERATOR: grpc}}"] + list(how.get("more", ()))
         return self.world.sidecar(plane, self.suite.profile, self.suite.protocol, **how)
 
 
