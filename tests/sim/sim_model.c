@@ -68,18 +68,15 @@ static void window_settle(struct mesh_sim *s, struct mesh_window *w, bool is_set
 	w->n = 1;
 }
 
+/* Held endpoints are held for as much longer. What the sidecar adds to other times is a little less (it may have waited when it froze): nothing is built on that here. */
 void model_freeze(struct mesh_sim *s, uint64_t ns)
 {
 	s->freeze_ns = model_now(s) + ns + SEC;
 	for (uint32_t i = 0; i < MESH_SERVICES; i++) {
 		struct mesh_service *v = &s->service[i];
 
-		v->used_ns += ns;
 		for (uint32_t p = 0; p < MESH_PROVIDERS; p++)
 			v->named_ns[p] += v->named_ns[p] ? ns : 0;
-		for (int set = 0; set < MESH_SETS; set++)
-			for (uint32_t n = 0; n < v->sets[set].n; n++)
-				v->sets[set].at[n].since_ns += ns;
 	}
 }
 

@@ -683,7 +683,11 @@ static int sim_wait(void *ctx, int64_t timeout_ns)
 
 	happen_due(n);
 	if (n->frozen_ns) {
-		n->now_ns += n->frozen_ns + (timeout_ns > 0 ? (uint64_t)timeout_ns : 0);
+		/* It froze while it waited: for its timer, unless something was to come before that. */
+		uint64_t waited_ns = timeout_ns > 0 && collect(n) == 0 ? (uint64_t)timeout_ns : 0;
+		if (n->heap_n && n->heap[0].at_ns < n->now_ns + waited_ns)
+			waited_ns = n->heap[0].at_ns - n->now_ns;
+		n->now_ns += n->frozen_ns + waited_ns;
 		n->frozen_ns = 0;
 	} else if (timeout_ns != 0 && collect(n) == 0) {
 		uint64_t until_ns = timeout_ns < 0 ? UINT64_MAX : n->now_ns + (uint64_t)timeout_ns;
