@@ -340,6 +340,7 @@ static void lie_aloud(struct mesh_sim *s)
 		break;
 	case 1:
 		pb_text(&b, 1, v->authority);
+		sb_str(&b, "\x12\x7f"); /* longer than what follows: chance shall not make sense of it */
 		sb_add(&b, junk, 20);
 		plane_say_bytes(s->plane, plane_type_url[XDS_RDS], v->authority, b.p, b.n);
 		break;

@@ -12,7 +12,7 @@ enum { MESH_SERVICES = 6, MESH_PROVIDERS = 8, MESH_CALLS = 24000, MESH_WINDOW = 
 enum mesh_set { SET_OWN, SET_V1, SET_V2, MESH_SETS };   /* the clusters of a service: its own, and two that its route may name instead */
 enum mesh_route { ROUTE_ABSENT, ROUTE_OWN, ROUTE_SPLIT };
 /* What the plane said of a thing since then. */
-struct mesh_said { uint64_t since_ns; uint32_t named, usable; enum mesh_route route; };
+struct mesh_said { uint64_t since_ns, frozen_ns /* of that */; uint32_t named, usable; enum mesh_route route; };
 /* All that the sidecar may believe now: the newest last. Shrinks to that one when the plane was well for long enough. */
 struct mesh_window { struct mesh_said at[MESH_WINDOW]; uint32_t n; };
 struct mesh_service {

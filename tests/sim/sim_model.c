@@ -62,7 +62,7 @@ static void window_settle(struct mesh_sim *s, struct mesh_window *w, bool is_set
 	if (model_now(s) < last->since_ns + heard_ns)
 		return;
 	/* What was emptied is kept for the hold: it is the last one that is believed. */
-	if (is_set && !last->named && model_now(s) < last->since_ns + s->hold_ns + heard_ns)
+	if (is_set && !last->named && model_now(s) < last->since_ns + last->frozen_ns + s->hold_ns + heard_ns)
 		return;
 	w->at[0] = *last;
 	w->n = 1;
@@ -77,6 +77,9 @@ void model_freeze(struct mesh_sim *s, uint64_t ns)
 
 		for (uint32_t p = 0; p < MESH_PROVIDERS; p++)
 			v->named_ns[p] += v->named_ns[p] ? ns : 0;
+		for (int set = 0; set < MESH_SETS; set++)
+			for (uint32_t n = 0; n < v->sets[set].n; n++)
+				v->sets[set].at[n].frozen_ns += ns;
 	}
 }
 
