@@ -476,6 +476,7 @@ void mesh_view_put(struct mesh_name *n, struct route_table *taken, const char *s
 {
 	sweep(n->mesh);
 	n->stale = stale;
+	n->tentative = false;
 	put_name(n, taken, source);
 	published(n->mesh);
 }
@@ -509,6 +510,7 @@ void mesh_view_drop(struct mesh_name *n)
 	if (n->dropped)
 		return;
 	n->dropped = true;
+	n->stale = n->tentative = false;
 	n->view->wanted--;
 	n->data = NULL;
 	set_name(n, MESH_ABSENT, NULL, NULL, NULL); /* the generation moves: no cache keeps the entry */

@@ -51,15 +51,30 @@ static struct mesh_name *names_want(struct names *n, struct str authority)
 	return NULL;
 }
 
+/* `a.b` may be a host of the world as well as a service `a` of namespace `b`; a name with no dot, or with more, is no such riddle. */
+static bool names_is_riddle(struct str authority)
+{
+	struct str host;
+	int port, dots = 0;
+
+	if (addr_split(authority, &host, &port) != 0)
+		return false;
+	for (size_t i = 0; i < host.n; i++)
+		dots += host.p[i] == '.';
+	return dots == 1;
+}
+
 /* One spelling at a time: istiod answers two of one host on one stream with a false "unknown" for one of them (istio.md 1.8). The full name first; what was
- * written is asked only once the full name does not exist, for `a.b` may be a host of the world. */
+ * written is asked only once the full name does not exist, and not for long. */
 static struct mesh_name *names_of_mesh(struct names *n, const struct authority *a)
 {
 	struct mesh_name *best = names_want(n, a->best), *written;
 
-	if (!best || best->state != MESH_ABSENT || str_eq(a->candidate[0], a->best))
+	if (!best || best->state != MESH_ABSENT || str_eq(a->candidate[0], a->best) || !names_is_riddle(a->candidate[0]))
 		return best;
 	written = names_want(n, a->candidate[0]);
+	if (written && written->state == MESH_UNKNOWN)
+		written->tentative = true;
 	return written && written->state != MESH_ABSENT ? written : best;
 }
 

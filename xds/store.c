@@ -12,6 +12,9 @@ static const uint64_t linger_ns = UINT64_C(1000000000);
 /* A cluster that no route names any more: as long as a call may need to find out that a provider cannot be had (connect_timeout), and to move to another one of it. */
 static const uint64_t rest_ns = UINT64_C(10000000000);
 
+/* Another spelling of a name, which does not exist either: two that may mean one service are not to be asked for at once for longer (istio.md 1.8). */
+static const uint64_t tentative_ns = UINT64_C(1000000000);
+
 struct entry;
 struct xcluster;
 /* An entry's use of a cluster. */
@@ -435,6 +438,8 @@ static void forget_guess(struct entry *e)
 	e->guess = NULL;
 }
 
+static void idle_due(struct timer *t);
+
 static void entry_absent(struct entry *e, const char *why)
 {
 	struct store *s = e->store;
@@ -443,6 +448,8 @@ static void entry_absent(struct entry *e, const char *why)
 		log_info(s->spec.log, "view '%s': '%s' is gone: %s", mesh_view_name(s->spec.view), e->name->name, why);
 	route_table_unref(&e->waiting);
 	mesh_view_absent(e->name, s->spec.source, why);
+	if (e->name->tentative)
+		timer_in(s->spec.loop, &s->idle, tentative_ns, idle_due);
 	e->listed = false;
 	/* The guess stays asked: when the service is created, its endpoints come in the same push. */
 	entry_uses(e);
@@ -703,8 +710,6 @@ static void store_run(struct task *task)
 
 /* ---- wanting and giving up ----------------------------------------------------------------------------------------------------- */
 
-static void idle_due(struct timer *t);
-
 static void idle_later(struct store *s)
 {
 	uint64_t every = s->spec.conf->idle_ns / 4;
@@ -733,7 +738,9 @@ static void idle_due(struct timer *t)
 	{
 		struct entry *e = list_entry(n, struct entry, node);
 
-		if (!e->for_good && !e->listed && !e->name->holds && now - e->name->used_ns >= s->spec.conf->idle_ns)
+		if (e->for_good || e->listed || e->name->holds)
+			continue;
+		if (now - e->name->used_ns >= s->spec.conf->idle_ns || (e->name->tentative && e->name->state == MESH_ABSENT))
 			entry_drop(e);
 	}
 	idle_later(s);

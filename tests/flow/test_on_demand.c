@@ -114,6 +114,37 @@ START_TEST(a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_cre
 }
 END_TEST
 
+START_TEST(two_spellings_of_a_service_are_not_asked_for_side_by_side)
+{
+	static const struct { const char *spelled, *service; bool riddle; } rows[] = {
+		{"ghost:7000", "ghost.default.svc.cluster.local", false},
+		{"ghost.default.svc:7000", "ghost.default.svc.cluster.local", false},
+		{"ghost.shop:7000", "ghost.shop.svc.cluster.local", true}, /* it may be a host of the world */
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct world w = begin(PLANE_ISTIO, XDS(""));
+		struct call *k = call_unary(w.app, rows[i].spelled, NULL);
+
+		rig_advance(w.r, 50);
+		ck_assert_int_eq(k->grpc, GRPC_UNIMPLEMENTED);
+		ck_assert_msg(plane_asks(w.p, XDS_RDS, rows[i].spelled) == rows[i].riddle, "%s", rows[i].spelled);
+		rig_advance(w.r, 1500); /* and the riddle not for long */
+		ck_assert_msg(!plane_asks(w.p, XDS_RDS, rows[i].spelled), "%s", rows[i].spelled);
+		plane_service(w.p, rows[i].service, 7000, "10.0.0.1:1");
+		rig_advance(w.r, 50);
+		for (int n = 0; n < 5; n++) { /* each change makes istiod answer anew, with one spelling of them at random */
+			k = call_unary(w.app, rows[i].spelled, NULL);
+			rig_advance(w.r, 50);
+			ck_assert_msg(call_ok(k), "%s: '%s'", rows[i].spelled, call_text(k));
+			plane_endpoints(w.p, rows[i].service, 7000, n & 1 ? "10.0.0.1:1" : "10.0.0.2:1");
+			rig_advance(w.r, 50);
+		}
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 START_TEST(an_endpoint_that_comes_or_goes_is_followed_at_once)
 {
 	struct world w = istio(XDS(", removal_hold: 0s"));
@@ -474,7 +505,8 @@ START_TEST(static_services_come_before_the_mesh)
 END_TEST
 
 UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_one_flight, calls_to_the_same_name_wait_together_and_spellings_are_one_name,
-	a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created, an_endpoint_that_comes_or_goes_is_followed_at_once,
+	a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created,
+	two_spellings_of_a_service_are_not_asked_for_side_by_side, an_endpoint_that_comes_or_goes_is_followed_at_once,
 	a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says, without_a_control_plane_calls_wait_so_long_and_then_fail_at_once,
 	a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known, the_callers_deadline_holds_while_its_name_is_asked,
 	parked_calls_are_bounded_in_number_and_bytes,
