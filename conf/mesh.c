@@ -510,7 +510,7 @@ void mesh_view_drop(struct mesh_name *n)
 	if (n->dropped)
 		return;
 	n->dropped = true;
-	n->stale = n->tentative = false;
+	n->stale = n->tentative = n->alone = false;
 	n->view->wanted--;
 	n->data = NULL;
 	set_name(n, MESH_ABSENT, NULL, NULL, NULL); /* the generation moves: no cache keeps the entry */

@@ -26,6 +26,7 @@ struct mesh_name {
 	const char *why;              /* unknown: why nobody answered yet; absent: what was said. Borrowed as above; NULL */
 	bool stale;                   /* present, from a snapshot that was not confirmed yet */
 	bool tentative;               /* another spelling, asked because the first does not exist: its source gives it up soon when it does not exist either */
+	bool alone;                   /* absent, and its other spelling did not exist either when that was asked last */
 	bool failed;                  /* unknown, and nobody can answer for now: calls do not wait for it */
 	bool dropped;                 /* mesh's: its source gave it up */
 	uint64_t used_ns;             /* of the last call (mesh_name_use); names of a view that are idle are given up by their source */

@@ -65,7 +65,7 @@ static bool names_is_riddle(struct str authority)
 }
 
 /* One spelling at a time: istiod answers two of one host on one stream with a false "unknown" for one of them (istio.md 1.8). The full name first; what was
- * written is asked only once the full name does not exist, and not for long. */
+ * written is asked only once the full name does not exist, for a moment, and again when it is called after that. */
 static struct mesh_name *names_of_mesh(struct names *n, const struct authority *a)
 {
 	struct mesh_name *best = names_want(n, a->best), *written;
@@ -73,9 +73,13 @@ static struct mesh_name *names_of_mesh(struct names *n, const struct authority *
 	if (!best || best->state != MESH_ABSENT || str_eq(a->candidate[0], a->best) || !names_is_riddle(a->candidate[0]))
 		return best;
 	written = names_want(n, a->candidate[0]);
-	if (written && written->state == MESH_UNKNOWN)
+	if (!written || written->state == MESH_PRESENT)
+		return written ? written : best;
+	if (written->state == MESH_ABSENT)
+		best->alone = true;
+	else
 		written->tentative = true;
-	return written && written->state != MESH_ABSENT ? written : best;
+	return best->alone ? best : written; /* what was known a moment ago is answered at once; the other spelling is looked at again beside it */
 }
 
 /* Is it the control plane that is asked for what no file declares? */

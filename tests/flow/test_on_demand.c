@@ -145,6 +145,31 @@ START_TEST(two_spellings_of_a_service_are_not_asked_for_side_by_side)
 }
 END_TEST
 
+START_TEST(a_riddle_that_was_solved_once_is_answered_at_once_and_solved_anew_beside_it)
+{
+	struct world w = begin(PLANE_ISTIO, XDS(""));
+	struct call *k = call_unary(w.app, "example.test:443", NULL);
+
+	rig_advance(w.r, 50);
+	ck_assert_int_eq(k->grpc, GRPC_UNIMPLEMENTED);
+	rig_advance(w.r, 5000); /* its second spelling is given up by now */
+	w.p->quirks.mute = true;
+	k = call_unary(w.app, "example.test:443", NULL);
+	rig_settle(w.r);
+	ck_assert_msg(k->grpc == GRPC_UNIMPLEMENTED, "%d '%s'", k->grpc, call_text(k)); /* known: nobody has to be asked for that */
+	w.p->quirks.mute = false;
+	rig_advance(w.r, 5000);
+	plane_service(w.p, "example.test", 443, "10.0.0.1:1"); /* a host of the world comes */
+	rig_advance(w.r, 2000);
+	call_unary(w.app, "example.test:443", NULL);
+	rig_advance(w.r, 50);
+	k = call_unary(w.app, "example.test:443", NULL);
+	rig_advance(w.r, 50);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(an_endpoint_that_comes_or_goes_is_followed_at_once)
 {
 	struct world w = istio(XDS(", removal_hold: 0s"));
@@ -506,7 +531,8 @@ END_TEST
 
 UNIT_SUITE("on_demand", the_first_call_waits_for_its_name_and_is_answered_after_one_flight, calls_to_the_same_name_wait_together_and_spellings_are_one_name,
 	a_name_that_does_not_exist_is_told_at_once_and_appears_when_it_is_created,
-	two_spellings_of_a_service_are_not_asked_for_side_by_side, an_endpoint_that_comes_or_goes_is_followed_at_once,
+	two_spellings_of_a_service_are_not_asked_for_side_by_side,
+	a_riddle_that_was_solved_once_is_answered_at_once_and_solved_anew_beside_it, an_endpoint_that_comes_or_goes_is_followed_at_once,
 	a_route_by_weights_waits_for_all_its_clusters_and_shares_as_it_says, without_a_control_plane_calls_wait_so_long_and_then_fail_at_once,
 	a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known, the_callers_deadline_holds_while_its_name_is_asked,
 	parked_calls_are_bounded_in_number_and_bytes,
