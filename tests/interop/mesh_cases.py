@@ -180,6 +180,16 @@ def until_only(caller, hosts, limit_s=CHANGE_S):
     within(limit_s, lambda: "calls go to exactly %s: %s" % (sorted(hosts), quiet.last), quiet)
 
 
+def until_among(caller, hosts, limit_s=CHANGE_S):
+    """Until these answer too, whoever else does."""
+    def there():
+        caller.seen()
+        time.sleep(0.2)
+        there.last = sorted(caller.seen()["who"])
+        return set(hosts) <= set(there.last)
+    within(limit_s, lambda: "calls go to %s too: %s" % (sorted(hosts), there.last), there)
+
+
 def endpoints_change(s, more, limit_s):
     w = s.world
     w.provide(2)
@@ -197,9 +207,10 @@ def endpoints_change(s, more, limit_s):
         until_only(caller, [w.who(3), w.who(4)])
     w.providers[2].stop()
     until_only(caller, [w.who(3), w.who(4)], limit_s)
-    # All of them are replaced in one push, then the old ones leave.
+    # All of them are replaced in one push, then the old ones leave: once the push has come (istiod debounces it), or there would be a time without any provider.
     w.provide(5, 6)
     plane.declare(w.service("demo", 5, 6))
+    until_among(caller, [w.who(5), w.who(6)])
     if more:
         until_only(caller, [w.who(5), w.who(6)])
     for host in (3, 4):
