@@ -13,7 +13,7 @@
 #include "net/timer.h"
 
 enum { FLUSH_PASSES = 2, BURY_MAX = 2048 /* about 100 us */ };
-static const uint64_t trim_after_ns = UINT64_C(500000000);
+static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT64_C(100000000);
 /* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
 
@@ -145,8 +145,8 @@ void loop_trim_soon(struct loop *l)
 {
 	uint64_t at = l->now_ns + trim_after_ns;
 
-	if (stat_get(&l->stats, STAT_CONNS_DOWN) == 0) /* the last caller went: at once, but not more often than others */
-		at = l->trimmed_ns + trim_after_ns;
+	if (stat_get(&l->stats, STAT_CONNS_DOWN) == 0) /* the last caller went: at once, but callers that come and go one by one shall not pay for it each time */
+		at = l->trimmed_ns + trim_apart_ns;
 	if (!timer_armed(&l->trim) || l->trim.at_ns > at)
 		timer_set(l, &l->trim, at, trim_now);
 }
