@@ -261,7 +261,8 @@ void model_call_over(void *sim, void *call)
 	if (c->end.cause == END_DONE && c->fin && c->status == 200 && c->grpc == 0) {
 		compare(s, k);
 		v->had_own |= v->routes.n == 1 && v->route == ROUTE_OWN && c->begun_ns > v->routes.at[0].since_ns + heard_ns;
-		if (c->begun_ns >= v->forgot_ns)
+		/* Forgotten and asked anew while the store lies about it: hosts that are held carried this call, and nothing good was learnt. */
+		if (c->begun_ns >= v->forgot_ns && !(v->lied && !v->known))
 			v->known = true;
 		s->ok++;
 		if (sure && !luck && !frozen && !k->streaming && took > soon_ns)
