@@ -303,11 +303,6 @@ static bool load(struct resource *q)
 
 /* ---- needing -------------------------------------------------------------------------------------------------------------- */
 
-struct resource *resources_find(struct resources *r, enum xds_type t, struct str name)
-{
-	return map_get(&r->by_name[t], name);
-}
-
 static struct resource *resource_made(struct resources *r, enum xds_type t, struct str name)
 {
 	struct resource *q = xnew(struct resource);
@@ -368,11 +363,6 @@ void resource_unneed(struct dep *d)
 void resource_forget(struct dep *d)
 {
 	give_back(d, true);
-}
-
-bool resources_cds_answered(const struct resources *r)
-{
-	return r->answered[XDS_CDS];
 }
 
 /* ---- the archive of endpoints ---------------------------------------------------------------------------------------------- */

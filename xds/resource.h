@@ -59,9 +59,6 @@ void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type 
 /* d is told of each change from now on; look at d->resource first: it may be there already. Needing another one than before gives that up for good. */
 void resource_need(struct resources *r, struct dep *d, enum xds_type t, struct str name, void (*changed)(struct dep *d));
 void resource_unneed(struct dep *d);
-bool resources_cds_answered(const struct resources *r);
-/* Where all listeners come (profiles with lds_all) they are called by what their name has before the first ':'. NULL: nobody needs such a one. */
-struct resource *resources_find(struct resources *r, enum xds_type t, struct str name);
 void resources_each(struct resources *r, enum xds_type t, void (*fn)(void *ctx, struct resource *q), void *ctx);
 uint32_t resources_count(const struct resources *r, enum xds_type t, uint32_t *ret_present);
 /* Given up for good by who needed it: the archive forgets it too. */
