@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "conf/health.h"
 #include "conf/route.h"
 #include "conf/spec.h"
 #include "conf/yaml.h"
@@ -26,12 +27,29 @@ struct conf_listen {
 	char *place;              /* FILE:LINE, for messages */
 };
 struct conf_pair { char *from, *to; };    /* alias.from, and both `to`: cleaned authorities (conf/authority); paths.from: a service of a :path */
+/* Calls to the app: where they come in (any address: they are not the app's), and where its own server is. */
+struct conf_inbound {
+	bool is_unix; char *text; struct addr addr; uint32_t mode;   /* in */
+	struct cluster_spec *spec; struct endpoint_set *endpoints; struct route_action *action; /* of `to`; owned refs; the cluster's name: "inbound|APP|TEXT" */
+	char *place;
+};
+struct conf_app_health {
+	struct conf_listen *listen; uint32_t listens;   /* for kubelet and remote checkers; any address */
+	struct health_check *check;                     /* of the app itself; owned; NULL: none */
+	struct conf_allow allow_uid, allow_gid;         /* who may post ok and fail; both empty: whoever may call */
+	uint64_t gone_after_ns;                         /* the last connection of the app is gone for so long: it fails; 0: off */
+	bool watch;                                     /* processes that carry calls are watched; true */
+	bool passthrough;                               /* grpc.health.v1 goes to the provider */
+	uint32_t posts;                                 /* a second, ok and fail together: beyond it 429 */
+};
 struct conf_app {
 	uint64_t hash;
 	char *name, *namespace_;
 	struct conf_listen *listen; uint32_t listens;
 	struct conf_pair *alias; uint32_t aliases;   /* sorted by from: conf_pair_find */
 	struct conf_pair *paths; uint32_t npaths;
+	struct conf_inbound *inbound; uint32_t ninbound;
+	struct conf_app_health health;
 	char *place;
 };
 struct conf_service {

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 struct str;
+struct health_check; struct outlier; /* conf/health.h */
 
 /* Order is the order of the words in conf.def. Those behind LEAST_REQUEST are declared and not built yet: lb uses random for them and says so once. */
 enum lb_kind { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
@@ -34,6 +35,9 @@ struct cluster_spec {
 	bool one_address;               /* LOGICAL_DNS: of what DNS answers only one is used, connections of older answers stay */
 	uint32_t ring_min, ring_max;    /* ring_hash: 1024, 8388608 */
 	uint64_t removal_hold_ns;       /* an endpoint that vanishes without an order stays while it is alive; 0: off */
+	bool ignore_health_on_removal;  /* what is no longer listed goes at once, be it alive */
+	struct health_check *checks; uint32_t nchecks; /* owned; all must pass */
+	struct outlier *outlier;        /* owned; NULL: off */
 	struct tls_row *tls; uint32_t ntls;
 	bool tls_otherwise;             /* transport_socket asks for TLS */
 	char *tls_name;                 /* of the socket that asks, for texts; NULL */
@@ -82,6 +86,12 @@ void endpoint_get(const struct endpoint_set *s, uint32_t i, struct endpoint *ret
 uint32_t endpoint_addrs(const struct endpoint_set *s, uint32_t i, struct addr *out, uint32_t max);
 bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row); /* ret_row: name of what decided, may be NULL */
 const char *endpoint_meta_value(const struct endpoint_meta *m, const char *key); /* NULL: not there */
+/* Endpoint.hostname and Endpoint.health_check_config lie among the pairs under keys that no control plane can write (they begin with \001); values as text. */
+#define ENDPOINT_HOSTNAME "\001hostname"
+#define ENDPOINT_CHECK_HOST "\001check.host"       /* health_check_config.hostname */
+#define ENDPOINT_CHECK_PORT "\001check.port"       /* .port_value: another port at the same address */
+#define ENDPOINT_CHECK_ADDRESS "\001check.address" /* .address: "10.0.0.1:8080" as addr_parse reads it */
+#define ENDPOINT_CHECK_OFF "\001check.off"         /* .disable_active_health_check: "1" */
 uint32_t endpoint_meta_pairs(const struct endpoint_meta *m, struct str *pairs, uint32_t max); /* k0, v0, ... sorted; how many pairs there are (m NULL: 0) */
 size_t endpoints_memory(const struct endpoint_set *s); /* bytes charged for it and not shared with another set */
 uint32_t endpoints_overprovisioning(const struct endpoint_set *s); /* percent; 0: the assignment says nothing */

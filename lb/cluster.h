@@ -14,6 +14,10 @@
 struct clusters;
 struct cluster;
 
+/* What active checks say. Without checks: UNCHECKED, which is as good as PASSED. */
+enum host_check { HOST_UNCHECKED, HOST_PENDING /* nothing is known yet: not used, unless nobody else is */, HOST_PASSED, HOST_FAILED };
+struct outlier_host;
+
 /* An endpoint's membership in one cluster. Held by exchanges (host_ref) while a call is on it. */
 struct host {
 	struct cluster *cluster;
@@ -32,6 +36,9 @@ struct host {
 	uint32_t next;                /* as index, in the members that are being made; UINT32_MAX: nowhere, or not known yet */
 	uint32_t incarnation, priority;
 	bool replaced;                /* the set has another process at its address */
+	enum host_check check;        /* what health/checker says of it */
+	void *checks;                 /* the checker's own; not NULL: it stays born */
+	struct outlier_host *outlier; /* lb/outlier's own; NULL until the first answer is counted */
 	uint32_t weight;              /* while held (lb/held.c): */
 	uint64_t held_until_ns;       /* 0: not held */
 	struct list held;
@@ -78,12 +85,47 @@ void cluster_unwait(struct cluster_wait *w);
  * w->ready and w->failed are set by the caller, the rest here. */
 struct stream *host_open(struct host *h, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why);
 
+/* What came of an attempt, for outlier detection (lb/outlier.c). HTTP status as Envoy maps gRPC's (grpc_to_http) where the content is gRPC; 0: no answer. */
+struct host_outcome { int http_status; bool local_origin /* connect failure, reset, lost, timeout: nobody answered */; bool degraded; };
 enum host_result { HOST_OK, HOST_ERROR /* the provider failed it: 5xx, UNAVAILABLE, reset */, HOST_CONNECT /* could not connect */, HOST_NEUTRAL /* cancelled by the caller, moved */ };
 void host_done(struct host **h, enum host_result r);   /* drops the ref, counts */
+void host_outcome(struct host *h, const struct host_outcome *o); /* before host_done; free where the cluster has no outlier detection */
 
 /* Retries and moves. A bucket: each call brings 0.2, it holds 100..1000, and 10 a second come anyway. False: none left (counted).
  * It is full at 100 in the beginning; the 10 a second fill it up to 100, calls up to 1000. */
 bool cluster_retry_take(struct cluster *c);
+
+/* ---- health ----
+ * What this room tells health/checker, and what it is told. A cluster whose spec has checks keeps a host for each of its endpoints that may be checked.
+ *
+ *   switched --> cluster_host_at(0 .. cluster_endpoints) --> host.checks set --> probes --> host_set_check --> hot flags, counts, panic, waiting calls, held ones
+ *
+ * A cluster where everybody is PENDING makes calls wait (PICK_WAIT) until somebody passed or nobody is pending any more. */
+struct clusters_events {
+	void (*switched)(void *ctx, struct cluster *c);    /* other members or another spec serve now, the first ones included; each host that stays is the same struct host */
+	void (*ended)(void *ctx, struct cluster *c);       /* the cluster is gone; its hosts were before */
+	void (*host_gone)(void *ctx, struct host *h);      /* h->checks is not NULL; it is freed at the end of the turn. May not call lb */
+	void (*failed_now)(void *ctx, struct host *h);     /* an answer of it said x-envoy-immediate-health-check-fail */
+	void (*traffic)(void *ctx, struct cluster *c);     /* the first call of a cluster with checks */
+};
+void clusters_set_events(struct clusters *c, const struct clusters_events *ev, void *ctx);  /* NULL: nobody checks, all are UNCHECKED */
+uint32_t cluster_endpoints(const struct cluster *c);
+struct host *cluster_host_at(struct cluster *c, uint32_t i);   /* i < cluster_endpoints; born where it is not yet. Held ones are not among them */
+void *cluster_checks(const struct cluster *c);                 /* the checker's own, as it was set */
+void cluster_set_checks(struct cluster *c, void *checks);
+bool cluster_has_traffic(const struct cluster *c);             /* it has carried a call */
+/* pairs of the endpoint of a host (conf/spec.h: ENDPOINT_*); false: it is not in the set any more (held), ret as it was. */
+bool host_endpoint(const struct host *h, struct endpoint *ret);
+void host_set_check(struct host *h, enum host_check check, bool degraded);
+/* An answer said so. Counts only where the cluster has checks. */
+void host_fail_now(struct host *h);
+bool host_is_ejected(const struct host *h);
+/* Would a call find a provider now? For grpc.health.v1 answered with cluster truth. fn whenever it may have changed, deferred to a task; at most once a turn. */
+enum cluster_truth { TRUTH_UNKNOWN /* DNS, the first endpoints or the first checks are awaited */, TRUTH_SERVING, TRUTH_NOT_SERVING };
+enum cluster_truth cluster_truth(struct cluster *c);
+struct cluster_watch { struct list node; void (*changed)(struct cluster_watch *w); };
+void cluster_watch(struct cluster *c, struct cluster_watch *w, void (*changed)(struct cluster_watch *)); /* the watcher holds the cluster (cluster_hold) as long */
+void cluster_unwatch(struct cluster_watch *w);
 
 /* For /clusters, /stats, status. */
 struct cluster_view {

@@ -15,6 +15,8 @@ enum {
 	HOT_DRAINING = 4,
 	HOT_UNHEALTHY = 8,
 	HOT_TLS = 16,      /* it wants TLS, which is not built: nothing is sent to it in plaintext */
+	HOT_CHECK = 64,    /* its active check failed, or has not passed yet: not used but in panic */
+	HOT_EJECTED = 128, /* by outlier detection; the same */
 	HOT_DEGRADED = 32, /* only where the healthy ones are not enough; usable all the same */
 };
 /* born: 1 + the place in the cluster's table of hosts; 0: no host yet. */

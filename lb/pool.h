@@ -47,4 +47,8 @@ const char *pool_last_error(const struct pool *p); /* why there is no connection
 struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); };
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));
 void pool_unwatch(struct pool_watch *w);
+/* A connection that stands, has room for a stream and is not in doubt: for a probe, which opens one stream on it. NULL: there is none. Borrowed for this turn. */
+struct h2_conn *pool_lend(struct pool *p);
+/* The host is said to be dead: connections without streams close now, the others after their last stream; the next call dials anew. */
+void pool_retire(struct pool *p);
 void pools_shed(struct pools *p);             /* hard memory limit: the largest stream of all connections ends */

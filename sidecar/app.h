@@ -6,6 +6,7 @@
 #include "sidecar/names.h"
 #include "uds/listener.h"
 
+struct life; struct inbound; struct health_door;
 enum app_state { APP_UNKNOWN, APP_OK, APP_FAILING };
 /* A door that leaves (its lines were changed or removed by a reload) serves the connections it has until they end. */
 struct app_door { struct uds_listener *listener; const struct conf_listen *conf; struct conf *whole; /* counted: conf lies in it */ uint64_t key; struct app *app; struct list node; struct task end_task; };
@@ -22,6 +23,9 @@ struct app {
 	uint64_t since_ns;             /* loop time of the last transition */
 	uint64_t since_wall_ns;
 	uint64_t transitions;
+	struct life *life;             /* health/life; owned */
+	struct inbound *inbound;       /* owned; NULL: no such doors */
+	struct health_door *health_door; /* owned; NULL: no such doors */
 	struct list exchanges;         /* all calls of this app, the parked too */
 	uint32_t calls;
 	uint32_t parked; size_t parked_bytes; /* calls that wait for a name */

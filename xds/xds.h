@@ -39,6 +39,17 @@ struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err
 /* The clock jumped (a frozen container): streams are checked at once. */
 void xds_thaw(struct xds *x);
 
+/* The health of the workload that the view's node is (istio.md 2.1): HealthInformation on the stream, within the turn where a stream is up and has been asked something; again after each
+ * reconnect and every 30 s with jitter. Only profiles of Istio know it; elsewhere it is kept and told to nobody. text: why not ok; copied. The first call switches it on. */
+void xds_health_say(struct xds *x, struct mesh_view *v, bool ok, const char *text);
+enum xds_told { XDS_TOLD_NOTHING /* nothing was said yet */, XDS_TOLD_NOBODY /* this control plane has no use for it */, XDS_TOLD_WAITS /* no stream is up */, XDS_TOLD_SENT /* the kernel has it */ };
+struct xds_health { enum xds_told told; bool ok; uint64_t sent_ns; uint64_t sent; };
+void xds_health_get(const struct xds *x, const struct mesh_view *v, struct xds_health *ret);
+/* fn once, when what was said last has been given to the kernel, or is of no use, or after max_ns (told false); deferred. */
+struct xds_health_wait { struct list node; struct timer timer; struct task task; void (*fn)(struct xds_health_wait *w, bool told); void *view; };
+void xds_health_wait(struct xds *x, struct mesh_view *v, struct xds_health_wait *w, uint64_t max_ns, void (*fn)(struct xds_health_wait *w, bool told));
+void xds_health_unwait(struct xds_health_wait *w);
+
 /* ---- for people ---- */
 struct xds_stream_info {
 	const char *view, *server, *state; /* ads_state_name */

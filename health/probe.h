@@ -1,0 +1,41 @@
+/* health/probe: one question, one verdict: is this address well? HTTP/1.1 and HTTP/2, gRPC Check and Watch, TCP, Unix, a program. Knows neither clusters nor apps: health/checker
+ * asks of providers, health/life of the app itself, and both decide what follows.
+ *
+ *   probe_start --> (a lent connection | its own: dial, h1_client, sock, a child) --> done(verdict, why), exactly once, never before probe_start returned
+ *
+ * Owner of a probe: who started it; after done, or once probe_cancel returned, it is gone (its own connection too, unless `keep` took it over). The timeout is kept here.
+ * Whatever the other side says is hostile: at most response_buffer bytes of a body are kept, at most 64 KiB of head are read, garbage is PROBE_BAD. */
+#pragma once
+#include "base/limits.h"
+#include "conf/health.h"
+#include "net/dial.h"
+#include "net/loop.h"
+
+enum probe_verdict {
+	PROBE_PASSED,
+	PROBE_DEGRADED,      /* passed, with x-envoy-degraded */
+	PROBE_FAILED,        /* could not connect, lost, timed out, a retriable status: counts against the threshold */
+	PROBE_BAD,           /* a definite bad answer (status, NOT_SERVING, wrong payload, garbage): fails at once */
+	PROBE_VOID,          /* says nothing: GOAWAY before it was processed, the lent connection went away, the clock jumped meanwhile: ask again at once */
+	PROBE_ALIVE,         /* gRPC: no health service there (UNIMPLEMENTED, 404), and check.unimplemented says that this is alive */
+};
+struct probe;
+struct probe_keep { struct h2_conn *h2; void *h1; };   /* a connection of a probe's own, kept between two (check.reuse_connection) */
+struct probe_spec {
+	struct loop *loop;                     /* borrowed, all */
+	const struct limits *limits;
+	struct account *account;
+	const struct health_check *check;      /* lives as long as the probe */
+	const struct addr *addrs; uint32_t naddrs; /* copied */
+	const char *host;                      /* :authority, where the check says none: the endpoint's host name or the cluster's name */
+	const char *node_cluster;              /* unused where the check has no cluster_matcher */
+	struct h2_conn *lent;                  /* gRPC and HTTP/2: a connection that stands already; NULL: its own */
+	struct probe_keep **keep;              /* NULL: its own connection is closed. Else where it is kept (NULL at first), owned by the caller: probe_keep_close */
+};
+typedef void probe_done_fn(void *user, enum probe_verdict v, const char *why /* "": passed; a sentence; valid in fn only */);
+/* NULL: no memory (done is not called); counts as a void one. */
+struct probe *probe_start(const struct probe_spec *spec, probe_done_fn *done, void *user);
+void probe_cancel(struct probe **p);       /* accepts NULL; no event follows */
+void probe_keep_close(struct probe_keep **k);
+/* gRPC Health/Watch: stays open; changed is called with each status, and with PROBE_FAILED or PROBE_VOID when the stream ended, after which it is gone. */
+struct probe *probe_watch(const struct probe_spec *spec, probe_done_fn *changed, void *user);
