@@ -6,6 +6,7 @@
 #pragma once
 #include "lb/cluster.h"
 #include "lb/hostnames.h"
+#include "lb/outlier.h"
 
 struct clusters {
 	struct loop *loop;          /* borrowed */
@@ -15,6 +16,7 @@ struct clusters {
 	struct account account;     /* hot records, policies, answers of DNS */
 	struct list clusters;
 	clusters_tell_fn *tell; void *tell_ctx;
+	outlier_tell_fn *outlier_tell; void *outlier_ctx;
 };
 
 /* Endpoints that one policy picks from: hot records first .. first + count. */
@@ -76,6 +78,7 @@ struct cluster {
 	struct task wake;
 	struct list held; uint32_t held_count; uint64_t held_weight;
 	struct timer held_timer;
+	struct outliers *outliers;  /* lb/outlier's own; NULL: nothing was counted */
 	struct timer empty;         /* armed: the assignment is empty, and m is what it was before */
 	uint32_t walked;            /* endpoints, by the last slice of work: for tests */
 	bool withdrawn;
