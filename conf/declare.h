@@ -19,3 +19,5 @@ void declare_each(struct schema *s, const struct yaml *node, const char *of, uin
 
 uint64_t declare_hash_text(uint64_t h, const char *z);       /* NULL differs from "" */
 uint64_t declare_hash_value(uint64_t h, uint64_t v);
+uint64_t declare_hash_ids(uint64_t h, const struct conf_allow *a);
+uint64_t declare_hash_listen(uint64_t h, const struct conf_listen *l);

@@ -257,7 +257,7 @@ void conf_take_listens(struct schema *s, const struct yaml *node, void *base)
 
 /* ---- apps --------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_ids(uint64_t h, const struct conf_allow *a)
+uint64_t declare_hash_ids(uint64_t h, const struct conf_allow *a)
 {
 	return str_hash_seeded(str_n((const char *)a->ids, a->count * sizeof(uint32_t)), declare_hash_value(h, a->count));
 }
@@ -270,17 +270,20 @@ static uint64_t hash_pairs(uint64_t h, const struct conf_pair *p, uint32_t n)
 	return h;
 }
 
+uint64_t declare_hash_listen(uint64_t h, const struct conf_listen *l)
+{
+	h = declare_hash_text(declare_hash_text(declare_hash_text(h, l->text), l->group), l->default_authority);
+	h = declare_hash_value(declare_hash_value(declare_hash_value(h, l->is_unix), l->mode), l->trusted);
+	return declare_hash_ids(declare_hash_ids(h, &l->allow_uid), &l->allow_gid);
+}
+
 static uint64_t app_hash(const struct conf_app *a)
 {
 	uint64_t h = declare_hash_text(declare_hash_text(1, a->name), a->namespace_);
 
-	for (uint32_t i = 0; i < a->listens; i++) {
-		const struct conf_listen *l = &a->listen[i];
-		h = declare_hash_text(declare_hash_text(declare_hash_text(h, l->text), l->group), l->default_authority);
-		h = declare_hash_value(declare_hash_value(declare_hash_value(h, l->is_unix), l->mode), l->trusted);
-		h = hash_ids(hash_ids(h, &l->allow_uid), &l->allow_gid);
-	}
-	return hash_pairs(hash_pairs(h, a->alias, a->aliases), a->paths, a->npaths);
+	for (uint32_t i = 0; i < a->listens; i++)
+		h = declare_hash_listen(h, &a->listen[i]);
+	return conf_app_health_hash(a, hash_pairs(hash_pairs(h, a->alias, a->aliases), a->paths, a->npaths));
 }
 
 static void pairs_end(struct conf_pair *p, uint32_t n)
@@ -292,18 +295,22 @@ static void pairs_end(struct conf_pair *p, uint32_t n)
 	free(p);
 }
 
+void conf_listen_end(struct conf_listen *l)
+{
+	free(l->text);
+	free(l->group);
+	free(l->allow_uid.ids);
+	free(l->allow_gid.ids);
+	free(l->default_authority);
+	free(l->place);
+}
+
 void conf_app_end(struct conf_app *a)
 {
-	for (uint32_t i = 0; i < a->listens; i++) {
-		struct conf_listen *l = &a->listen[i];
-		free(l->text);
-		free(l->group);
-		free(l->allow_uid.ids);
-		free(l->allow_gid.ids);
-		free(l->default_authority);
-		free(l->place);
-	}
+	for (uint32_t i = 0; i < a->listens; i++)
+		conf_listen_end(&a->listen[i]);
 	free(a->listen);
+	conf_app_health_end(a);
 	pairs_end(a->alias, a->aliases);
 	pairs_end(a->paths, a->npaths);
 	free(a->name);

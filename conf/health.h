@@ -6,7 +6,7 @@
 #include "base/addr.h"
 #include "base/str.h"
 
-struct str_matcher;   /* conf/match.h */
+struct match_text;    /* conf/match.h */
 
 enum check_kind { CHECK_HTTP, CHECK_GRPC, CHECK_TCP, CHECK_UNIX /* can be connected to */, CHECK_EXEC };
 enum check_unimplemented { UNIMPLEMENTED_ALIVE, UNIMPLEMENTED_FAILS, UNIMPLEMENTED_CONNECTS /* alive, if it can be connected to anew */ };
@@ -26,13 +26,13 @@ struct health_check {
 	bool log_failures, log_successes;           /* each of them, not the transitions alone */
 	bool watch;                                 /* gRPC: grpc.health.v1.Health/Watch instead of polling */
 	/* http */
-	char *host, *path, *method;                 /* host NULL: the endpoint's host name, else the cluster's name; GET */
+	char *host, *path, *method;                 /* host NULL: the endpoint's host name, else the cluster's name; "/", "GET": never NULL */
 	bool http2;
 	struct check_field *add; uint32_t nadd;     /* gRPC: initial_metadata */
 	char **remove; uint32_t nremove;
 	struct check_range *expected; uint32_t nexpected;   /* none: 200 alone */
 	struct check_range *retriable; uint32_t nretriable; /* count against the threshold; other unexpected ones fail at once */
-	struct str_matcher *cluster_matcher;        /* service_name_matcher, of x-envoy-upstream-healthchecked-cluster; owned; NULL: any */
+	struct match_text *cluster_matcher;         /* service_name_matcher, of x-envoy-upstream-healthchecked-cluster; owned; NULL: any */
 	uint32_t response_buffer;                   /* of the body that receive is looked for in: 1024 */
 	/* http: the body; tcp: send empty: connecting is enough */
 	struct check_bytes send, *receive; uint32_t nreceive; /* receive: each after the one before, anything in between */
@@ -70,3 +70,4 @@ struct outlier {
 	bool detect_degraded;                                                      /* x-envoy-degraded in an answer */
 };
 void outlier_default(struct outlier *o);
+uint64_t outlier_hash(const struct outlier *o);

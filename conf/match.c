@@ -1,6 +1,7 @@
 /* conf/match: which calls a route is for. See the header. */
 #include "conf/match.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- texts -------------------------------------------------------------------------------------------------------------- */
@@ -27,7 +28,7 @@ int match_text_fits(const struct match_text *t, struct str v)
 	case TEXT_PREFIX: return v.n >= t->n && bytes_eq(v.p, t->p, t->n, t->no_case);
 	case TEXT_SUFFIX: return v.n >= t->n && bytes_eq(v.p + (v.n - t->n), t->p, t->n, t->no_case);
 	case TEXT_CONTAINS: return contains(v, t->p, t->n, t->no_case);
-	case TEXT_REGEX: return regex_match(t->regex, v);
+	case TEXT_REGEX: return t->regex ? regex_match(t->regex, v) : -ENOMEM;
 	}
 	return 0;
 }
@@ -243,17 +244,31 @@ int match_fits_slow(const struct match *m, const struct match_call *c)
 
 /* ---- its life ----------------------------------------------------------------------------------------------------------- */
 
-static void text_end(struct match_text *t)
+void match_text_end(struct match_text *t)
 {
 	free(t->p);
+	t->p = NULL;
 	regex_free(&t->regex);
+}
+
+void match_text_copy(struct match_text *to, const struct match_text *from)
+{
+	struct ration nobody = {NULL};
+	char why[REGEX_WHY];
+
+	*to = *from;
+	to->p = from->p ? xstrndup(from->p, from->n) : NULL;
+	to->regex = NULL;
+	/* It was compiled once, so nothing is wrong with it; should there be no memory for it twice, there is no answer. */
+	if (from->regex && regex_new(&nobody, str_of(regex_pattern(from->regex)), &to->regex, why) < 0)
+		to->regex = NULL;
 }
 
 static void params_end(struct match_param *p, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		free(p[i].name);
-		text_end(&p[i].text);
+		match_text_end(&p[i].text);
 	}
 	free(p);
 }
@@ -267,7 +282,7 @@ void match_end(struct match *m)
 	if (e) {
 		for (uint32_t i = 0; i < e->nheaders; i++) {
 			free(e->headers[i].name);
-			text_end(&e->headers[i].text);
+			match_text_end(&e->headers[i].text);
 		}
 		free(e->headers);
 		params_end(e->queries, e->nqueries);
@@ -304,6 +319,11 @@ static uint64_t hash_params(uint64_t h, const struct match_param *p, uint32_t n)
 		h = hash_match_text(hash_text(hash_numbers(h, v, 3), str_n(p[i].name, p[i].name_n)), &p[i].text);
 	}
 	return h;
+}
+
+uint64_t match_text_hash(const struct match_text *t, uint64_t seed)
+{
+	return hash_match_text(seed, t);
 }
 
 uint64_t match_hash(const struct match *m, uint64_t h)

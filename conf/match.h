@@ -73,6 +73,9 @@ static inline int match_fits(const struct match *m, const struct match_call *c)
 	return match_fits_slow(m, c);
 }
 int match_text_fits(const struct match_text *t, struct str value); /* as match_fits */
+void match_text_end(struct match_text *t);        /* what it owns; harmless twice */
+void match_text_copy(struct match_text *to, const struct match_text *from); /* deep */
+uint64_t match_text_hash(const struct match_text *t, uint64_t seed);
 void match_end(struct match *m);                  /* frees what it owns */
 uint64_t match_hash(const struct match *m, uint64_t seed); /* over what is declared */
 bool match_has_regex(const struct match *m);

@@ -78,6 +78,10 @@ schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_pat
 	conf_take_retry_on, conf_take_statuses, conf_take_xds_server, conf_take_xds_servers, conf_take_xds_san, conf_take_xds_headers, conf_take_xds_prefetch,
 	conf_take_node_metadata, conf_check_xds;
 void conf_app_end(struct conf_app *a);
+void conf_listen_end(struct conf_listen *l);
+/* conf/declare_health.c: of inbound and health, parts of conf_app_end and of an app's hash */
+void conf_app_health_end(struct conf_app *a);
+uint64_t conf_app_health_hash(const struct conf_app *a, uint64_t seed);
 void conf_service_end(struct conf_service *v);
 void conf_xds_end(struct conf_xds *x);
 uint64_t conf_xds_hash(const struct conf_xds *x);

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/health.h"
 
 static const uint64_t second_ns = 1000000000;
 
@@ -46,6 +47,10 @@ void spec_unref(struct cluster_spec **s)
 		free(old->tls[i].pairs);
 		free(old->tls[i].name);
 	}
+	for (uint32_t i = 0; i < old->nchecks; i++)
+		health_check_end(&old->checks[i]);
+	free(old->checks);
+	free(old->outlier);
 	free(old->tls);
 	free(old->tls_name);
 	free(old->name);
@@ -80,7 +85,8 @@ void spec_seal(struct cluster_spec *s)
 {
 	const uint64_t all[] = {s->lb, s->choices, s->connect_timeout_ns, s->idle_timeout_ns, s->verify_after_ns, s->max_connections,
 		s->max_pending, s->max_requests, s->max_connections_per_host, s->max_streams, s->panic_percent, s->overprovisioning,
-		s->locality_weighted, s->one_address, s->ring_min, s->ring_max, s->removal_hold_ns, s->tls_otherwise, s->ntls};
+		s->locality_weighted, s->one_address, s->ring_min, s->ring_max, s->removal_hold_ns, s->tls_otherwise, s->ntls,
+		s->ignore_health_on_removal, s->nchecks, s->outlier ? outlier_hash(s->outlier) : 0};
 	uint64_t h = text_hash(s->tls_name, text_hash(s->name, str_hash(str_n((const char *)all, sizeof(all)))));
 
 	for (uint32_t i = 0; i < s->ntls; i++) {
@@ -90,6 +96,11 @@ void spec_seal(struct cluster_spec *s)
 		h = text_hash(row->name, str_hash_seeded(str_n((const char *)head, sizeof(head)), h));
 		for (uint32_t k = 0; k < row->npairs; k++)
 			h = text_hash(row->pairs[k].value, text_hash(row->pairs[k].key, h));
+	}
+	for (uint32_t i = 0; i < s->nchecks; i++) {
+		const uint64_t check = health_check_hash(&s->checks[i]);
+
+		h = str_hash_seeded(str_n((const char *)&check, sizeof(check)), h);
 	}
 	s->hash = never_zero(h);
 }
