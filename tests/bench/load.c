@@ -70,7 +70,7 @@ struct load {
 	size_t bytes;
 	double rate;
 	uint64_t cancel_ns;
-	bool ids;
+	bool ids, tell_buckets;
 	FILE *failures;
 	nghttp2_nv head[HEADERS_MAX];
 	size_t head_n, path_at, id_at;
@@ -490,7 +490,7 @@ static void load_build(struct load *l)
 {
 	if (!l->socket == !l->port || l->conns < 1 || l->streams < 1 || l->calls < 1)
 		die("usage: load (-u SOCKET | -t PORT) [-c CONNECTIONS] [-m STREAMS] [-n CALLS] [-s BYTES] [-r RATE] [-k unary|chat|mixed] [-x MS] [-i] "
-		    "[-f FILE] [-A AUTHORITY] [-p PATH] [-w SECONDS]");
+		    "[-f FILE] [-A AUTHORITY] [-p PATH] [-w SECONDS] [-b]");
 	l->message_n = l->bytes + 5;
 	l->message = must(malloc(l->message_n));
 	memset(l->message, 'x', l->message_n);
@@ -522,9 +522,17 @@ static void load_tell(const struct load *l, double seconds)
 		if (l->by_status[i])
 			printf("%s\"%d\": %u", n++ ? ", " : "", i, l->by_status[i]);
 	printf("}, \"seconds\": %.3f, \"rate\": %.0f, \"mean_us\": %.1f, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-	       "\"max_us\": %.1f}\n",
+	       "\"max_us\": %.1f",
 		seconds, l->done / seconds, l->ok ? (double)l->sum_ns / l->ok / 1000 : 0, percentile_us(l, 0.5), percentile_us(l, 0.9),
 		percentile_us(l, 0.99), percentile_us(l, 0.999), (double)l->max_ns / 1000);
+	if (l->tell_buckets) { /* for who puts several runs together */
+		printf(", \"buckets\": [");
+		for (uint32_t b = 0, n = 0; b < BUCKETS; b++)
+			if (l->bucket[b])
+				printf("%s[%.3f, %u]", n++ ? ", " : "", bucket_us(b), l->bucket[b]);
+		printf("]");
+	}
+	printf("}\n");
 }
 
 int main(int argc, char **argv)
@@ -535,7 +543,7 @@ int main(int argc, char **argv)
 
 	*l = (struct load){.authority = "demo.default.svc.cluster.local:50051", .path = "/org.apache.dubbo.demo.GreeterService/sayHello",
 		.hang_path = "/org.apache.dubbo.demo.GreeterService/hang", .chat_path = "/org.apache.dubbo.demo.GreeterService/chat", .conns = 1, .streams = 1, .calls = 1000, .bytes = 100, .seed = 1, .wait_s = 10};
-	while ((o = getopt(argc, argv, "u:t:c:m:n:s:r:k:x:if:A:p:w:")) != -1) {
+	while ((o = getopt(argc, argv, "u:t:c:m:n:s:r:k:x:if:A:p:w:b")) != -1) {
 		switch (o) {
 		case 'u': l->socket = optarg; break;
 		case 't': l->port = atoi(optarg); break;
@@ -551,6 +559,7 @@ int main(int argc, char **argv)
 		case 'A': l->authority = optarg; break;
 		case 'p': l->path = optarg; break;
 		case 'w': l->wait_s = atoi(optarg); break;
+		case 'b': l->tell_buckets = true; break;
 		default: return 2;
 		}
 	}

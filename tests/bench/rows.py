@@ -131,27 +131,42 @@ def syscalls_1x1(lab):
 
 # ---- open loop -----------------------------------------------------------------------------------------------------------
 
+OPEN_ROUNDS = 9  # of two seconds each: a p99 is made by a few dozen calls of a round, so the rounds are put together
+
+
+def pooled_us(runs, share):
+	"""A percentile over the calls of all runs."""
+	counts = {}
+	for r in runs:
+		for us, n in r["buckets"]:
+			counts[us] = counts.get(us, 0) + n
+	left = share * sum(counts.values())
+	for us in sorted(counts):
+		left -= counts[us]
+		if left <= 0:
+			return us
+	raise Broken("no calls")
+
+
 def open_loop(lab, rate):
-	calls, args = rate * 3, ["-r", rate, "-c", 4, "-m", 100]
-	added = {k: {"p50_us": [], "p99_us": []} for k in ("ours", "haproxy")}
-	got = {"ours": [], "haproxy": []}
-	direct = []
-	for n in range(lab.rounds):
-		base = lab.load(None, "-n", calls, *args)
-		direct.append(base)
+	args = ["-r", rate, "-c", 4, "-m", 100, "-b"]
+	calls = rate * 2
+	runs = {"direct": [], "ours": [], "haproxy": []}
+	cpu = {"ours": [], "haproxy": []}
+	for n in range(max(lab.rounds, OPEN_ROUNDS)):
+		runs["direct"].append(lab.load(None, "-n", calls, *args))
 		for kind in ["ours", "haproxy"] if n % 2 == 0 else ["haproxy", "ours"]:
 			with lab.proxy(kind) as p:
 				lab.load(p, "-n", rate, *args)
 				before = p.cpu_ns()
-				r = lab.load(p, "-n", calls, *args)
-				got[kind].append((p.cpu_ns() - before) / calls / 1000)
-				for k in added[kind]:
-					added[kind][k].append(r[k] - base[k])
-	out = compared(got, "us of CPU a call", goal={"haproxy": 1})
-	out["added_us"] = {kind: {k[:3]: rounded(median(v)) for k, v in a.items()} for kind, a in added.items()}
-	out["added_ratio"] = {k[:3]: rounded(median([a / b for a, b in zip(added["ours"][k], added["haproxy"][k]) if b > 0]))
-		for k in ("p50_us", "p99_us")}
-	out["direct_us"] = {k[:3]: rounded(median([r[k] for r in direct])) for k in ("p50_us", "p99_us")}
+				runs[kind].append(lab.load(p, "-n", calls, *args))
+				cpu[kind].append((p.cpu_ns() - before) / calls / 1000)
+	at = {kind: {"p50": pooled_us(of, 0.5), "p99": pooled_us(of, 0.99)} for kind, of in runs.items()}
+	added = {kind: {p: at[kind][p] - at["direct"][p] for p in ("p50", "p99")} for kind in ("ours", "haproxy")}
+	out = compared(cpu, "us of CPU a call", goal={"haproxy": 1})
+	out["added_us"] = {kind: {p: rounded(v) for p, v in of.items()} for kind, of in added.items()}
+	out["added_ratio"] = {p: rounded(added["ours"][p] / added["haproxy"][p]) if added["haproxy"][p] > 0 else None for p in ("p50", "p99")}
+	out["direct_us"] = {p: rounded(v) for p, v in at["direct"].items()}
 	return out
 
 
