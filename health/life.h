@@ -44,6 +44,8 @@ void life_connections(struct life *l, uint32_t count);       /* of the app, on i
 /* Calls that came in for the app. */
 void life_inbound(struct life *l, int by /* +1, -1 */);
 uint32_t life_in_flight(const struct life *l);
+/* Everybody outside who is to hear of a fail has heard of it, and the time for that to spread (drain.announce) is over: the other half of DRAINED. Harmless in other states. */
+void life_announced(struct life *l);
 /* The daemon goes. */
 void life_leave(struct life *l);           /* as a fail, without being one of the app's: state FAILING, "the daemon is going" */
 

@@ -8,12 +8,6 @@
 #include "sidecar/exchange.h"
 #include "sidecar/sidecar.h"
 
-const char *app_state_name(enum app_state s)
-{
-	static const char *const names[] = {"unknown", "ok", "failing"};
-	return names[s];
-}
-
 /* What makes a door another one: everything that is fixed when it is opened. */
 static uint64_t door_key(const struct conf_listen *c)
 {
@@ -165,6 +159,8 @@ void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
 			door_leave(a, old[k], conf_lists(conf, old[k]->conf->text));
 	free(old);
 	names_clear(&a->names);
+	struct life_conf life = {.check = conf->health.check, .gone_after_ns = conf->health.gone_after_ns, .watch = conf->health.watch};
+	life_conf(a->life, &life);
 	conf_unref(&was);
 }
 
@@ -188,6 +184,7 @@ void app_free(struct app **app)
 	*app = NULL;
 	loop_undefer(&a->end_task);
 	names_end(&a->names);
+	life_free(&a->life);
 	conf_unref(&a->whole);
 	free(a->doors);
 	list_del(&a->node);
@@ -218,6 +215,13 @@ static void app_over(struct task *t)
 	loop_bury(a->sc->loop, &a->grave, app_bury); /* after its connections, which are charged to it */
 }
 
+/* ---- its life ---- */
+
+static void life_changed(void *ctx, struct life *l, enum life_state was)
+{
+	(void)ctx, (void)l, (void)was;
+}
+
 struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf)
 {
 	struct app *a = xnew(struct app);
@@ -228,8 +232,8 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	names_init(&a->names, sc->mesh, loop_random(sc->loop));
 	list_init(&a->exchanges);
 	list_init(&a->leaving);
-	a->since_ns = sc->loop->now_ns;
-	a->since_wall_ns = sc->loop->ops->wall_ns(sc->loop->ops_ctx);
+	struct life_spec life = {.loop = sc->loop, .log = sc->log, .limits = &sc->limits, .account = &a->account, .name = conf->name, .changed = life_changed, .ctx = a};
+	a->life = life_new(&life);
 	a->end_task.fn = app_over;
 	list_push(&sc->apps, &a->node);
 	return a;
@@ -264,19 +268,4 @@ void app_close(struct app *a)
 	list_each(m, tmp2, &a->leaving)
 		door_close(&(struct app_door *){list_entry(m, struct app_door, node)});
 	loop_undefer(&a->end_task);
-}
-
-void app_set_state(struct app *a, enum app_state state, const struct sock_cred *by)
-{
-	if (a->state == state)
-		return;
-	struct sidecar *sc = a->sc;
-	char who[64] = "";
-	if (by && by->known)
-		snprintf(who, sizeof who, " (asked by uid %u, pid %d)", (unsigned)by->uid, (int)by->pid);
-	log_info(sc->log, "app '%s': %s -> %s%s", a->conf->name, app_state_name(a->state), app_state_name(state), who);
-	a->state = state;
-	a->transitions++;
-	a->since_ns = sc->loop->now_ns;
-	a->since_wall_ns = sc->loop->ops->wall_ns(sc->loop->ops_ctx);
 }

@@ -1,13 +1,13 @@
-/* sidecar/app: one application: its doors, its plain health state, its names.
+/* sidecar/app: one application: its doors, its life, its names.
  * Owner: sidecar (list `apps`). A reload replaces `conf` and keeps what did not change; an app that was removed drains its doors and is freed when
  * its last call has ended. */
 #pragma once
 #include "conf/conf.h"
+#include "health/life.h"
 #include "sidecar/names.h"
 #include "uds/listener.h"
 
-struct life; struct inbound; struct health_door;
-enum app_state { APP_UNKNOWN, APP_OK, APP_FAILING };
+struct inbound; struct health_door;
 /* A door that leaves (its lines were changed or removed by a reload) serves the connections it has until they end. */
 struct app_door { struct uds_listener *listener; const struct conf_listen *conf; struct conf *whole; /* counted: conf lies in it */ uint64_t key; struct app *app; struct list node; struct task end_task; };
 struct app {
@@ -19,10 +19,6 @@ struct app {
 	struct app_door **doors; uint32_t ndoors;
 	struct list leaving;           /* doors */
 	struct names names;
-	enum app_state state;
-	uint64_t since_ns;             /* loop time of the last transition */
-	uint64_t since_wall_ns;
-	uint64_t transitions;
 	struct life *life;             /* health/life; owned */
 	struct inbound *inbound;       /* owned; NULL: no such doors */
 	struct health_door *health_door; /* owned; NULL: no such doors */
@@ -42,5 +38,3 @@ void app_drain(struct app *a);         /* all its doors, those that leave too */
 void app_remove(struct app *a);        /* drains; freed when idle */
 void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
 void app_free(struct app **a);
-void app_set_state(struct app *a, enum app_state state, const struct sock_cred *by);
-const char *app_state_name(enum app_state s);

@@ -200,12 +200,12 @@ static void page_stats(struct local_call *c)
 		struct stats_ctx ctx = {b, r};
 		clusters_each(sc->clusters, stats_cluster, &ctx);
 	}
-	sb_str(b, "# HELP thinmesh_app_state State of an app: 0 unknown, 1 ok, 2 failing\n# TYPE thinmesh_app_state gauge\n");
+	sb_str(b, "# HELP thinmesh_app_state State of an app: 0 unknown, 1 ok, 2 failing, 3 gone, 4 drained\n# TYPE thinmesh_app_state gauge\n");
 	list_each(n, tmp, &sc->apps) {
 		struct app *a = list_entry(n, struct app, node);
 		sb_str(b, "thinmesh_app_state{");
 		control_label(b, "app", a->conf->name);
-		sb_fmt(b, "} %d\n", (int)a->state);
+		sb_fmt(b, "} %d\n", (int)life_state(a->life));
 	}
 	control_xds_stats(sc, b);
 	hist_print(&sc->added, b, "thinmesh_added_seconds", "", "The sidecar's own added time of calls (sampled)");
@@ -291,10 +291,12 @@ static void page_status(struct local_call *c)
 	bool first = true;
 	list_each(n, tmp, &sc->apps) {
 		struct app *a = list_entry(n, struct app, node);
+		struct life_view v;
+		life_view(a->life, &v);
 		sb_str(b, first ? "{\"name\":" : ",{\"name\":");
 		first = false;
 		sb_json(b, str_of(a->conf->name));
-		sb_fmt(b, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u,\"calls_parked\":%u,\"listen\":[", app_state_name(a->state), (unsigned long long)(a->since_wall_ns / 1000000), a->calls,
+		sb_fmt(b, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u,\"calls_parked\":%u,\"listen\":[", life_state_name(v.state), (unsigned long long)(v.since_wall_ns / 1000000), a->calls,
 			a->parked);
 		for (uint32_t i = 0; i < a->ndoors; i++) {
 			sb_str(b, i ? ",{\"address\":" : "{\"address\":");

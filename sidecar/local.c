@@ -203,21 +203,23 @@ struct str local_query(struct str query, const char *key)
 static void app_json(struct local_call *c)
 {
 	struct app *a = c->app;
+	struct life_view v;
+	life_view(a->life, &v);
 	c->type = "application/json";
 	sb_fmt(&c->body, "{\"app\":");
 	sb_json(&c->body, str_of(a->conf->name));
-	sb_fmt(&c->body, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u}\n", app_state_name(a->state), (unsigned long long)(a->since_wall_ns / 1000000), a->calls);
+	sb_fmt(&c->body, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u}\n", life_state_name(v.state), (unsigned long long)(v.since_wall_ns / 1000000), a->calls);
 }
 
 static void health_ok(struct local_call *c)
 {
-	app_set_state(c->app, APP_OK, c->cred);
+	life_ok(c->app->life, c->cred, 0);
 	app_json(c);
 }
 
 static void health_fail(struct local_call *c)
 {
-	app_set_state(c->app, APP_FAILING, c->cred);
+	life_fail(c->app->life, c->cred, "");
 	app_json(c);
 }
 
