@@ -21,17 +21,18 @@ const char *outlier_kind_name(enum outlier_kind k);   /* "consecutive_5xx" ... a
 void outlier_switched(struct cluster *c);      /* other members or another spec serve now, and all hosts know their place: gives up who is no longer in the set, takes over what is declared; without spec.outlier all return */
 void outlier_end(struct cluster *c);           /* the cluster ends; its hosts may live on (they forget). Harmless where there is nothing */
 void outlier_host_free(struct outlier_host **o);  /* the host ends (host_bury is late: in host_end); NULL is accepted */
+void outlier_thaw(struct cluster *c);          /* the process stood still: what was counted of this interval and in a row says nothing of hosts; ejections go on by the clock */
 /* An active check of it has ended. passed: an ejected host returns, where successful_active_health_check_uneject_host says so. */
 void outlier_checked(struct host *h, bool passed);
 bool outlier_keeps(const struct host *h);      /* it is worth keeping for what is known here (host_is_spare) */
 bool outlier_degraded(const struct host *h);   /* flags of a hot record that is made anew: HOT_EJECTED by host_is_ejected, HOT_DEGRADED by this */
 
-/* What was decided, once each, while it is done: for the log. rate: of the success, in percent, where it was judged by that; else negative. */
+/* What was decided, once each, while it is done: for the log. rate: of success, in percent, and mean: that of all; negative where it was not judged by them. */
 enum outlier_told {
 	TOLD_EJECTED, TOLD_NOT_ENFORCED /* detected, and enforcing_* said no */, TOLD_RETURNED /* its time is over */, TOLD_RETURNED_CHECKED /* an active check passed */,
 	TOLD_DEGRADED, TOLD_NOT_DEGRADED
 };
-struct outlier_tale { enum outlier_told what; enum outlier_kind kind; uint64_t for_ns /* EJECTED, DEGRADED: how long */; double rate, threshold; };
+struct outlier_tale { enum outlier_told what; enum outlier_kind kind; uint64_t for_ns /* EJECTED, DEGRADED: how long */; double rate, mean; };
 typedef void outlier_tell_fn(void *ctx, const struct cluster *c, const char *host, const struct outlier_tale *tale);
 void clusters_set_outlier_tell(struct clusters *all, outlier_tell_fn *fn, void *ctx);
 
