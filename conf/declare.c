@@ -95,6 +95,30 @@ void declare_claim_name(struct schema *s, const struct yaml *node, struct map *n
 		map_put(names, str_of(name), place);
 }
 
+static bool is_wildcard(const struct addr *a)
+{
+	return addr_is_v6(a) ? IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) : a->in4.sin_addr.s_addr == INADDR_ANY;
+}
+
+/* 0.0.0.0:80 and 127.0.0.1:80 are not to be had both. Who took the port of a family first, and who took all of it, stand in the map under keys of their own. */
+static const char *port_taken(struct schema *s, const struct addr *addr, char *place)
+{
+	const int family = addr_is_v6(addr) ? 6 : 4;
+	char any[32], all[32];
+	const char *other;
+
+	snprintf(any, sizeof(any), "any%d:%u", family, addr_port(addr));
+	snprintf(all, sizeof(all), "all%d:%u", family, addr_port(addr));
+	other = map_get(&s->listens, str_of(is_wildcard(addr) ? any : all));
+	if (other)
+		return other;
+	if (!map_get(&s->listens, str_of(any)))
+		map_put(&s->listens, str_of(any), place);
+	if (is_wildcard(addr))
+		map_put(&s->listens, str_of(all), place);
+	return NULL;
+}
+
 /* The same socket twice, be it of two apps or of the control socket. */
 void declare_claim_address(struct schema *s, const struct yaml *at, const struct addr *addr, char *place)
 {
@@ -103,6 +127,8 @@ void declare_claim_address(struct schema *s, const struct yaml *at, const struct
 
 	addr_text(addr, text);
 	other = map_get(&s->listens, str_of(text));
+	if (!other && !addr_is_unix(addr))
+		other = port_taken(s, addr, place);
 	if (other)
 		schema_problem(s, at, "%s is listened on twice, expected once (it stands in %s already)", text, other);
 	else

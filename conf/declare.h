@@ -14,6 +14,9 @@ bool declare_authority(struct schema *s, const struct yaml *node, char **ret);
 /* The same name, or the same socket, twice: told with both places. place is borrowed from the conf. */
 void declare_claim_name(struct schema *s, const struct yaml *node, struct map *names, const char *what, const char *name, char *place);
 void declare_claim_address(struct schema *s, const struct yaml *at, const struct addr *addr, char *place);
+/* `unix:` of the map, "/path" or "@name". False: told. */
+bool declare_unix(struct schema *s, const struct yaml *node, const char *text, struct addr *ret);
+void declare_ids(struct schema *s, const struct yaml *node, struct conf_allow *allow);
 /* take() for each map of a list that may hold `max` in all files together. */
 void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *));
 

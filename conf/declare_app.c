@@ -11,7 +11,7 @@
 
 /* ---- lists of values ---------------------------------------------------------------------------------------------------- */
 
-static void take_ids(struct schema *s, const struct yaml *node, struct conf_allow *allow)
+void declare_ids(struct schema *s, const struct yaml *node, struct conf_allow *allow)
 {
 	uint64_t id;
 	size_t i = 0;
@@ -37,12 +37,12 @@ static void take_ids(struct schema *s, const struct yaml *node, struct conf_allo
 
 void conf_take_uids(struct schema *s, const struct yaml *node, void *base)
 {
-	take_ids(s, node, &((struct draft_listen *)base)->uid);
+	declare_ids(s, node, &((struct draft_listen *)base)->uid);
 }
 
 void conf_take_gids(struct schema *s, const struct yaml *node, void *base)
 {
-	take_ids(s, node, &((struct draft_listen *)base)->gid);
+	declare_ids(s, node, &((struct draft_listen *)base)->gid);
 }
 
 static int by_from(const void *x, const void *y)
@@ -139,20 +139,20 @@ void conf_take_paths(struct schema *s, const struct yaml *node, void *base)
 
 /* ---- listeners ---------------------------------------------------------------------------------------------------------- */
 
-static bool unix_listen(struct schema *s, const struct yaml *node, const struct draft_listen *d, struct conf_listen *l)
+bool declare_unix(struct schema *s, const struct yaml *node, const char *text, struct addr *ret)
 {
-	struct str path = str_of(d->unix_path);
+	struct str path = str_of(text);
 	int code;
 
 	if (path.n < 2 || (path.p[0] != '/' && path.p[0] != '@')) {
 		declare_problem(
-			s, node, "unix", "'%.60s' is no socket, expected an absolute path, or \"@name\" for an abstract one", d->unix_path);
+			s, node, "unix", "'%.60s' is no socket, expected an absolute path, or \"@name\" for an abstract one", text);
 		return false;
 	}
-	code = addr_unix(path, &l->addr);
+	code = addr_unix(path, ret);
 	if (code < 0) {
 		declare_problem(s, node, "unix", "too long (%zu bytes), expected at most %zu: the kernel takes no more", path.n,
-			sizeof(l->addr.un.sun_path) - 1);
+			sizeof(ret->un.sun_path) - 1);
 		return false;
 	}
 	return true;
@@ -201,7 +201,7 @@ static void take_listen(struct schema *s, const struct yaml *node, struct conf_a
 	if (both || neither)
 		schema_problem(s, node, "%s, expected exactly one of unix, tcp", both ? "both unix and tcp" : "neither unix nor tcp");
 	else if (d.unix_path)
-		sound = unix_listen(s, node, &d, l);
+		sound = declare_unix(s, node, d.unix_path, &l->addr);
 	else if (d.tcp)
 		sound = tcp_listen(s, node, &d, l);
 	if (sound) {
@@ -343,6 +343,7 @@ static void take_app(struct schema *s, const struct yaml *node)
 	if (declare_misses(node, "listen") || (listen && listen->kind == YAML_SEQ && listen->count == 0))
 		declare_problem(s, node, "listen", "no socket, expected at least one, such as [{unix: /run/thinmesh/%.40s.sock}]",
 			a->name ? a->name : "shop");
+	conf_app_health_settle(a);
 	a->hash = app_hash(a);
 }
 

@@ -1,10 +1,207 @@
-/* conf/declare_health: what is declared of health and of calls to the app, out of its YAML: apps[].inbound, apps[].health, services[].health and
- * services[].outlier. What a map says is read into a draft, judged, and becomes a conf_inbound, a conf_app_health, or the checks and outlier of a spec. */
+/* conf/declare_health: an app's inbound sockets and what is declared of its life, out of their YAML: apps[].inbound, apps[].health. What a map says is read into
+ * a draft, judged, and becomes a conf_inbound or a conf_listen of the conf_app. Checks, here and of services: declare_check.c.
+ *
+ * An inbound cluster is named after its app, whose name may stand below it in the file: so it is made once the whole app is read (conf_app_health_settle). */
 #include "conf/declare.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+
+/* ---- sockets of ours ---------------------------------------------------------------------------------------------------- */
+
+/* Exactly one of unix and tcp, any address. False: told. */
+static bool take_socket(struct schema *s, const struct yaml *node, const char *unix_path, const char *tcp, struct addr *ret)
+{
+	static const char *const unix_only[] = {"mode", "group"};
+	bool both = declare_has(node, "unix") && declare_has(node, "tcp");
+	bool neither = declare_misses(node, "unix") && declare_misses(node, "tcp");
+
+	if (both || neither) {
+		schema_problem(s, node, "%s, expected exactly one of unix, tcp", both ? "both unix and tcp" : "neither unix nor tcp");
+		return false;
+	}
+	if (unix_path)
+		return declare_unix(s, node, unix_path, ret);
+	if (!tcp)
+		return false;
+	for (size_t i = 0; i < sizeof(unix_only) / sizeof(unix_only[0]); i++)
+		if (declare_has(node, unix_only[i]))
+			declare_problem(s, node, unix_only[i], "only for a unix socket, expected no such key beside tcp");
+	if (addr_parse(str_of(tcp), ret) == 0 && !addr_is_unix(ret) && addr_port(ret))
+		return true;
+	declare_problem(s, node, "tcp", "'%.60s' is no address, expected IP:PORT such as 0.0.0.0:15021", tcp);
+	return false;
+}
+
+/* take() for each map of the list. */
+static void each(struct schema *s, const struct yaml *node, uint32_t max, struct conf_app *a, void (*take)(struct schema *, const struct yaml *, struct conf_app *))
+{
+	size_t i = 0;
+
+	for (const struct yaml *c = node->first; c && i < max; c = c->next, i++) {
+		size_t mark = schema_push_index(s, i);
+
+		if (!c->bad && c->kind == YAML_MAP)
+			take(s, c, a);
+		else if (!c->bad)
+			schema_problem(s, c, "expected a map with unix or tcp");
+		schema_pop(s, mark);
+	}
+}
+
+static bool is_short_list(struct schema *s, const struct yaml *node, uint32_t max)
+{
+	if (!schema_is_list(s, node, "maps, each with unix or tcp"))
+		return false;
+	if (node->count > max) {
+		schema_problem(s, node, "%zu sockets, expected at most %u an app", node->count, max);
+		return false;
+	}
+	return true;
+}
+
+/* ---- calls to the app ---------------------------------------------------------------------------------------------------- */
+
+static struct endpoint_set *one_endpoint(struct schema *s, const struct yaml *node, const char *to)
+{
+	struct endpoints_builder *b = endpoints_build(NULL, NULL);
+	int code = endpoints_group(b);
+
+	if (code == 0)
+		code = endpoints_put_text(b, str_of(to), 1);
+	if (code == 0)
+		code = endpoints_group_end(b, STR(""), STR(""), STR(""), 0, 0);
+	if (code == 0)
+		return endpoints_done(&b, 0);
+	endpoints_drop(&b);
+	if (code == -ENAMETOOLONG)
+		declare_problem(s, node, "to", "the path is too long, expected at most %zu bytes: the kernel takes no more",
+			sizeof(((struct addr *)0)->un.sun_path) - 1);
+	else
+		declare_problem(s, node, "to", "'%.60s' is no server, expected HOST:PORT, [IPV6]:PORT or unix:/PATH", to);
+	return NULL;
+}
+
+static void take_inbound(struct schema *s, const struct yaml *node, struct conf_app *a)
+{
+	struct conf_inbound *in = &a->inbound[a->ninbound];
+	struct draft_inbound d = {0};
+	bool sound;
+
+	schema_init(s, MAP_INBOUND, &d);
+	schema_read(s, MAP_INBOUND, node, &d);
+	sound = take_socket(s, node, d.unix_path, d.tcp, &in->addr);
+	if (declare_misses(node, "to"))
+		schema_problem(s, node, "has no `to`, expected to: HOST:PORT or unix:/PATH of the app's own server");
+	if (d.to)
+		in->endpoints = one_endpoint(s, node, d.to);
+	if (sound && in->endpoints) {
+		in->is_unix = d.unix_path != NULL;
+		in->mode = d.mode;
+		in->text = xstrdup(in->is_unix ? d.unix_path : d.tcp);
+		in->place = schema_place(s, node);
+		a->ninbound++;
+		declare_claim_address(s, node, &in->addr, in->place);
+	} else {
+		endpoints_unref(&in->endpoints);
+	}
+	free(d.tcp);
+	free(d.unix_path);
+	free(d.to);
+}
+
+void conf_take_inbound(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_app *a = base;
+
+	if (!is_short_list(s, node, CONF_INBOUND_MAX))
+		return;
+	a->inbound = xalloc((node->count + 1) * sizeof(*a->inbound));
+	each(s, node, CONF_INBOUND_MAX, a, take_inbound);
+}
+
+void conf_app_health_settle(struct conf_app *a)
+{
+	for (uint32_t i = 0; i < a->ninbound; i++) {
+		struct conf_inbound *in = &a->inbound[i];
+		char *name = xasprintf("inbound|%s|%s", a->name ? a->name : "", in->text);
+
+		in->spec = spec_new(name);
+		/* There is one server, and it is the app: where it does not answer, nobody else would. */
+		in->spec->panic_percent = 0;
+		spec_seal(in->spec);
+		in->action = route_action_new(name);
+		free(name);
+	}
+}
+
+/* What would come back to us for ever. */
+void conf_inbound_finish(struct schema *s)
+{
+	const struct conf *c = s->conf;
+
+	for (uint32_t i = 0; i < c->napps; i++)
+		for (uint32_t k = 0; k < c->apps[i].ninbound; k++) {
+			const struct conf_inbound *in = &c->apps[i].inbound[k];
+			struct endpoint e;
+			char text[ADDR_TEXT];
+			const char *other;
+
+			endpoint_get(in->endpoints, 0, &e);
+			other = e.host ? NULL : map_get(&s->listens, str_of(addr_text(&e.addr, text)));
+			if (other)
+				problems_add(s->problems, in->place, 0, 0,
+					"apps[%u].inbound[%u].to: %s is listened on by ourselves (%s), expected the app's own server", i, k, text, other);
+		}
+}
+
+/* ---- answers for others --------------------------------------------------------------------------------------------------- */
+
+static void take_listen(struct schema *s, const struct yaml *node, struct conf_app *a)
+{
+	struct conf_listen *l = &a->health.listen[a->health.listens];
+	struct draft_listen d = {.trusted = 0};
+
+	schema_init(s, MAP_HEALTH_LISTEN, &d);
+	schema_read(s, MAP_HEALTH_LISTEN, node, &d);
+	if (take_socket(s, node, d.unix_path, d.tcp, &l->addr)) {
+		l->is_unix = d.unix_path != NULL;
+		l->mode = d.mode;
+		l->text = xstrdup(l->is_unix ? d.unix_path : d.tcp);
+		l->place = schema_place(s, node);
+		if (d.group && *d.group) {
+			l->group = d.group;
+			d.group = NULL;
+		}
+		a->health.listens++;
+		declare_claim_address(s, node, &l->addr, l->place);
+	}
+	free(d.unix_path);
+	free(d.tcp);
+	free(d.group);
+}
+
+void conf_take_health_listens(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_app *a = base;
+
+	if (!is_short_list(s, node, CONF_LISTENS_MAX))
+		return;
+	a->health.listen = xalloc((node->count + 1) * sizeof(*a->health.listen));
+	each(s, node, CONF_LISTENS_MAX, a, take_listen);
+}
+
+void conf_take_health_uids(struct schema *s, const struct yaml *node, void *base)
+{
+	declare_ids(s, node, &((struct conf_app *)base)->health.allow_uid);
+}
+
+void conf_take_health_gids(struct schema *s, const struct yaml *node, void *base)
+{
+	declare_ids(s, node, &((struct conf_app *)base)->health.allow_gid);
+}
 
 /* ---- ends and hashes ------------------------------------------------------------------------------------------------------ */
 

@@ -191,7 +191,7 @@ static struct endpoint_set *no_endpoints(void)
 	return endpoints_done(&b, 0);
 }
 
-static void draft_to_service(const struct draft_service *d, struct conf_service *v)
+static void draft_to_service(struct draft_service *d, struct conf_service *v)
 {
 	struct cluster_spec *spec = spec_new(v->name);
 	struct route_action *action = route_action_new(v->name);
@@ -205,6 +205,12 @@ static void draft_to_service(const struct draft_service *d, struct conf_service 
 	spec->max_requests = d->spec.max_requests;
 	spec->max_connections_per_host = d->spec.max_connections_per_host;
 	spec->max_streams = d->spec.max_streams;
+	spec->checks = d->spec.checks;
+	spec->nchecks = d->spec.nchecks;
+	spec->outlier = d->spec.outlier;
+	d->spec.checks = NULL;
+	d->spec.nchecks = 0;
+	d->spec.outlier = NULL;
 	spec_seal(spec);
 	action->timeout_ns = d->timeout_ns;
 	action->retry = d->retry;
@@ -260,6 +266,10 @@ static void take_service(struct schema *s, const struct yaml *node)
 			v->hash = service_hash(v);
 		}
 	}
+	for (uint32_t i = 0; i < d.spec.nchecks; i++)
+		health_check_end(&d.spec.checks[i]);
+	free(d.spec.checks);
+	free(d.spec.outlier);
 	endpoints_unref(&d.endpoints);
 	free(d.name);
 }

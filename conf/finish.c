@@ -115,6 +115,7 @@ void conf_finish(struct schema *s)
 	empty_is_none(&s->conf->log.file);
 	empty_is_none(&s->conf->log.access_file);
 	finish_control(s);
+	conf_inbound_finish(s);
 	finish_mesh(s);
 	finish_limits(s);
 	finish_snapshot(s);

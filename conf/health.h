@@ -10,7 +10,7 @@ struct match_text;    /* conf/match.h */
 
 enum check_kind { CHECK_HTTP, CHECK_GRPC, CHECK_TCP, CHECK_UNIX /* can be connected to */, CHECK_EXEC };
 enum check_unimplemented { UNIMPLEMENTED_ALIVE, UNIMPLEMENTED_FAILS, UNIMPLEMENTED_CONNECTS /* alive, if it can be connected to anew */ };
-enum { CHECKS_MAX = 8 /* of a cluster */, CHECK_PAYLOADS_MAX = 32, CHECK_BYTES_MAX = 65536, CHECK_FIELDS_MAX = 64, CHECK_ARGS_MAX = 64 };
+enum { CHECKS_MAX = 8 /* of a cluster */, CHECK_PAYLOADS_MAX = 32, CHECK_BYTES_MAX = 65536, CHECK_FIELDS_MAX = 64, CHECK_ARGS_MAX = 64, CHECK_RANGES_MAX = 64 };
 struct check_bytes { uint8_t *p; uint32_t n; };
 struct check_range { uint32_t from, to; };      /* HTTP statuses [from, to) */
 struct check_field { char *name, *value; bool append; };

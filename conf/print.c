@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { HELP_COLUMN = 64, INDENT_MAX = 8 };
+enum { HELP_COLUMN = 64, INDENT_MAX = 8, ALIVE = -1 };
 
 /* LIST rows whose elements are no maps of rows: a sample, written behind the key; "#" in front: commented out. */
 static const char *list_sample(const struct schema_row *row)
@@ -34,9 +34,35 @@ static const char *list_sample(const struct schema_row *row)
 		return "#{NETWORK: network1}";
 	case MAP_PREFETCH:
 		return "#[\"demo.default.svc.cluster.local:50051\"]";
+	case MAP_APP_EXPECT:
+		return "[\"200-399\"]";
+	case MAP_EXPECT:
+		return "[200]";
+	case MAP_RETRIABLE:
+		return "#[503]";
+	case MAP_CHECK_FIELDS:
+		return "#{x-check: \"1\"}";
+	case MAP_CHECK_REMOVE:
+		return "#[user-agent]";
+	case MAP_PAYLOAD:
+		return "#\"hex:50494e47\"";
+	case MAP_RECEIVE:
+		return "#[\"hex:504f4e47\"]";
+	case MAP_TO:
+		return "#127.0.0.1:8080";
+	case MAP_TO_UNIX:
+		return "#/run/shop/server.sock";
+	case MAP_ARGV:
+		return "#[/usr/bin/test, -e, /run/shop/up]";
 	default:
 		return NULL;
 	}
+}
+
+/* Maps that say something by being there: with any of their keys written, the file would mean more than no file. All of them are samples. */
+static bool is_sample(enum schema_map map)
+{
+	return map == MAP_XDS || map == MAP_INBOUND || map == MAP_HEALTH_LISTEN;
 }
 
 /* lead: what stands before the key, of `depth` levels. */
@@ -51,7 +77,7 @@ static void print_line(struct sb *out, const char *lead, bool commented, const c
 	sb_char(out, '\n');
 }
 
-static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, bool dead);
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, int dead);
 
 /* An element of endpoints as a map, beside the short form: where its keys are told. */
 static void print_endpoint_keys(struct sb *out, const char *lead)
@@ -68,21 +94,17 @@ static void print_endpoint_keys(struct sb *out, const char *lead)
 	}
 }
 
-static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth, bool dead)
+static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth, int dead)
 {
 	const char *sample;
+	const bool grave = row->kind == KIND_TAKEN || is_sample(row->below);
 
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
-		if (row->below == MAP_XDS) {
-			/* With any of its keys there is a control plane, and the embedded default has none: the whole is a sample. */
-			print_line(out, lead, true, row->key, NULL, row->help);
-			print_map(out, row->below, depth + 1, false, true);
-			break;
-		}
-		print_line(out, lead, row->below == MAP_ALLOW, row->key, NULL, row->help);
-		/* All of its keys are samples: with nothing in it, it means what its absence means. */
-		print_map(out, row->below, depth + 1, false, dead);
+	case KIND_TAKEN:
+		/* Inside of what is commented out there is no second sign. All keys of an `allow` are samples: with nothing in it, it means what its absence means. */
+		print_line(out, lead, dead == ALIVE && (grave || row->below == MAP_ALLOW || row->below == MAP_HEALTH_ALLOW), row->key, NULL, row->help);
+		print_map(out, row->below, depth + 1, false, dead == ALIVE && grave ? depth : dead);
 		break;
 	case KIND_LIST:
 		sample = list_sample(row);
@@ -92,8 +114,8 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 				print_endpoint_keys(out, lead);
 			break;
 		}
-		print_line(out, lead, false, row->key, NULL, row->help);
-		print_map(out, row->below, depth + 1, true, dead);
+		print_line(out, lead, dead == ALIVE && grave, row->key, NULL, row->help);
+		print_map(out, row->below, depth + 1, true, dead == ALIVE && grave ? depth : dead);
 		break;
 	case KIND_LATER:
 		break;
@@ -102,8 +124,13 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 	}
 }
 
-/* The first key of a list's element carries its dash. dead: all of it is commented out. */
-static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, bool dead)
+static int columns(int depth)
+{
+	return 2 * (depth < INDENT_MAX ? depth : INDENT_MAX);
+}
+
+/* The first key of a list's element carries its dash. dead: all of it is commented out, with the sign at that depth; or ALIVE. */
+static void print_map(struct sb *out, enum schema_map map, int depth, bool in_list, int dead)
 {
 	char lead[4 * INDENT_MAX + 1] = "";
 
@@ -112,7 +139,10 @@ static void print_map(struct sb *out, enum schema_map map, int depth, bool in_li
 
 		if (row->map != map || row->kind == KIND_LATER)
 			continue;
-		snprintf(lead, sizeof(lead), "%s%*s%s", dead ? "# " : "", 2 * (depth < INDENT_MAX ? depth : INDENT_MAX), "", in_list ? "- " : "");
+		if (dead == ALIVE)
+			snprintf(lead, sizeof(lead), "%*s%s", columns(depth), "", in_list ? "- " : "");
+		else
+			snprintf(lead, sizeof(lead), "%*s# %*s%s", columns(dead), "", columns(depth) - columns(dead), "", in_list ? "- " : "");
 		print_row(out, row, lead, depth, dead);
 		if (in_list) {
 			in_list = false;
@@ -127,5 +157,5 @@ void conf_print_defaults(struct sb *out)
 		"# thinmesh: every key of this version with its default. Without a file, this is what thinmesh runs with.\n"
 		"# Commented keys have no default: what stands there is a sample. ${NAME} and ${NAME:-default} are taken from the environment\n"
 		"# (inside {...} and [...] within quotes); $${ is a literal ${. Windows of connections stay away from 2^31-1.\n");
-	print_map(out, MAP_ROOT, 0, false, false);
+	print_map(out, MAP_ROOT, 0, false, ALIVE);
 }

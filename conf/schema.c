@@ -30,6 +30,7 @@ const struct schema_row schema_rows[] = {
 #define SECTION(map, key, below, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
 #define CHECKED(map, key, below, check, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, check, help, INITIAL_NONE, NULL)
 #define LIST(map, key, below, take, help) ROW_(map, LIST, MAP_##below, 0, #key, NULL, NULL, take, help, INITIAL_NONE, NULL)
+#define TAKEN(map, key, below, take, help) ROW_(map, TAKEN, MAP_##below, 0, #key, NULL, NULL, take, help, INITIAL_NONE, NULL)
 #define LATER(map, key, help) ROW_(map, LATER, 0, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
 #define TEXT(map, key, type, member, initial, help) ROW_(map, TEXT, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
 #define MODE(map, key, type, member, initial, help) ROW_(map, MODE, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
@@ -434,6 +435,7 @@ static void read_value(struct schema *s, const struct schema_row *row, const str
 			row->take(s, node, base);
 		break;
 	case KIND_LIST:
+	case KIND_TAKEN:
 		row->take(s, node, base);
 		break;
 	case KIND_LATER:

@@ -11,11 +11,14 @@ enum schema_map {
 	MAP_ROOT, MAP_CONTROL, MAP_MESH, MAP_APP, MAP_LISTEN, MAP_ALLOW, MAP_SERVICE, MAP_ENDPOINT, MAP_RETRIES, MAP_BACKOFF, MAP_BREAKERS, MAP_PARK,
 	MAP_DRAIN, MAP_SNAPSHOT, MAP_LIMITS, MAP_LOG,
 	MAP_XDS, MAP_XDS_TLS, MAP_NODE, MAP_LOCALITY,
+	MAP_INBOUND, MAP_APP_HEALTH, MAP_HEALTH_LISTEN, MAP_HEALTH_ALLOW, MAP_APP_CHECK, MAP_APP_HTTP, MAP_APP_GRPC,
+	MAP_CHECK, MAP_CHECK_GRPC, MAP_CHECK_HTTP, MAP_CHECK_TCP, MAP_OUTLIER,
 	/* Below a LIST row, but no maps with rows of their own: --print-conf writes what schema_sample gives. */
 	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES,
 	MAP_SERVER, MAP_SERVERS, MAP_SAN, MAP_HEADERS, MAP_METADATA, MAP_PREFETCH,
+	MAP_TO, MAP_TO_UNIX, MAP_ARGV, MAP_APP_EXPECT, MAP_EXPECT, MAP_RETRIABLE, MAP_CHECK_FIELDS, MAP_CHECK_REMOVE, MAP_PAYLOAD, MAP_RECEIVE,
 };
-enum schema_kind { KIND_SECTION, KIND_LIST, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_FLAG, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
+enum schema_kind { KIND_SECTION, KIND_LIST, KIND_TAKEN, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_FLAG, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
 enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
 
 struct schema;
@@ -25,7 +28,7 @@ struct schema_row {
 	uint16_t at;                   /* offset of the value in the struct of its map */
 	const char *key, *initial;
 	const char *low, *high;        /* bounds, written as a person would; WORD: low is the list of words */
-	schema_take_fn *take;          /* LIST: reads it; SECTION: looks at it once it is read, or NULL */
+	schema_take_fn *take;          /* LIST, TAKEN: reads it; SECTION: looks at it once it is read, or NULL */
 	const char *help;
 };
 extern const struct schema_row schema_rows[];
@@ -33,13 +36,15 @@ extern const uint32_t schema_row_count;
 
 /* What is read before it is judged. Owned by the conf_take_ function on whose stack it lies. */
 struct draft_listen { char *unix_path, *tcp, *group, *default_authority; uint32_t mode; int trusted; struct conf_allow uid, gid; };
+struct draft_inbound { char *tcp, *unix_path, *to; uint32_t mode; };
 struct draft_endpoint { char *address, *zone; uint32_t weight; };
 struct draft_service { char *name; struct cluster_spec spec; struct retry_policy retry; uint64_t timeout_ns; struct endpoint_set *endpoints; };
+/* A draft's spec.checks and spec.outlier are its own until the service's spec takes them. */
 
 enum {
 	CONF_APPS_MAX = 1000, CONF_SERVICES_MAX = 10000, CONF_ENDPOINTS_MAX = 100000, CONF_LISTENS_MAX = 64 /* an app */, CONF_PAIRS_MAX = 10000 /* an app */,
 	CONF_IDS_MAX = 1024, CONF_FILES_MAX = 10000, CONF_SECTIONS_MAX = 32,
-	CONF_XDS_SERVERS_MAX = 16, CONF_XDS_HEADERS_MAX = 64, CONF_XDS_SANS_MAX = 64, CONF_XDS_PREFETCH_MAX = 10000,
+	CONF_XDS_SERVERS_MAX = 16, CONF_XDS_HEADERS_MAX = 64, CONF_XDS_SANS_MAX = 64, CONF_XDS_PREFETCH_MAX = 10000, CONF_INBOUND_MAX = 64 /* an app */,
 };
 struct schema_place { const char *file; uint32_t order; int line, column; }; /* file NULL: nowhere */
 struct schema {
@@ -77,11 +82,17 @@ const char *schema_nearest(struct str word, const char *(*next)(void *ctx, uint3
 schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_paths, conf_take_uids, conf_take_gids, conf_take_services, conf_take_endpoints,
 	conf_take_retry_on, conf_take_statuses, conf_take_xds_server, conf_take_xds_servers, conf_take_xds_san, conf_take_xds_headers, conf_take_xds_prefetch,
 	conf_take_node_metadata, conf_check_xds;
+/* conf/declare_health.c, conf/declare_check.c */
+schema_take_fn conf_take_inbound, conf_take_health_listens, conf_take_health_uids, conf_take_health_gids, conf_take_app_check, conf_take_app_http, conf_take_app_grpc,
+	conf_take_app_tcp, conf_take_app_unix, conf_take_exec, conf_take_expect, conf_take_retriable, conf_take_check, conf_take_check_grpc, conf_take_check_http,
+	conf_take_check_tcp, conf_take_check_fields, conf_take_check_remove, conf_take_send, conf_take_receive, conf_take_outlier;
 void conf_app_end(struct conf_app *a);
 void conf_listen_end(struct conf_listen *l);
 /* conf/declare_health.c: of inbound and health, parts of conf_app_end and of an app's hash */
 void conf_app_health_end(struct conf_app *a);
+void conf_app_health_settle(struct conf_app *a); /* what needs the app's name; before its hash */
 uint64_t conf_app_health_hash(const struct conf_app *a, uint64_t seed);
+void conf_inbound_finish(struct schema *s);      /* part of conf_finish */
 void conf_service_end(struct conf_service *v);
 void conf_xds_end(struct conf_xds *x);
 uint64_t conf_xds_hash(const struct conf_xds *x);

@@ -520,9 +520,6 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{APP "tls: {}\n", "f.yaml:4:1: tls: not in this version"},
 		{APP "snapshot: {dir: var/lib}\n", "f.yaml:4:1: snapshot.dir: 'var/lib' is no folder, expected an absolute path"},
 		{APP "    identity: {service_account: shop}\n", "f.yaml:4:5: apps[0].identity: not in this version"},
-		{APP "    inbound: []\n", "f.yaml:4:5: apps[0].inbound: not in this version"},
-		{APP "    health: {}\n", "f.yaml:4:5: apps[0].health: not in this version"},
-		{APP "services: [{name: a, endpoints: [], health: {grpc: {}}}]\n", "services[0].health: not in this version"},
 		{APP "services: [{name: a, endpoints: [], tls: {}}]\n", "services[0].tls: not in this version"},
 		/* YAML's own, told beside the others */
 		{APP "park: &p {time: 5}\n", "park: anchors and aliases are not read"},
