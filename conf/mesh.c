@@ -373,6 +373,22 @@ void mesh_del_service(struct mesh *m, const char *name)
 	published(m);
 }
 
+void mesh_put_cluster(struct mesh *m, const char *name, struct cluster_spec *spec, struct endpoint_set *eps)
+{
+	sweep(m);
+	put_cluster(m, NULL, name, spec, eps);
+	published(m);
+}
+
+void mesh_del_cluster(struct mesh *m, const char *name)
+{
+	struct mesh_cluster *c = map_get(&m->clusters, str_of(name));
+
+	if (c && c->spec)
+		del_cluster(c);
+	published(m);
+}
+
 /* ---- views -------------------------------------------------------------------------------------------------------------- */
 
 struct mesh_view *mesh_view_new(struct mesh *m, const char *name, const struct mesh_view_ops *ops, void *ctx)

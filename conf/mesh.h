@@ -56,6 +56,9 @@ uint64_t mesh_generation(const struct mesh *m);  /* grows whenever a name appear
 /* Publishing (the static source). Publishing equal content (hash) changes nothing and tells nobody. */
 void mesh_put_service(struct mesh *m, const char *name, struct route_table *routes /* taken */, struct cluster_spec *spec /* taken */, struct endpoint_set *eps /* taken */);
 void mesh_del_service(struct mesh *m, const char *name);
+/* A cluster that no authority leads to (the app's own server): found by mesh_cluster_find alone. */
+void mesh_put_cluster(struct mesh *m, const char *name, struct cluster_spec *spec /* taken */, struct endpoint_set *eps /* taken */);
+void mesh_del_cluster(struct mesh *m, const char *name);
 /* Finding. Exact name; the caller (sidecar/names) tries the full authority, then without its port. NULL: not declared and no resolver wants it. */
 struct mesh_name *mesh_find(struct mesh *m, struct str name);          /* static and present */
 struct mesh_cluster *mesh_cluster_find(struct mesh *m, struct mesh_view *view, struct str name); /* the view's, else the static one */

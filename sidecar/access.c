@@ -129,6 +129,7 @@ void access_line(struct access *a, const struct exchange *x)
 	uint64_t last = x->up_last_ns > x->up_open_ns ? x->up_last_ns : now, there = x->up_open_ns && x->attempts ? last - x->up_open_ns : 0;
 	struct { const char *key; struct str v; } words[] = {
 		{"app", str_of(x->app ? x->app->conf->name : "control")},
+		{"direction", str_of(x->inbound ? "inbound" : x->is_local || x->health || !x->app ? "local" : "outbound")},
 		{"method", fields_value(x->head, FIELD_METHOD)},
 		{"authority", fields_value(x->head, FIELD_AUTHORITY)},
 		{"path", fields_value(x->head, FIELD_PATH)},

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/exchange.h"
+#include "sidecar/health_door.h"
+#include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
 
 /* What makes a door another one: everything that is fixed when it is opened. */
@@ -161,6 +163,14 @@ void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
 	names_clear(&a->names);
 	struct life_conf life = {.check = conf->health.check, .gone_after_ns = conf->health.gone_after_ns, .watch = conf->health.watch};
 	life_conf(a->life, &life);
+	if (!a->inbound && conf->ninbound)
+		a->inbound = inbound_new(a);
+	if (a->inbound)
+		inbound_apply(a->inbound, whole, conf);
+	if (!a->health_door && conf->health.listens)
+		a->health_door = health_door_new(a);
+	if (a->health_door)
+		health_door_apply(a->health_door, whole, conf);
 	conf_unref(&was);
 }
 
@@ -174,6 +184,10 @@ void app_open(struct app *a, struct err *err)
 			a->doors[n++] = d;
 	}
 	a->ndoors = n;
+	if (a->inbound)
+		inbound_open(a->inbound, err);
+	if (a->health_door)
+		health_door_open(a->health_door, err);
 }
 
 void app_free(struct app **app)
@@ -184,6 +198,8 @@ void app_free(struct app **app)
 	*app = NULL;
 	loop_undefer(&a->end_task);
 	names_end(&a->names);
+	inbound_free(&a->inbound);
+	health_door_free(&a->health_door);
 	life_free(&a->life);
 	conf_unref(&a->whole);
 	free(a->doors);
@@ -207,11 +223,13 @@ static void app_over(struct task *t)
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		if (a->doors[i]->listener && uds_listener_clients(a->doors[i]->listener))
 			return; /* on_idle comes again */
-	if (!list_empty(&a->leaving))
+	if (!list_empty(&a->leaving) || !inbound_is_idle(a->inbound) || !health_door_is_idle(a->health_door))
 		return; /* door_left comes again */
 	for (uint32_t i = 0; i < a->ndoors; i++)
 		door_close(&a->doors[i]);
 	a->ndoors = 0;
+	inbound_close(a->inbound);
+	health_door_close(a->health_door);
 	loop_bury(a->sc->loop, &a->grave, app_bury); /* after its connections, which are charged to it */
 }
 
@@ -219,7 +237,9 @@ static void app_over(struct task *t)
 
 static void life_changed(void *ctx, struct life *l, enum life_state was)
 {
-	(void)ctx, (void)l, (void)was;
+	struct app *a = ctx;
+	(void)l, (void)was;
+	inbound_gate(a->inbound);
 }
 
 struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf)
@@ -245,6 +265,8 @@ void app_drain(struct app *a)
 		uds_listener_drain(a->doors[i]->listener, true);
 	list_each(n, tmp, &a->leaving)
 		uds_listener_drain(list_entry(n, struct app_door, node)->listener, true);
+	inbound_drain(a->inbound);
+	health_door_drain(a->health_door);
 }
 
 void app_remove(struct app *a)
@@ -267,5 +289,7 @@ void app_close(struct app *a)
 	a->ndoors = 0;
 	list_each(m, tmp2, &a->leaving)
 		door_close(&(struct app_door *){list_entry(m, struct app_door, node)});
+	inbound_close(a->inbound);
+	health_door_close(a->health_door);
 	loop_undefer(&a->end_task);
 }

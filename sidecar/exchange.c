@@ -29,9 +29,13 @@
 #include "sidecar/access.h"
 #include "sidecar/attempt.h"
 #include "sidecar/deadline.h"
+#include "sidecar/health_door.h"
+#include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
 
 enum { MOVES_MAX = 8 };
+/* An app's own server that is not there may be starting again: a call that came in for it waits so long. The pool paces the dials. */
+#define SERVER_WAIT_NS UINT64_C(1000000000)
 
 /* Of a call that waited for its name: where it came in (the door may be gone by then), and why it failed in words of the name's source. */
 struct parking {
@@ -113,6 +117,8 @@ static void exchange_finish(struct exchange *x)
 	route_action_unref(&x->action);
 	cluster_release(&x->cluster);
 	list_del(&x->node);
+	if (x->in_flight)
+		life_inbound(x->app->life, -1);
 	if (x->app) {
 		x->app->calls--;
 		if (x->app->removed && x->app->calls == 0)
@@ -152,13 +158,24 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 			sb_add(out, p.p, p.n < 256 ? p.n : 256);
 			sb_str(out, "'");
 		}
+	} else if (x->inbound || x->health) {
+		sb_fmt(out, ": app '%s'", x->app->conf->name);
 	} else if (x->cluster || (x->action && x->action->cluster)) {
 		sb_fmt(out, ": service '%s'", x->cluster ? cluster_name(x->cluster) : x->action->cluster);
 	}
 	if (x->host[0])
-		sb_fmt(out, ", provider %s", x->host);
+		sb_fmt(out, x->inbound ? ", at %s" : ", provider %s", x->host);
 	if (why && *why)
 		sb_fmt(out, ": %s", why);
+}
+
+/* What Envoy's health_check filter adds to answers of a server: callers and checkers take the endpoint out at once, whatever else the answer says. */
+static void exchange_mark(const struct exchange *x, struct fields *head)
+{
+	if ((x->inbound || x->health) && !life_is_open(x->app->life))
+		fields_set(head, FIELD_X_ENVOY_IMMEDIATE_HC_FAIL, STR("true"));
+	if (x->health)
+		health_door_mark(x->app, head);
 }
 
 /* A whole answer: trailers-only for gRPC content, status and a body for the rest (promise 1). location: of a redirect, or NULL. */
@@ -178,6 +195,7 @@ static void exchange_whole(struct exchange *x, int http, int grpc, struct str me
 		fields_add_token(h, FIELD_GRPC_STATUS, str_of(num));
 		grpc_message_encode(message, &encoded);
 		fields_add_token(h, FIELD_GRPC_MESSAGE, sb_view(&encoded));
+		exchange_mark(x, h);
 		rc = stream_send_head(x->down, h, true);
 	} else {
 		snprintf(num, sizeof num, "%d", http);
@@ -188,6 +206,7 @@ static void exchange_whole(struct exchange *x, int http, int grpc, struct str me
 			fields_add(h, STR("location"), sb_view(location));
 		snprintf(num, sizeof num, "%zu", body.n);
 		fields_add_token(h, FIELD_CONTENT_LENGTH, str_of(num));
+		exchange_mark(x, h);
 		bool alone = x->is_head || !body.n;
 		rc = stream_send_head(x->down, h, alone);
 		struct chain data = CHAIN_INIT;
@@ -290,6 +309,17 @@ static bool exchange_has_whole_body(const struct exchange *x)
 	return x->replayable || x->received == x->held.bytes;
 }
 
+/* May what was not processed go out once more (promise 6)? What came in for the app has nobody else to go to: it waits for the app's server to be there (again), and a server that refuses
+ * streams is not asked the same again at once. */
+static bool exchange_may_move(struct exchange *x, enum stream_cause cause)
+{
+	if (x->moves >= MOVES_MAX || !exchange_has_whole_body(x))
+		return false;
+	if (x->inbound && cause == END_CONNECT) /* one dial serves all who wait: no budget is needed */
+		return x->sc->loop->now_ns < x->begun_ns + SERVER_WAIT_NS;
+	return !(x->inbound && cause == END_REFUSED) && cluster_retry_take(x->cluster);
+}
+
 /* False: no retry; the caller tells the failure. */
 static bool exchange_retry(struct exchange *x)
 {
@@ -305,8 +335,12 @@ void exchange_attempt_failed(struct exchange *x, enum fault f, const char *why, 
 {
 	if (x->over || x->done_down)
 		return;
+	if (x->inbound && f == FAULT_CONNECT)
+		f = FAULT_APP_SERVER;
 	if (!x->answering && x->cluster) {
-		if (unprocessed && f != FAULT_OVERFLOW && x->moves < MOVES_MAX && exchange_has_whole_body(x) && cluster_retry_take(x->cluster)) {
+		if (unprocessed && f != FAULT_OVERFLOW && exchange_may_move(x, cause)) {
+			if (x->inbound)
+				x->tried.count = 0;
 			x->moves++;
 			x->fault = f;
 			x->why = why;
@@ -615,6 +649,9 @@ void exchange_answer_head(struct exchange *x, struct fields *head, bool fin)
 		fields_each(f, head)
 			if (f->flags & FF_STRIP_DOWN)
 				fields_del_field(head, f);
+	exchange_mark(x, head);
+	if (x->health && x->http_status == 503)
+		exchange_flag(x, "LH");
 	x->head_down = true;
 	if (fin)
 		x->done_down = true;
@@ -659,10 +696,10 @@ static void deadline_over(struct timer *t)
 }
 
 /* A head without :authority gets one: pseudo-headers come before all others (RFC 9113 8.3), so the list is made anew. False: no memory for it. */
-static bool exchange_give_authority(struct exchange *x, const char *authority)
+static bool exchange_give_authority(struct exchange *x, struct str authority)
 {
 	struct fields *made = fields_new(x->sc->loop->fields, x->down->account);
-	int rc = made ? fields_add_token(made, FIELD_AUTHORITY, str_of(authority)) : -ENOMEM;
+	int rc = made ? fields_add_token(made, FIELD_AUTHORITY, authority) : -ENOMEM;
 	if (rc == 0)
 		fields_each(f, x->head)
 			rc |= fields_add(made, str_n(f->name, f->name_len), str_n(f->value, f->value_len));
@@ -684,22 +721,42 @@ static bool exchange_dress(struct exchange *x, const struct name_hit *hit)
 			if ((f->flags & FF_STRIP_UP) || f->token == FIELD_EXPECT || f->token == FIELD_HOST)
 				fields_del_field(h, f);
 	if (!fields_get(h, FIELD_AUTHORITY))
-		return exchange_give_authority(x, hit->authority);
+		return exchange_give_authority(x, str_of(hit->authority));
 	if (hit->rewrite)
 		fields_set(h, FIELD_AUTHORITY, str_of(hit->authority));
 	return true;
 }
 
-static void exchange_forward(struct exchange *x, const struct exchange_door *door)
+/* What the app sees of a call that comes in: the authority as it is, and nothing that only a proxy in front of it may say: anybody may have written this head. */
+static bool exchange_dress_inbound(struct exchange *x)
+{
+	if (!fields_get(x->head, FIELD_AUTHORITY)) {
+		struct str host = fields_value(x->head, FIELD_HOST);
+		if (!exchange_give_authority(x, host.n ? host : str_of(x->app->conf->name)))
+			return false;
+	}
+	fields_each(f, x->head)
+		if (f->token == FIELD_EXPECT || f->token == FIELD_HOST || f->token == FIELD_X_FORWARDED_CLIENT_CERT || str_starts(str_n(f->name, f->name_len), STR("x-envoy-")))
+			fields_del_field(x->head, f);
+	return true;
+}
+
+/* True: the soft limit of the memory is passed, and the call was answered so. */
+static bool exchange_is_too_much(struct exchange *x)
 {
 	struct sidecar *sc = x->sc;
-	if (account_above(&sc->loop->memory, sc->memory_soft)) {
-		stat_inc(&sc->loop->stats, STAT_MEMORY_SOFT);
-		sidecar_memory_check(sc);
-		exchange_fail(x, FAULT_MEMORY, NULL);
-		return;
-	}
-	exchange_name(x, door->default_authority);
+	if (!account_above(&sc->loop->memory, sc->memory_soft))
+		return false;
+	stat_inc(&sc->loop->stats, STAT_MEMORY_SOFT);
+	sidecar_memory_check(sc);
+	exchange_fail(x, FAULT_MEMORY, NULL);
+	return true;
+}
+
+static void exchange_forward(struct exchange *x, const struct exchange_door *door)
+{
+	if (!exchange_is_too_much(x))
+		exchange_name(x, door->default_authority);
 }
 
 /* ---- 3 WANT ---- */
@@ -815,6 +872,41 @@ static uint64_t route_timeout(const struct route_action *a)
 	return t;
 }
 
+/* False: there is no such cluster, and the call was answered so. */
+static bool exchange_holds(struct exchange *x, struct mesh_cluster *mc, const char *why)
+{
+	x->cluster = mc ? cluster_live(x->sc->clusters, mc) : NULL;
+	if (!x->cluster) {
+		exchange_fail(x, FAULT_NO_CLUSTER, why);
+		return false;
+	}
+	cluster_hold(x->cluster);
+	return true;
+}
+
+/* Its action and its cluster are there. hit: its name; NULL: it came in for the app. */
+static void exchange_go(struct exchange *x, const struct name_hit *hit)
+{
+	struct sidecar *sc = x->sc;
+	struct fields *h = x->head;
+	struct route_action *action = x->action;
+	retry_init(&x->retry, &action->retry, h, x->trusted);
+	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : route_timeout(action);
+	if (!deadline_read(x, h, timeout)) {
+		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
+		return;
+	}
+	if (!(hit ? exchange_dress(x, hit) : exchange_dress_inbound(x))) {
+		exchange_fail(x, FAULT_MEMORY, NULL);
+		return;
+	}
+	if (x->deadline_ns)
+		timer_set(sc->loop, &x->deadline, x->deadline_ns, deadline_over);
+	if (x->sampled)
+		x->up_open_ns = sc->loop->ops->now_ns(sc->loop->ops_ctx);
+	exchange_pick(x);
+}
+
 static void exchange_route(struct exchange *x, const struct name_hit *hit)
 {
 	struct sidecar *sc = x->sc;
@@ -830,28 +922,43 @@ static void exchange_route(struct exchange *x, const struct name_hit *hit)
 		return;
 	/* A number of its own: a fraction that chose the route says nothing about its weights. */
 	struct str to = route_action_cluster(action, action->kind == ROUTE_WEIGHTED ? loop_random(sc->loop) : 0, h);
-	struct mesh_cluster *mc = to.p ? mesh_cluster_find(sc->mesh, hit->name->view, to) : NULL;
-	x->cluster = mc ? cluster_live(sc->clusters, mc) : NULL;
-	if (!x->cluster) {
-		exchange_fail(x, FAULT_NO_CLUSTER, to.p ? NULL : "the header that names it is missing");
+	if (exchange_holds(x, to.p ? mesh_cluster_find(sc->mesh, hit->name->view, to) : NULL, to.p ? NULL : "the header that names it is missing"))
+		exchange_go(x, hit);
+}
+
+/* ---- calls to the app (sidecar/inbound), and about it (sidecar/health_door) ---- */
+
+static bool exchange_is_let_in(struct exchange *x)
+{
+	const char *closed = inbound_closed(x->app);
+	if (!closed)
+		return true;
+	exchange_fail(x, FAULT_APP_CLOSED, closed);
+	return false;
+}
+
+static void exchange_inbound(struct exchange *x, const struct conf_inbound *to)
+{
+	struct sidecar *sc = x->sc;
+	if (!exchange_is_let_in(x)) {
+		stat_inc(&sc->loop->stats, STAT_INBOUND_REFUSED);
 		return;
 	}
-	cluster_hold(x->cluster);
-	retry_init(&x->retry, &action->retry, h, x->trusted);
-	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : route_timeout(action);
-	if (!deadline_read(x, h, timeout)) {
-		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
+	life_inbound(x->app->life, 1);
+	x->in_flight = true;
+	if (exchange_is_too_much(x))
 		return;
-	}
-	if (!exchange_dress(x, hit)) {
-		exchange_fail(x, FAULT_MEMORY, NULL);
+	x->action = route_action_ref(to->action);
+	if (exchange_holds(x, mesh_cluster_find(sc->mesh, NULL, str_of(to->spec->name)), NULL))
+		exchange_go(x, NULL);
+}
+
+static void exchange_health(struct exchange *x, const struct exchange_door *door)
+{
+	if (!exchange_is_let_in(x))
 		return;
-	}
-	if (x->deadline_ns)
-		timer_set(sc->loop, &x->deadline, x->deadline_ns, deadline_over);
-	if (x->sampled)
-		x->up_open_ns = sc->loop->ops->now_ns(sc->loop->ops_ctx);
-	exchange_pick(x);
+	x->is_local = true;
+	attempt_local(x, &health_door_open_row, door->cred, true);
 }
 
 /* Asked again when a name that was waited for is known: it may be another one now (a service that came by a reload). */
@@ -897,6 +1004,8 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	x->sc = sc;
 	x->app = door->app;
 	x->trusted = door->trusted;
+	x->inbound = door->inbound != NULL;
+	x->health = door->health;
 	x->down = down;
 	x->head = fields_ref(head);
 	x->begun_ns = l->now_ns;
@@ -912,6 +1021,8 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	if (x->app) { /* a scrape of the control socket does not see itself */
 		stat_inc(&l->stats, STAT_CALLS);
 		stat_inc(&l->stats, STAT_CALLS_ACTIVE);
+		if (x->inbound)
+			stat_inc(&l->stats, STAT_INBOUND_CALLS);
 	}
 	x->sampled = access_on(sc->access) || (l->stats.v[STAT_CALLS] & 15) == 0;
 	if (x->app) {
@@ -922,7 +1033,7 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 		exchange_fail(x, FAULT_HEADERS, refuse);
 		return;
 	}
-	const struct local_row *row = local_find(door->rows, fields_value(head, FIELD_METHOD), fields_value(head, FIELD_PATH));
+	const struct local_row *row = !door->rows ? NULL : local_find(door->rows, fields_value(head, FIELD_METHOD), fields_value(head, FIELD_PATH));
 	if (row) {
 		x->is_local = true;
 		stat_inc(&l->stats, STAT_CALLS_LOCAL);
@@ -933,5 +1044,10 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 		exchange_fail(x, FAULT_NO_ROUTE, "this is the control socket");
 		return;
 	}
-	exchange_forward(x, door);
+	if (door->health)
+		exchange_health(x, door);
+	else if (door->inbound)
+		exchange_inbound(x, door->inbound);
+	else
+		exchange_forward(x, door);
 }

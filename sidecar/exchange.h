@@ -16,10 +16,12 @@ struct parking;
 struct exchange_door {
 	struct sidecar *sc;
 	struct app *app;                       /* NULL on the control socket */
-	const struct local_row *rows;
+	const struct local_row *rows;          /* NULL: none */
 	const char *default_authority;         /* NULL */
 	const struct sock_cred *cred;          /* borrowed during exchange_start */
+	const struct conf_inbound *inbound;    /* a call to the app, not one of it (sidecar/inbound); borrowed during exchange_start. NULL: its own */
 	bool trusted, read_only;
+	bool health;                           /* asked about the app (sidecar/health_door): nothing goes on from here */
 };
 
 enum { REPLAY_INLINE = 256 };
@@ -35,6 +37,8 @@ struct exchange {
 	uint64_t deadline_ns;                  /* 0: none */
 	struct list node;
 	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
+	bool inbound, health;                  /* its door's kind; neither: a call of the app */
+	bool in_flight;                        /* counted in life_inbound */
 	bool waited;                           /* `backoff` was armed once */
 	bool inline_over, inline_sealed;       /* nothing more goes to replay_inline; what is there ends a DATA frame */
 	uint16_t inline_n;                     /* bytes in replay_inline */

@@ -11,9 +11,12 @@ struct inbound;
 struct inbound *inbound_new(struct app *a);
 void inbound_apply(struct inbound *i, struct conf *whole, const struct conf_app *conf); /* as app_apply: leaves doors that are not there any more */
 void inbound_open(struct inbound *i, struct err *err);
-void inbound_gate(struct inbound *i);            /* the app's life has changed */
+void inbound_gate(struct inbound *i);            /* the app's life has changed: NULL is fine here, as everywhere below */
 void inbound_drain(struct inbound *i);           /* process end: stops accepting, two-phase GOAWAY */
 void inbound_close(struct inbound *i);           /* ends connections now */
 void inbound_free(struct inbound **i);
 bool inbound_is_there(const struct inbound *i);  /* the app has inbound doors: then "in flight" is something that is known */
 uint32_t inbound_connections(const struct inbound *i);
+bool inbound_is_idle(const struct inbound *i);   /* nobody is connected, and no door is leaving */
+/* NULL: the app takes calls; else why it does not (static text). */
+const char *inbound_closed(const struct app *a);

@@ -30,7 +30,7 @@ struct uds_listener {
 	void *user;
 	struct list clients;
 	uint32_t nclients;
-	bool vital, draining, closed;
+	bool vital, anybody, draining, closed;
 	struct grave grave;
 };
 
@@ -96,6 +96,11 @@ static struct uid_count *doors_uid(struct uds_doors *d, uint32_t uid)
 	return u;
 }
 
+static bool listener_counts_uids(const struct uds_listener *l)
+{
+	return !l->vital && !l->anybody;
+}
+
 static bool listener_has_room(struct uds_listener *l)
 {
 	struct uds_doors *d = l->doors;
@@ -122,7 +127,7 @@ static bool listener_accepted(void *user, struct sock *taken)
 		sock_close(&taken);
 		return true;
 	}
-	if (taken->cred.known && !l->vital) {
+	if (taken->cred.known && listener_counts_uids(l)) {
 		struct uid_count *u = doors_uid(d, taken->cred.uid);
 		if (u->n >= d->lim->connections_per_uid) {
 			stat_inc(stats, STAT_CONNS_REFUSED_UID);
@@ -184,7 +189,7 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 	struct uds_doors *d = l->doors;
 	d->clients -= !l->vital;
 	l->nclients--;
-	if (c->cred.known && !l->vital) {
+	if (c->cred.known && listener_counts_uids(l)) {
 		uint32_t uid = c->cred.uid;
 		struct uid_count *u = doors_uid(d, uid);
 		if (--u->n == 0)
@@ -211,6 +216,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	l->addr = door->addr;
 	l->is_unix = door->is_unix;
 	l->vital = door->vital;
+	l->anybody = door->anybody;
 	l->uids = ids_copy(door->uids, door->nuids);
 	l->nuids = door->nuids;
 	l->gids = ids_copy(door->gids, door->ngids);
@@ -257,6 +263,16 @@ void uds_listener_drain(struct uds_listener *l, bool goaway)
 	l->draining = true;
 	list_each(n, tmp, &l->clients)
 		uds_client_drain(list_entry(n, struct uds_client, node), goaway);
+}
+
+/* Who has not spoken yet has no call that could be lost, and learns from the answer to its first one how things are. */
+void uds_listener_send_off(struct uds_listener *l)
+{
+	list_each(n, tmp, &l->clients) {
+		struct uds_client *c = list_entry(n, struct uds_client, node);
+		if (!c->sock)
+			uds_client_drain(c, true);
+	}
 }
 
 void uds_listener_close(struct uds_listener **listener)

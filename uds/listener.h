@@ -23,6 +23,7 @@ struct uds_door {
 	uint32_t mode;
 	int64_t group;                 /* gid, -1: leave */
 	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
+	bool anybody;                  /* who comes in is not the app: limits.connections_per_uid does not count there */
 	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Copied */
 };
 enum { UDS_VITAL_MAX = 64 };
@@ -46,6 +47,8 @@ void uds_listener_user(struct uds_listener *l, void *user); /* a reload hands th
 /* Stops accepting (the file goes if it is still ours) and lets the clients finish: HTTP/1 closes after its request, HTTP/2 is told by a two-phase
  * GOAWAY only with goaway (process end, or the app was removed); who has not spoken yet is closed only then. */
 void uds_listener_drain(struct uds_listener *l, bool goaway);
+/* The connections that are there are told to go, as by drain with goaway; who comes anew is served as before. */
+void uds_listener_send_off(struct uds_listener *l);
 void uds_listener_stop(struct uds_listener *l);            /* stops accepting, nothing else */
 void uds_listener_close(struct uds_listener **l);          /* and ends the clients now */
 /* Hard memory limit: the stream with the most queued bytes of all clients ends. Bytes shed. */

@@ -1,0 +1,136 @@
+/* sidecar/inbound: see inbound.h. A call's way is the exchange's (exchange_inbound); here are the doors, the clusters of the app's own server, and the gate.
+ *
+ *   life         open                 not open
+ *   a new call   goes to the app      UNAVAILABLE / 503, flag LH, x-envoy-immediate-health-check-fail: true
+ *   in progress  -                    goes on to its end; a head that comes now has the same mark
+ *   connections  -                    those that were there when it closed: GOAWAY, connection: close. New ones are accepted all the time: the same doors serve again after ok
+ *
+ * A cluster is published under the name of its spec ("inbound|APP|TEXT") while any door uses it, those that leave included. */
+#include "sidecar/inbound.h"
+#include <stdlib.h>
+#include <string.h>
+#include "sidecar/door.h"
+#include "sidecar/exchange.h"
+#include "sidecar/sidecar.h"
+
+struct inbound {
+	struct app *app;               /* borrowed: owner */
+	struct door_set set;           /* door->line: struct conf_inbound */
+	bool open;                     /* as it was at the last inbound_gate */
+};
+
+const char *inbound_closed(const struct app *a)
+{
+	switch (life_state(a->life)) {
+	case LIFE_OK:
+		return NULL;
+	case LIFE_UNKNOWN:
+		return a->conf->health.check ? "its own check has not passed yet" : "it has not said ok yet";
+	case LIFE_FAILING:
+		return "it is failing";
+	case LIFE_GONE:
+		return "its process has ended";
+	case LIFE_DRAINED:
+		return "it is drained";
+	}
+	return "it is not open";
+}
+
+static void inbound_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse)
+{
+	struct door *d = user;
+	struct app *a = d->set->app;
+	struct exchange_door door = {.sc = a->sc, .app = a, .inbound = d->line, .cred = uds_client_cred(client)};
+	exchange_start(&door, s, head, fin, refuse);
+}
+
+/* ---- clusters ---- */
+
+static bool door_uses(void *ctx, const struct door *d)
+{
+	const struct conf_inbound *c = d->line;
+	return strcmp(c->spec->name, ctx) == 0;
+}
+
+/* An app that was removed and came back while its last calls end has the same names once more. */
+static bool cluster_is_used(struct list *apps, char *name)
+{
+	list_each(n, tmp, apps) {
+		struct app *a = list_entry(n, struct app, node);
+		if (a->inbound && door_set_each(&a->inbound->set, door_uses, name))
+			return true;
+	}
+	return false;
+}
+
+static void inbound_closed_door(struct door_set *s, const struct door *d)
+{
+	struct sidecar *sc = s->app->sc;
+	char *name = ((const struct conf_inbound *)d->line)->spec->name;
+	if (!cluster_is_used(&sc->apps, name) && !cluster_is_used(&sc->walking, name))
+		mesh_del_cluster(sc->mesh, name);
+}
+
+static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, inbound_closed_door};
+
+/* ---- the room ---- */
+
+struct inbound *inbound_new(struct app *a)
+{
+	struct inbound *i = xnew(struct inbound);
+	i->app = a;
+	i->open = life_is_open(a->life);
+	door_set_init(&i->set, a, &inbound_doors);
+	return i;
+}
+
+void inbound_apply(struct inbound *i, struct conf *whole, const struct conf_app *conf)
+{
+	struct door_line *lines = xalloc((conf->ninbound + 1) * sizeof *lines);
+	for (uint32_t k = 0; k < conf->ninbound; k++) {
+		const struct conf_inbound *c = &conf->inbound[k];
+		lines[k] = (struct door_line){.line = c, .text = c->text, .place = c->place, .is_unix = c->is_unix, .addr = c->addr, .mode = c->mode};
+		mesh_put_cluster(i->app->sc->mesh, c->spec->name, spec_ref(c->spec), endpoints_ref(c->endpoints));
+	}
+	door_set_apply(&i->set, whole, lines, conf->ninbound);
+}
+
+void inbound_open(struct inbound *i, struct err *err)
+{
+	door_set_open(&i->set, err);
+}
+
+void inbound_gate(struct inbound *i)
+{
+	if (!i)
+		return;
+	bool open = life_is_open(i->app->life);
+	if (i->open && !open)
+		door_set_send_off(&i->set);
+	i->open = open;
+}
+
+void inbound_drain(struct inbound *i)
+{
+	if (i)
+		door_set_drain(&i->set);
+}
+
+void inbound_close(struct inbound *i)
+{
+	if (i)
+		door_set_close(&i->set);
+}
+
+void inbound_free(struct inbound **i)
+{
+	if (!*i)
+		return;
+	door_set_end(&(*i)->set);
+	free(*i);
+	*i = NULL;
+}
+
+bool inbound_is_there(const struct inbound *i) { return i && i->set.count; }
+uint32_t inbound_connections(const struct inbound *i) { return i ? door_set_clients(&i->set) : 0; }
+bool inbound_is_idle(const struct inbound *i) { return !i || door_set_is_idle(&i->set); }
