@@ -295,6 +295,8 @@ static void got_sent(void *user, size_t n)
 	struct grpc_call *g = user;
 
 	g->sent += n;
+	if (g->s && g->ev->on_sent)
+		g->ev->on_sent(g->user, n);
 }
 
 void grpc_call_pause(struct grpc_call *g, bool paused)

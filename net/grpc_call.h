@@ -21,6 +21,7 @@ struct grpc_call_events {
 	/* status: grpc-status; where the stream ended without one: what the gRPC spec maps the end to (UNAVAILABLE, CANCELLED, INTERNAL ...) and answered says whether
 	 * anything of a response had come. message: decoded, NUL-terminated, borrowed. */
 	void (*on_end)(void *user, int status, const char *message, bool answered);
+	void (*on_sent)(void *user, size_t n); /* the kernel took n bytes of what grpc_call_send queued; may be NULL */
 };
 struct grpc_call_spec {
 	const char *scheme;       /* "http" or "https" */

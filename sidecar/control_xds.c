@@ -34,7 +34,13 @@ static void json_stream(void *ctx, const struct xds_stream_info *i)
 		sb_json(b, str_of(i->type[t].last_reject));
 		sb_char(b, '}');
 	}
-	sb_str(b, "]}");
+	sb_fmt(b, "],\"health\":{\"told\":\"%s\",\"ok\":%s,\"sent\":%llu,\"sent_s_ago\":", xds_told_name(i->health.told), i->health.told == XDS_TOLD_NOTHING ? "null" : i->health.ok ? "true" : "false",
+		(unsigned long long)i->health.sent);
+	if (i->health.sent)
+		sb_fmt(b, "%llu", (unsigned long long)((j->now_ns - i->health.sent_ns) / 1000000000));
+	else
+		sb_str(b, "null");
+	sb_fmt(b, ",\"registers\":%s,\"registered_again\":%llu}}", i->registers ? "true" : "false", (unsigned long long)i->registered_again);
 }
 
 void control_xds_json(struct sidecar *sc, struct sb *out)
@@ -67,6 +73,9 @@ static uint64_t of_unknown(const struct xds_stream_info *i, int t) { (void)t; re
 static uint64_t of_absent(const struct xds_stream_info *i, int t) { (void)t; return i->names_absent; }
 static uint64_t of_stale(const struct xds_stream_info *i, int t) { (void)t; return i->names_stale; }
 static uint64_t of_snapshot(const struct xds_stream_info *i, int t) { (void)t; return i->snapshot_bytes; }
+static uint64_t of_health_sent(const struct xds_stream_info *i, int t) { (void)t; return i->health.sent; }
+static uint64_t of_health_told(const struct xds_stream_info *i, int t) { (void)t; return i->health.told == XDS_TOLD_SENT; }
+static uint64_t of_again(const struct xds_stream_info *i, int t) { (void)t; return i->registered_again; }
 static uint64_t of_success(const struct xds_stream_info *i, int t) { return i->type[t].success; }
 static uint64_t of_rejected(const struct xds_stream_info *i, int t) { return i->type[t].rejected; }
 static uint64_t of_bytes(const struct xds_stream_info *i, int t) { return i->type[t].bytes; }
@@ -84,6 +93,9 @@ static const struct xds_row rows[] = {
 	{"xds_names_absent", "gauge", "Names that do not exist, watched all the same", false, of_absent},
 	{"xds_names_stale", "gauge", "Names served from the snapshot, not confirmed yet", false, of_stale},
 	{"xds_snapshot_bytes", "gauge", "Size of the snapshot", false, of_snapshot},
+	{"xds_health_sent_total", "counter", "Times that the app's health was given to the control plane", false, of_health_sent},
+	{"xds_health_told", "gauge", "1 while the control plane has the app's last word on its health", false, of_health_told},
+	{"xds_registered_again_total", "counter", "Streams ended because the app's own endpoint had vanished", false, of_again},
 	{"xds_update_success_total", "counter", "Answers that were accepted (ACK)", true, of_success},
 	{"xds_update_rejected_total", "counter", "Answers that were refused, wholly or in part (NACK)", true, of_rejected},
 	{"xds_update_bytes_total", "counter", "Bytes of resources received", true, of_bytes},

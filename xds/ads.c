@@ -346,6 +346,14 @@ static bool on_begin(void *user, uint32_t n)
 	return s->ads->ev->begin(s->ads->user, s, n);
 }
 
+static void on_sent(void *user, size_t n)
+{
+	struct ads_stream *s = user;
+
+	if (s->ads && s->ads->ev->sent)
+		s->ads->ev->sent(s->ads->user, s, n);
+}
+
 /* The first answer: it is the one from now on. */
 static void stream_answered(struct ads_stream *s)
 {
@@ -429,7 +437,7 @@ static struct tls_context *tls_of(const struct ads *a, const struct ads_stream *
 
 static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct ads_stream *s)
 {
-	static const struct grpc_call_events events = {.on_begin = on_begin, .on_bytes = on_bytes, .on_end = on_end};
+	static const struct grpc_call_events events = {.on_begin = on_begin, .on_bytes = on_bytes, .on_end = on_end, .on_sent = on_sent};
 	const struct conf_xds *c = a->conf;
 	uint32_t n = 0;
 	struct str (*metadata)[2] = xalloc((c->nheaders + 1) * sizeof(*metadata));
@@ -799,6 +807,16 @@ int ads_send(struct ads_stream *s, const void *message, size_t n)
 	if (grpc_call_unsent(s->call) >= UNSENT_MAX)
 		return -EAGAIN;
 	return grpc_call_send(s->call, message, n);
+}
+
+size_t ads_unsent(const struct ads_stream *s)
+{
+	return s->call ? grpc_call_unsent(s->call) : 0;
+}
+
+bool ads_stream_has_answered(const struct ads_stream *s)
+{
+	return s->answered;
 }
 
 void ads_stream_set(struct ads_stream *s, void *data)

@@ -23,6 +23,7 @@ struct ads_events {
 	void (*closed)(void *user, struct ads_stream *s, int status, const char *why);
 	/* Transitions, once each: up when a stream has answered its first message; down when none is open. Down again only where the server says no in another way. */
 	void (*state)(void *user, bool up, const char *why);
+	void (*sent)(void *user, struct ads_stream *s, size_t n); /* the kernel took n bytes of what ads_send queued; may be NULL */
 };
 struct ads_spec {
 	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; /* borrowed; limits outlive the loop's connections */
@@ -41,6 +42,8 @@ void ads_restart(struct ads *a, const char *why);            /* ends the stream 
 void ads_stream_end(struct ads_stream *s, const char *why);  /* this one alone: what it said makes no sense; closed comes */
 void ads_thaw(struct ads *a);
 int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again later; ERR_CLOSED */
+size_t ads_unsent(const struct ads_stream *s);               /* queued bytes that the kernel has not taken */
+bool ads_stream_has_answered(const struct ads_stream *s);    /* a whole message came on it */
 void ads_stream_set(struct ads_stream *s, void *data);       /* the user's own, NULL at first */
 void *ads_stream_data(const struct ads_stream *s);
 const char *ads_server(const struct ads *a);                  /* as configured, the one in use or tried last */

@@ -145,6 +145,11 @@ void dump_view(struct view *v, struct sb *out)
 	text(out, "node", v->node_id);
 	text(out, "server", ads_server(v->ads));
 	text(out, "state", ads_state_name(v->ads));
+	struct xds_stream_info i = {0};
+
+	workload_info(v->workload, &i);
+	sb_fmt(out, ",\"health\":{\"told\":\"%s\",\"ok\":%s,\"sent\":%llu,\"registers\":%s}", xds_told_name(i.health.told), i.health.told == XDS_TOLD_NOTHING ? "null" : i.health.ok ? "true" : "false",
+		(unsigned long long)i.health.sent, i.registers ? "true" : "false");
 	sb_str(out, ",\"names\":[");
 	mesh_view_each(v->mesh, one_name, &d);
 	sb_str(out, "],\"clusters\":[");

@@ -25,6 +25,7 @@ struct entry {
 	struct str key;
 	struct str text;
 	const struct yaml *value;    /* instead of text */
+	bool probe;                  /* a map, to which `readinessProbe: {}` is added; of nothing else where value is NULL */
 };
 struct builder {
 	const struct conf_xds *x;
@@ -65,7 +66,7 @@ static void push(struct builder *b, struct str key, struct str text, const struc
 		b->cap = b->cap ? b->cap * 2 : 32;
 		b->entries = xrealloc(b->entries, b->cap * sizeof(*b->entries));
 	}
-	b->entries[b->count++] = (struct entry){key, text, value};
+	b->entries[b->count++] = (struct entry){.key = key, .text = text, .value = value};
 }
 
 static void add(struct builder *b, struct str key, struct str text, const struct yaml *value)
@@ -182,6 +183,39 @@ static void add_defaults(struct builder *b)
 		add(b, STR("INSTANCE_IPS"), sb_view(&b->ips), NULL);
 }
 
+static struct entry *entry_of(struct builder *b, const char *key)
+{
+	for (uint32_t i = 0; i < b->count; i++)
+		if (str_is(b->entries[i].key, key))
+			return &b->entries[i];
+	return NULL;
+}
+
+static bool has_key(const struct yaml *map, const char *key)
+{
+	for (const struct yaml *c = map ? map->first : NULL; c; c = c->next)
+		if (strcmp(c->key, key) == 0)
+			return true;
+	return false;
+}
+
+/* Who enters itself into the mesh counts as unhealthy until it says that it is well: istiod marks the entry so because of a readinessProbe in PROXY_CONFIG, whatever that holds
+ * (istio.md 2.1.2). Who wants an entry that is healthy from the start writes `readinessProbe: null`; where a probe is written it stays as it is. */
+static void add_probe(struct builder *b)
+{
+	struct entry *config;
+
+	if (!is_istio(b) || !entry_of(b, "AUTO_REGISTER_GROUP"))
+		return;
+	config = entry_of(b, "PROXY_CONFIG");
+	if (!config) {
+		push(b, STR("PROXY_CONFIG"), (struct str){0}, NULL);
+		b->entries[b->count - 1].probe = true;
+		return;
+	}
+	config->probe = !has_key(config->value, "readinessProbe");
+}
+
 static int by_key(const void *x, const void *y)
 {
 	const struct entry *a = x, *b = y;
@@ -257,6 +291,23 @@ static void write_value(struct sb *out, const struct yaml *node)
 	sb_end(&inner);
 }
 
+static void write_probed(struct sb *out, const struct yaml *map)
+{
+	struct sb inner = {0}, value = {0};
+
+	for (const struct yaml *c = map ? map->first : NULL; c; c = c->next) {
+		value.n = 0;
+		write_value(&value, c);
+		write_entry(&inner, str_of(c->key), &value);
+	}
+	value.n = 0;
+	wire_put_bytes(&value, VALUE_STRUCT, STR(""));
+	write_entry(&inner, STR("readinessProbe"), &value);
+	wire_put_bytes(out, VALUE_STRUCT, sb_view(&inner));
+	sb_end(&value);
+	sb_end(&inner);
+}
+
 static void write_metadata(struct sb *out, struct builder *b)
 {
 	struct sb fields = {0};
@@ -268,7 +319,9 @@ static void write_metadata(struct sb *out, struct builder *b)
 		const struct entry *e = &b->entries[i];
 		struct sb value = {0};
 
-		if (e->value)
+		if (e->probe)
+			write_probed(&value, e->value);
+		else if (e->value)
 			write_value(&value, e->value);
 		else
 			wire_put_bytes(&value, VALUE_TEXT, e->text);
@@ -354,6 +407,7 @@ int node_build(const struct conf_xds *x, const struct conf_app *app, const char 
 		add_map(b, b->boot.metadata);
 		add_environment(b);
 		add_defaults(b);
+		add_probe(b);
 		build_id(b, domain, &text);
 		write_node(b, sb_view(&text), out);
 		sb_add(id, text.p, text.n);

@@ -42,6 +42,8 @@ struct resources {
 	void *state_ctx;
 	void (*on_came)(void *ctx, enum xds_type t, struct str name);
 	void *came_ctx;
+	void (*on_answered)(void *ctx, enum xds_type t);
+	void *answered_ctx;
 };
 
 /* ---- objects -------------------------------------------------------------------------------------------------------------- */
@@ -134,6 +136,17 @@ void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type 
 {
 	r->on_came = fn;
 	r->came_ctx = ctx;
+}
+
+void resources_on_answered(struct resources *r, void (*fn)(void *ctx, enum xds_type t), void *ctx)
+{
+	r->on_answered = fn;
+	r->answered_ctx = ctx;
+}
+
+struct resource *resource_find(const struct resources *r, enum xds_type t, struct str name)
+{
+	return map_get(&r->by_name[t], name);
 }
 
 static const struct profile *profile_of(const struct resources *r)
@@ -752,6 +765,8 @@ static void on_answered(void *ctx, enum xds_type t, bool full, bool refused, str
 	/* It may be what changed (Nacos), or all that there is (others): an answer to a question is. */
 	if (doubt && !full && t == XDS_CDS && r->spec.conf->profile == PROFILE_TEMPLATE)
 		sub_again(r->sub, t);
+	if (r->on_answered)
+		r->on_answered(r->answered_ctx, t);
 }
 
 static void on_silent(void *ctx, enum xds_type t, struct str name)

@@ -56,6 +56,10 @@ void resources_save(struct resources *r);   /* before the end: endpoints that ch
 /* One came of a type that comes whole, needed or not: its authority may be wanted (wildcard). */
 void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type t, struct str name), void *ctx);
 
+/* An answer of that type was seen whole. */
+void resources_on_answered(struct resources *r, void (*fn)(void *ctx, enum xds_type t), void *ctx);
+struct resource *resource_find(const struct resources *r, enum xds_type t, struct str name); /* NULL: nobody needs it */
+
 /* d is told of each change from now on; look at d->resource first: it may be there already. Needing another one than before gives that up for good. */
 void resource_need(struct resources *r, struct dep *d, enum xds_type t, struct str name, void (*changed)(struct dep *d));
 void resource_unneed(struct dep *d);

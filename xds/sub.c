@@ -262,14 +262,28 @@ static int say(struct sub_stream *st)
 	struct sub *s = st->sub;
 	struct sb out = {0};
 
-	if (!s->say.url || st->said || st != s->current || !has_asked(st))
+	if (!s->say.url || st->said || st != s->current || !has_asked(st) || (s->say.after >= 0 && !st->asked[s->say.after].asked))
 		return 0;
 	struct request r = {.delta = st->form->delta, .type_url = str_of(s->say.url), .error = s->say.error, .error_code = s->say.code, .error_text = str_of(s->say.text)};
 	request_write(&r, &out);
 	int rc = ads_send(st->ads, out.p, out.n);
 	sb_end(&out);
 	st->said = rc == 0;
+	st->say_unsent = rc == 0 ? ads_unsent(st->ads) : 0;
 	return rc;
+}
+
+/* Bytes leave in the order in which they were queued. */
+static void on_sent(void *user, struct ads_stream *ads, size_t n)
+{
+	struct sub *s = user;
+	struct sub_stream *st = ads_stream_data(ads);
+
+	if (!st || !st->say_unsent)
+		return;
+	st->say_unsent -= n < st->say_unsent ? n : st->say_unsent;
+	if (!st->say_unsent && st->said && s->say.fn)
+		s->say.fn(s->say.ctx, true);
 }
 
 static void again_due(struct timer *t)
@@ -321,6 +335,17 @@ void sub_say(struct sub *s, const char *type_url, int error_code, const char *er
 	list_each(at, tmp, &s->streams)
 		list_entry(at, struct sub_stream, node)->said = false;
 	loop_defer(s->loop, &s->flush, flush);
+}
+
+void sub_say_after(struct sub *s, int type)
+{
+	s->say.after = type;
+}
+
+void sub_on_said(struct sub *s, void (*fn)(void *ctx, bool taken), void *ctx)
+{
+	s->say.fn = fn;
+	s->say.ctx = ctx;
 }
 
 /* ---- a resource ------------------------------------------------------------------------------------------------------------------------------- */
@@ -702,7 +727,7 @@ static void on_closed(void *user, struct ads_stream *ads, int status, const char
 {
 	struct sub *s = user;
 	struct sub_stream *st = ads_stream_data(ads);
-	bool was_current = st == s->current;
+	bool was_current = st == s->current, unheard = was_current && st->said && !ads_stream_has_answered(ads);
 
 	(void)why;
 	ads_stream_set(ads, NULL);
@@ -714,6 +739,12 @@ static void on_closed(void *user, struct ads_stream *ads, int status, const char
 				timer_cancel(s->loop, &list_entry(at, struct sub_name, order)->silent);
 		if (!list_empty(&s->streams))
 			go_back_to(s, list_entry(s->streams.prev, struct sub_stream, node));
+	}
+	if (unheard && s->say.fn)
+		s->say.fn(s->say.ctx, false);
+	if (unheard && s->current) {
+		s->current->said = false;
+		loop_defer(s->loop, &s->flush, flush);
 	}
 	if (status == GRPC_UNIMPLEMENTED && s->form->delta && s->conf->protocol == PROTOCOL_AUTO && s->conf->profile == PROFILE_ISTIO) {
 		log_info(s->log, "xds '%s': %s does not speak the incremental protocol: state of the world from now on", s->view, ads_server(s->ads));
@@ -729,7 +760,7 @@ static void on_state(void *user, bool up, const char *why)
 	s->ev->state(s->ctx, up, why);
 }
 
-static const struct ads_events ads_events = {.open = on_open, .begin = on_begin, .bytes = on_bytes, .closed = on_closed, .state = on_state};
+static const struct ads_events ads_events = {.open = on_open, .begin = on_begin, .bytes = on_bytes, .closed = on_closed, .state = on_state, .sent = on_sent};
 
 /* ---- a life -------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -769,6 +800,7 @@ struct sub *sub_new(const struct sub_spec *spec, const struct sub_events *ev, vo
 	s->ev = ev;
 	s->ctx = ctx;
 	account_init(&s->account, &s->loop->memory, "xds subscriptions", SIZE_MAX);
+	s->say.after = -1;
 	list_init(&s->streams);
 	for (int t = 0; t < XDS_TYPES; t++) {
 		map_init_borrowed(&s->kind[t].names, loop_random(s->loop));

@@ -61,8 +61,12 @@ void sub_again(struct sub *s, enum xds_type t);
 /* Has the name been answered on the present stream (resource, removal, or by absence)? */
 bool sub_is_answered(const struct sub *s, enum xds_type t, struct str name);
 /* For initial_resource_versions (delta) and ACKs: the version that was accepted last is kept here, by type and name. */
-/* One message outside of the four types (HealthInformation, later): goes out after the first ordinary request of the stream, again after a reconnect. */
+/* One message outside of the four types (HealthInformation): goes out after the first ordinary request of the stream, in the same turn where there was one; again after a reconnect. */
 void sub_say(struct sub *s, const char *type_url, int error_code /* 0: none */, const char *error_text);
+/* It waits for a request of this type besides; -1: any will do. For what stands between us and the server (istio.md 2.1.6). */
+void sub_say_after(struct sub *s, int type);
+/* taken: the kernel has what was said last. Not: the stream that carried it is gone, and had never answered: nobody may have heard it. */
+void sub_on_said(struct sub *s, void (*fn)(void *ctx, bool taken), void *ctx);
 /* ignored: answers of the type that nobody had asked for on their stream. */
 struct sub_info { uint32_t wanted; bool wildcard; char version[64]; uint64_t success, rejected, bytes, ignored; char last_reject[160]; };
 void sub_info(const struct sub *s, enum xds_type t, struct sub_info *ret);

@@ -73,6 +73,7 @@ struct sub_stream {
 	struct inflow *inflow;
 	uint64_t number;
 	bool node_said, said;       /* the node; the message of sub_say */
+	size_t say_unsent;          /* bytes up to the end of that message that the kernel has not taken; 0: it has */
 	struct sub_asked asked[XDS_TYPES];
 	/* the message that is being read */
 	bool reading;
@@ -103,7 +104,7 @@ struct sub {
 	uint64_t streams_ever, messages;
 	struct task flush;
 	struct timer again;         /* the peer does not read: later */
-	struct { char *url, *text; int code; bool error; } say;
+	struct { char *url, *text; int code, after; bool error; void (*fn)(void *ctx, bool taken); void *ctx; } say;
 };
 
 /* For the forms. */

@@ -3,6 +3,7 @@
 #include "xds/ads.h"
 #include "xds/node.h"
 #include "xds/store.h"
+#include "xds/workload.h"
 #include "xds/xds.h"
 
 struct view {
@@ -16,6 +17,7 @@ struct view {
 	struct ads *ads;
 	struct sub *sub;
 	struct store *store;
+	struct workload *workload;
 	char source[300], why[300];  /* borrowed by names of the mesh */
 };
 struct xds {

@@ -64,6 +64,7 @@ static void view_free(struct view *v)
 	if (!v)
 		return;
 	list_del(&v->node);
+	workload_free(&v->workload);
 	if (v->resources)
 		resources_save(v->resources);
 	store_free(&v->store);
@@ -76,6 +77,12 @@ static void view_free(struct view *v)
 	free(v->name);
 	free(v->node_id);
 	free(v);
+}
+
+/* An agent serves one stream: all apps share the first one's. */
+static bool is_behind_agent(const struct conf_xds *c)
+{
+	return c->nservers && str_starts(str_of(c->servers[0]), STR("unix:"));
 }
 
 static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, struct err *err)
@@ -114,16 +121,12 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	resources_on_came(v->resources, view_came, v);
 	v->store = store_new(&(struct store_spec){.loop = x->spec.loop, .log = x->spec.log, .resources = v->resources, .sub = v->sub, .view = v->mesh,
 		.conf = c, .park_ns = x->conf->park.time_ns, .source = v->source});
+	v->workload = workload_new(&(struct workload_spec){.loop = x->spec.loop, .log = x->spec.log, .sub = v->sub, .ads = v->ads, .resources = v->resources,
+		.view = v->name, .node = sb_view(&v->node_bytes), .is_istio = c->profile == PROFILE_ISTIO || c->profile == PROFILE_ISTIO_GRPC, .behind_agent = is_behind_agent(c)});
 	list_push(&x->views, &v->node);
 	ads_start(v->ads);
 	store_begin(v->store);
 	return v;
-}
-
-/* An agent serves one stream: all apps share the first one's. */
-static bool is_behind_agent(const struct conf_xds *c)
-{
-	return c->nservers && str_starts(str_of(c->servers[0]), STR("unix:"));
 }
 
 static struct view *view_of(struct xds *x, const struct conf_app *app, struct err *err)
@@ -271,6 +274,45 @@ void xds_thaw(struct xds *x)
 	}
 }
 
+/* ---- the workload's health ------------------------------------------------------------------------------------------------------ */
+
+static struct view *view_at(const struct xds *x, const struct mesh_view *mesh)
+{
+	list_each(n, tmp, &x->views)
+		if (list_entry(n, struct view, node)->mesh == mesh)
+			return list_entry(n, struct view, node);
+	return NULL;
+}
+
+void xds_health_say(struct xds *x, struct mesh_view *mesh, bool ok, const char *text)
+{
+	struct view *v = view_at(x, mesh);
+
+	if (v)
+		workload_say(v->workload, ok, text);
+}
+
+void xds_health_get(const struct xds *x, const struct mesh_view *mesh, struct xds_health *ret)
+{
+	const struct view *v = view_at(x, mesh);
+
+	*ret = (struct xds_health){.told = XDS_TOLD_NOBODY};
+	if (v)
+		workload_get(v->workload, ret);
+}
+
+void xds_health_wait(struct xds *x, struct mesh_view *mesh, struct xds_health_wait *w, uint64_t max_ns, void (*fn)(struct xds_health_wait *w, bool told))
+{
+	struct view *v = view_at(x, mesh);
+
+	workload_wait(v ? v->workload : NULL, x->spec.loop, w, max_ns, fn);
+}
+
+void xds_health_unwait(struct xds_health_wait *w)
+{
+	workload_unwait(w);
+}
+
 /* ---- for people ----------------------------------------------------------------------------------------------------------------- */
 
 static void view_info(const struct view *v, struct xds_stream_info *i)
@@ -288,6 +330,7 @@ static void view_info(const struct view *v, struct xds_stream_info *i)
 		.up = ads.up, .since_ns = ads.since_ns, .connects = ads.connects, .messages = ads.messages, .failures = ads.failed, .names = counts.names, .names_unknown = counts.unknown,
 		.names_stale = counts.stale, .names_absent = counts.absent, .clusters = counts.clusters, .snapshot = archive.on_disk,
 		.snapshot_state = archive.state, .snapshot_bytes = archive.bytes, .snapshot_records = archive.records};
+	workload_info(v->workload, i);
 	for (int t = 0; t < XDS_TYPES; t++) {
 		struct sub_info s;
 

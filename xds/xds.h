@@ -46,7 +46,7 @@ enum xds_told { XDS_TOLD_NOTHING /* nothing was said yet */, XDS_TOLD_NOBODY /* 
 struct xds_health { enum xds_told told; bool ok; uint64_t sent_ns; uint64_t sent; };
 void xds_health_get(const struct xds *x, const struct mesh_view *v, struct xds_health *ret);
 /* fn once, when what was said last has been given to the kernel, or is of no use, or after max_ns (told false); deferred. */
-struct xds_health_wait { struct list node; struct timer timer; struct task task; void (*fn)(struct xds_health_wait *w, bool told); void *view; };
+struct xds_health_wait { struct list node; struct timer timer; struct task task; void (*fn)(struct xds_health_wait *w, bool told); void *view; bool told; };
 void xds_health_wait(struct xds *x, struct mesh_view *v, struct xds_health_wait *w, uint64_t max_ns, void (*fn)(struct xds_health_wait *w, bool told));
 void xds_health_unwait(struct xds_health_wait *w);
 
@@ -60,7 +60,9 @@ struct xds_stream_info {
 	uint32_t names, names_unknown, names_stale, names_absent, clusters;
 	struct { const char *type; uint32_t wanted, present; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; } type[4];
 	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes; uint32_t snapshot_records;
+	struct xds_health health; bool registers; /* it enters itself into the mesh (AUTO_REGISTER_GROUP, WORKLOAD_ENTRY) */ uint64_t registered_again;
 };
+const char *xds_told_name(enum xds_told t);       /* "nothing", "nobody", "waits", "sent" */
 void xds_each(struct xds *x, void (*fn)(void *ctx, const struct xds_stream_info *i), void *ctx);
 /* /config_dump: JSON, whole. */
 void xds_dump(struct xds *x, struct sb *out);

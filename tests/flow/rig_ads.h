@@ -47,6 +47,7 @@ struct plane_quirks {
 	bool wrap;                 /* state of the world: each Any is a Resource (resource-in-sotw) */
 	bool twice;                /* each resource comes two times in its message */
 	bool no_nonce;             /* answers carry none */
+	bool agent;                /* istio-agent stands before it: health before a request for listeners is dropped */
 };
 
 struct plane;
@@ -106,6 +107,8 @@ struct plane {
 	struct timer push;
 	uint64_t version, config_version, nonces;
 	uint32_t accepted, nstreams, nrequests, acks, nacks, pushes;
+	/* HealthInformation (istio.md 2.1), as the last one that counted said it: on a stream that an ordinary request had gone by. early: those that came before one, and were dropped. */
+	struct { uint32_t count, early; bool ok; char text[600]; uint64_t at_ns; uint32_t stream; } health;
 	uint64_t bytes;             /* of messages that were sent, with their five bytes each */
 	bool held;
 	const char *domain;         /* of the client: "default.svc.cluster.local" */

@@ -382,13 +382,30 @@ static const char *node_fault(const struct plane_request *q)
 	return NULL;
 }
 
+/* Before any ordinary request it is dropped without a sign, together with its node (istio.md 1.2); an agent drops it until listeners were asked for (2.1.6). Never answered. */
+static void health_heard(struct plane_stream *s, const struct plane_request *q)
+{
+	struct plane *p = s->plane;
+
+	if (!s->ordinary || (p->quirks.agent && !s->watch[XDS_LDS].asked)) {
+		p->health.early++;
+		return;
+	}
+	p->health.count++;
+	p->health.ok = !q->has_error;
+	p->health.at_ns = q->at_ns;
+	p->health.stream = s->number;
+	snprintf(p->health.text, sizeof(p->health.text), "%s", q->error_text);
+}
+
 void plane_heard(struct plane_stream *s, struct plane_request *q)
 {
 	struct plane *p = s->plane;
 
 	if (q->type == PLANE_OTHER && p->kind == PLANE_ISTIO) {
-		/* Before any ordinary request it is dropped together with its node (istio.md 1.2). */
-		if (strcmp(q->type_url, "type.googleapis.com/istio.v1.HealthInformation") != 0 && !p->quirks.no_type_check)
+		if (strcmp(q->type_url, "type.googleapis.com/istio.v1.HealthInformation") == 0)
+			health_heard(s, q);
+		else if (!p->quirks.no_type_check)
 			plane_finish(s, GRPC_UNAUTHENTICATED, "the api generator requires an authenticated control-plane identity");
 		return;
 	}

@@ -71,7 +71,7 @@ static void on_end(void *user, int status, const char *message, bool answered)
 	grpc_call_cancel(&t->g); /* harmless */
 }
 
-static const struct grpc_call_events call_events = {on_head, on_begin, on_bytes, on_end};
+static const struct grpc_call_events call_events = {.on_head = on_head, .on_begin = on_begin, .on_bytes = on_bytes, .on_end = on_end};
 
 static void call(struct talk *k, const struct grpc_call_spec *spec)
 {

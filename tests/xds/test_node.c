@@ -169,6 +169,22 @@ START_TEST(a_node_is_made_of_what_is_there)
 		{"", "server: a:1", {"PROXY_CONFIG={\"discoveryAddress\":\"x:1\"}", "ISTIO_META_CLUSTER_ID=c2", "ISTIO_META_INTERCEPTION_MODE=REDIRECT", "ISTIO_META_GENERATOR=grpc", NULL},
 			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {CLUSTER_ID:'c2' DISABLE_HBONE_SEND:'true' "
 			"INTERCEPTION_MODE:'REDIRECT' NAMESPACE:'default' PROXY_CONFIG:{discoveryAddress:'x:1'}} | "},
+		/* Who enters itself is unhealthy until it says otherwise: a probe switches that on, unless somebody has said what he wants. */
+		{"", "server: a:1", {"ISTIO_META_AUTO_REGISTER_GROUP=g", NULL},
+			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {AUTO_REGISTER_GROUP:'g' " BASE " INTERCEPTION_MODE:'NONE' NAMESPACE:'default' "
+			"PROXY_CONFIG:{readinessProbe:{}}} | "},
+		{"", "server: a:1, profile: istio-grpc, node: {metadata: {AUTO_REGISTER_GROUP: g}}", {"PROXY_CONFIG={\"concurrency\":2}", NULL},
+			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {AUTO_REGISTER_GROUP:'g' " BASE " GENERATOR:'grpc' INTERCEPTION_MODE:'NONE' NAMESPACE:'default' "
+			"PROXY_CONFIG:{concurrency:2 readinessProbe:{}}} | "},
+		{"", "server: a:1, node: {metadata: {AUTO_REGISTER_GROUP: g, PROXY_CONFIG: {readinessProbe: ~, a: 1}}}", {NULL},
+			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {AUTO_REGISTER_GROUP:'g' " BASE " INTERCEPTION_MODE:'NONE' NAMESPACE:'default' "
+			"PROXY_CONFIG:{readinessProbe:null a:1}} | "},
+		{"", "server: a:1", {"ISTIO_META_AUTO_REGISTER_GROUP=g", "ISTIO_META_PROXY_CONFIG={\"readinessProbe\":{\"periodSeconds\":3}}", NULL},
+			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {AUTO_REGISTER_GROUP:'g' " BASE " INTERCEPTION_MODE:'NONE' NAMESPACE:'default' "
+			"PROXY_CONFIG:{readinessProbe:{periodSeconds:3}}} | "},
+		{"", "server: a:1, node: {metadata: {WORKLOAD_ENTRY: shop-1}}", {NULL},
+			"sidecar~127.0.0.1~shop.default~default.svc.cluster.local | shop.default | {" BASE " INTERCEPTION_MODE:'NONE' NAMESPACE:'default' WORKLOAD_ENTRY:'shop-1'} | "},
+		{"", "server: a:1, profile: generic, node: {id: me, cluster: us, metadata: {AUTO_REGISTER_GROUP: g}}", {NULL}, "me | us | {AUTO_REGISTER_GROUP:'g'} | "},
 		/* What is written counts most. */
 		{"", "server: a:1, profile: generic, node: {id: me, cluster: us, locality: {region: r, zone: z, sub_zone: s}, metadata: {A: 1, B: {C: [~, x]}, NETWORK: mine}}",
 			{"ISTIO_META_NETWORK=n1", "POD_IP=1.2.3.4", NULL}, "me | us | {A:1 B:{C:[null 'x']} NETWORK:'mine'} | r/z/s"},
