@@ -52,6 +52,7 @@ static void names_settled(void *ctx)
 {
 	struct cluster *c = ctx;
 
+	cluster_changed(c);
 	if (c->m.count || (!names_waiting(c->names) && !cluster_is_building(c)))
 		cluster_wake(c);
 }
@@ -102,10 +103,14 @@ static void cluster_end(struct cluster *c)
 	list_del(&c->node);
 	loop_undefer(&c->wake);
 	loop_undefer(&c->work);
+	cluster_end_watches(c);
 	cluster_rebuild_stop(c);
 	held_end_all(c);
+	outlier_end(c);
 	names_free(&c->names);
 	members_end(c, &c->m);
+	if (c->all->events)
+		c->all->events->ended(c->all->events_ctx, c);
 	loop_bury(c->all->loop, &c->grave, cluster_bury);
 }
 
@@ -144,6 +149,7 @@ static void declared_changed(struct mesh_cluster *m)
 		return;
 	}
 	c->withdrawn = true;
+	cluster_changed(c);
 	names_free(&c->names);
 	cluster_wake(c);
 	cluster_rebuild(c, NULL); /* ends hosts, and with the last one maybe the cluster */
@@ -162,6 +168,7 @@ struct cluster *cluster_live(struct clusters *all, struct mesh_cluster *m)
 	c->all = all;
 	c->decl = m;
 	list_init(&c->waits);
+	list_init(&c->watches);
 	list_init(&c->held);
 	list_push(&all->clusters, &c->node);
 	c->retry_milli = RETRY_FLOOR;
@@ -269,6 +276,8 @@ static enum pick_result pick_nobody(const struct cluster *c, const struct pick *
 	uint32_t standing = 0;
 	bool panic = false;
 
+	if (c->m.waiting)
+		return PICK_WAIT;
 	for (uint32_t i = 0; i < c->m.bucket_count; i++)
 		standing += c->m.buckets[i].standing;
 	for (uint32_t i = 0; i < c->m.level_count; i++)
@@ -335,7 +344,8 @@ enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tri
 	if (tried) {
 		pick_tried(c, tried, &k);
 	} else {
-		c->calls++;
+		if (__builtin_expect(!c->calls++, 0))
+			cluster_first_call(c);
 		c->retry_milli += RETRY_CALL;
 		if (c->retry_milli > RETRY_CEILING)
 			c->retry_milli = RETRY_CEILING;
@@ -385,9 +395,19 @@ static const char *note_of(enum lb_kind kind)
 	return kind == LB_RING_HASH ? "ring_hash is not built: random instead" : kind == LB_MAGLEV ? "maglev is not built: random instead" : NULL;
 }
 
+/* Who says what of it: orders first, then checks. */
+static const char *flags_health(uint32_t flags)
+{
+	if (flags & HOT_ORDERED || flags & HOT_TLS)
+		return flags & HOT_TLS ? "wants TLS" : flags & HOT_UNHEALTHY ? "eds unhealthy" : "draining";
+	if (flags & HOT_CHECK)
+		return flags & HOT_PENDING ? "check pending" : "check failed";
+	return flags & HOT_EJECTED ? "ejected" : flags & HOT_BACKOFF ? "backoff" : flags & HOT_DEGRADED ? "degraded" : "healthy";
+}
+
 static const char *flags_state(uint32_t flags)
 {
-	return flags & HOT_TLS ? "wants TLS" : flags & HOT_UNHEALTHY ? "unhealthy" : flags & HOT_DRAINING ? "draining" : NULL;
+	return flags & HOT_UNHEALTHY && !(flags & HOT_TLS) ? "unhealthy" : flags & (HOT_DOWN | HOT_TLS) ? flags_health(flags) : NULL;
 }
 
 static void view_host(const struct host *h, struct host_view *v)
@@ -399,6 +419,24 @@ static void view_host(const struct host *h, struct host_view *v)
 	v->errors = h->errors;
 	v->state = pool_state(h->pool);
 	v->why = pool_last_error(h->pool);
+	v->check = h->check;
+	v->ejected = host_is_ejected(h);
+	v->held = host_is_held(h);
+	v->host = h;
+}
+
+static void view_health(struct cluster *c, struct cluster_view *v)
+{
+	v->checked = c->m.checked;
+	v->check_pending = c->m.pending;
+	v->check_failed = c->m.failed;
+	v->ejected = c->m.ejected;
+	v->truth = cluster_truth(c);
+	v->panic = levels_panic(c);
+	for (uint32_t i = 0; i < c->m.bucket_count; i++) {
+		v->healthy += c->m.buckets[i].healthy;
+		v->degraded += c->m.buckets[i].degraded;
+	}
 }
 
 void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx)
@@ -428,6 +466,7 @@ void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c
 			.names = c->names ? names_state(c->names) : "",
 		};
 
+		view_health(c, &v);
 		fn(ctx, c, &v);
 	}
 }
@@ -437,7 +476,7 @@ static void each_held(struct cluster *c, void (*fn)(void *ctx, const struct host
 	for (struct list *n = c->held.next; n != &c->held; n = n->next) {
 		const struct host *h = list_entry(n, struct host, held);
 		uint64_t left_ns = h->held_until_ns > c->all->loop->now_ns ? h->held_until_ns - c->all->loop->now_ns : 0;
-		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE};
+		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE, .health = "healthy"};
 		char state[40];
 
 		view_host(h, &v);
@@ -454,7 +493,7 @@ void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct hos
 		const struct hot *hot = &c->m.hot[i];
 		char text[ADDR_TEXT];
 		struct endpoint e;
-		struct host_view v = {.weight = hot->weight, .active = hot->active, .flags = hot->flags, .state = "idle"};
+		struct host_view v = {.weight = hot->weight, .active = hot->active, .flags = hot->flags, .state = "idle", .health = flags_health(hot->flags)};
 
 		endpoint_get(c->m.set, members_endpoint(&c->m, i), &e);
 		v.zone = e.zone;
@@ -462,6 +501,8 @@ void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct hos
 			view_host(h, &v);
 		else
 			v.text = e.naddrs ? addr_text(&e.addr, text) : "";
+		if (!h && hot->flags & HOT_CHECKED)
+			v.check = hot->flags & HOT_PENDING ? HOST_PENDING : hot->flags & HOT_CHECK ? HOST_FAILED : HOST_PASSED;
 		if (flags_state(hot->flags))
 			v.state = flags_state(hot->flags);
 		fn(ctx, &v);

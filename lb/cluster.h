@@ -37,7 +37,9 @@ struct host {
 	uint32_t incarnation, priority;
 	bool replaced;                /* the set has another process at its address */
 	enum host_check check;        /* what health/checker says of it */
+	bool check_degraded, excluded;/* passed with x-envoy-degraded; failed because it said so itself */
 	void *checks;                 /* the checker's own; not NULL: it stays born */
+	size_t charged;               /* to the clusters' account, where it was born to be checked */
 	struct outlier_host *outlier; /* lb/outlier's own; NULL until the first answer is counted */
 	uint32_t weight;              /* while held (lb/held.c): */
 	uint64_t held_until_ns;       /* 0: not held */
@@ -100,27 +102,42 @@ bool cluster_retry_take(struct cluster *c);
  *
  *   switched --> cluster_host_at(0 .. cluster_endpoints) --> host.checks set --> probes --> host_set_check --> hot flags, counts, panic, waiting calls, held ones
  *
- * A cluster where everybody is PENDING makes calls wait (PICK_WAIT) until somebody passed or nobody is pending any more. */
+ * Who begins how: endpoints of a cluster that nobody serves yet, and those that come by a later set, are PENDING; where a spec gets checks under a cluster that
+ * serves already (or events are set then), all begin as PASSED until their first result; ENDPOINT_CHECK_OFF and names without an address are UNCHECKED. Once a spec has
+ * lost its checks all are. Who stays in the set, is held (lb/held.c) or returns from there keeps what is known of it.
+ *
+ * What is PENDING or FAILED, or ejected, counts as unhealthy in the fractions of priorities and localities, and is used in panic only; what EDS orders (DRAINING,
+ * UNHEALTHY) stays an order whatever a check says. Two exceptions: to be PENDING is no reason for panic (among 1 passed and 9 that nobody has asked yet, the one serves),
+ * and what failed because it said so itself (host_fail_now) is not counted in the fractions, as Envoy excludes it.
+ * While nobody stands and somebody is PENDING, calls wait (PICK_WAIT) until somebody passed or nobody is pending any more. */
 struct clusters_events {
-	void (*switched)(void *ctx, struct cluster *c);    /* other members or another spec serve now, the first ones included; each host that stays is the same struct host */
+	void (*switched)(void *ctx, struct cluster *c);    /* other members or another spec serve now, the first ones included; each host that stays is the same struct host.
+	                                                    * The spec before it is let go already: who keeps a part of one refs it (spec_ref) */
 	void (*ended)(void *ctx, struct cluster *c);       /* the cluster is gone; its hosts were before */
-	void (*host_gone)(void *ctx, struct host *h);      /* h->checks is not NULL; it is freed at the end of the turn. May not call lb */
+	void (*host_gone)(void *ctx, struct host *h);      /* h->checks is not NULL, and is after it: h is not to be checked any more. It left the set and is not held, the spec has lost
+	                                                    * its checks, or the endpoint says ENDPOINT_CHECK_OFF; before `switched`. h may serve calls on. May not call lb */
 	void (*failed_now)(void *ctx, struct host *h);     /* an answer of it said x-envoy-immediate-health-check-fail */
 	void (*traffic)(void *ctx, struct cluster *c);     /* the first call of a cluster with checks */
 };
 void clusters_set_events(struct clusters *c, const struct clusters_events *ev, void *ctx);  /* NULL: nobody checks, all are UNCHECKED */
 uint32_t cluster_endpoints(const struct cluster *c);
-struct host *cluster_host_at(struct cluster *c, uint32_t i);   /* i < cluster_endpoints; born where it is not yet. Held ones are not among them */
+/* i < cluster_endpoints; born where it is not yet. Held ones are not among them. NULL: it has no address (a name that DNS does not know), or there is no memory to
+ * check it: then it counts as passed. host.check UNCHECKED: it is not to be checked. */
+struct host *cluster_host_at(struct cluster *c, uint32_t i);
 void *cluster_checks(const struct cluster *c);                 /* the checker's own, as it was set */
 void cluster_set_checks(struct cluster *c, void *checks);
 bool cluster_has_traffic(const struct cluster *c);             /* it has carried a call */
-/* pairs of the endpoint of a host (conf/spec.h: ENDPOINT_*); false: it is not in the set any more (held), ret as it was. */
+/* The endpoint of a host, with its metadata (conf/spec.h: ENDPOINT_*); false: it is not in the set any more (held), ret as it was. */
 bool host_endpoint(const struct host *h, struct endpoint *ret);
+/* To be told with each result, be it the same as before (a pass returns an ejected host, where that is asked for). FAILED: its connections retire, unless another cluster knows
+ * the provider as good; a held one is picked no more, and host_gone follows later. Ignored for who is not under check. */
 void host_set_check(struct host *h, enum host_check check, bool degraded);
-/* An answer said so. Counts only where the cluster has checks. */
+/* An answer said so. Counts only where the host is checked. */
 void host_fail_now(struct host *h);
 bool host_is_ejected(const struct host *h);
-/* Would a call find a provider now? For grpc.health.v1 answered with cluster truth. fn whenever it may have changed, deferred to a task; at most once a turn. */
+/* Would a call find a provider now? For grpc.health.v1 answered with cluster truth. SERVING: some endpoint may be used that nobody knows to be dead (one of the set that stands and
+ * is not in back-off, or one that is held). NOT_SERVING: none, also where panic would try them all the same: who asks wants to know what is, and is told when that changes.
+ * changed: when it has, from a task, at most once a turn. */
 enum cluster_truth { TRUTH_UNKNOWN /* DNS, the first endpoints or the first checks are awaited */, TRUTH_SERVING, TRUTH_NOT_SERVING };
 enum cluster_truth cluster_truth(struct cluster *c);
 struct cluster_watch { struct list node; void (*changed)(struct cluster_watch *w); };
@@ -138,11 +155,20 @@ struct cluster_view {
 	uint32_t tls;                 /* of the hosts: want TLS, which is not built */
 	bool building;                /* new endpoints are being taken over */
 	bool empty_kept;              /* declared without endpoints: the last ones serve for a while */
+	uint32_t healthy, degraded;   /* of the hosts in the set: may serve now; the degraded ones only where these are not enough */
+	uint32_t check_pending, check_failed, ejected;
+	bool checked;                 /* active checks are made */
+	bool panic;                   /* too few are healthy: of some priority all are used */
+	enum cluster_truth truth;
 	const char *note;             /* what is declared and not done: "ring_hash is not built: random instead"; NULL: nothing */
 };
 struct host_view {
 	const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state;
 	const char *why;              /* it has no connection; NULL: it has one, or nothing failed */
+	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "wants TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff" */
+	enum host_check check;
+	bool ejected, held;
+	const struct host *host;      /* borrowed; NULL: not born. For who knows more of it (checker_host, outlier_host_view) */
 };
 void clusters_each(struct clusters *c, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx);
 void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx);

@@ -1,4 +1,4 @@
-/* lb/cluster_int: what cluster.c, members.c, rebuild.c, levels.c, held.c and host.c share, and nobody else. See lb/cluster.h for the objects.
+/* lb/cluster_int: what cluster.c, members.c, rebuild.c, levels.c, held.c, host.c, checked.c and outlier.c share, and nobody else. See lb/cluster.h for the objects.
  *
  *   cluster 1 --- 1 members (serve now) 1 --- n level (a priority) 1 --- n bucket (all of it, or one locality of it) 1 --- 1 policy
  *           1 --- 0..1 rebuild (makes the next members in slices, then they take the place of the old ones)
@@ -17,6 +17,7 @@ struct clusters {
 	struct list clusters;
 	clusters_tell_fn *tell; void *tell_ctx;
 	outlier_tell_fn *outlier_tell; void *outlier_ctx;
+	const struct clusters_events *events; void *events_ctx; /* borrowed; NULL: nobody checks */
 };
 
 /* Endpoints that one policy picks from: hot records first .. first + count. */
@@ -24,7 +25,9 @@ struct bucket {
 	uint32_t first, count;
 	uint32_t weight;            /* of the locality, where these count; 1 otherwise */
 	uint32_t total;             /* without those that want TLS; of these: */
-	uint32_t standing;          /* neither draining nor unhealthy */
+	uint32_t excluded;          /* not counted in fractions */
+	uint32_t pending;           /* would stand, once their first check passed */
+	uint32_t standing;          /* none of HOT_DOWN */
 	uint32_t healthy, degraded; /* standing and not in back-off */
 	uint64_t upto[3];           /* for the choice among the buckets of a level: sums up to this one of healthy, degraded, all */
 	struct policy *policy;      /* owned */
@@ -51,8 +54,10 @@ struct members {
 	uint32_t *group_hot;        /* of each group of the set: where its endpoints begin in hot */
 	struct level *levels; uint32_t level_count;
 	struct bucket *buckets; uint32_t bucket_count;
-	uint32_t tls;               /* hot records with HOT_TLS */
+	uint32_t tls, pending, failed, ejected; /* hot records with HOT_TLS, HOT_PENDING, HOT_CHECK alone, HOT_EJECTED */
 	uint64_t weight;            /* of all hot records */
+	bool checked;               /* the spec has checks and somebody makes them */
+	bool waiting;               /* nobody stands, the first checks are awaited; computed as percentages are */
 	bool stale;                 /* percentages and sums are to be computed at the next pick */
 };
 
@@ -76,6 +81,11 @@ struct cluster {
 	uint64_t retry_milli, retry_at_ns;
 	struct list waits;
 	struct task wake;
+	struct list watches;          /* of the truth */
+	struct task tell;
+	enum cluster_truth told;      /* what those who watch know, */
+	bool tell_anyway;             /* but for one who came later */
+	void *checks;                 /* health/checker's own */
 	struct list held; uint32_t held_count; uint64_t held_weight;
 	struct timer held_timer;
 	struct outliers *outliers;  /* lb/outlier's own; NULL: nothing was counted */
@@ -88,7 +98,23 @@ struct cluster {
 	struct grave grave;
 };
 
-enum { HOT_OUT = HOT_BACKOFF | HOT_DRAINING | HOT_UNHEALTHY | HOT_TLS, HOT_ORDERED = HOT_DRAINING | HOT_UNHEALTHY, HOT_DECLARED = HOT_ORDERED | HOT_TLS | HOT_DEGRADED };
+/* Flags beside those of lb/policy.h. HOT_DEGRADED follows from who says so (flags_settled): set and clear these. */
+enum {
+	HOT_CHECKED = 256,          /* active checks ask it */
+	HOT_PENDING = 512,          /* with HOT_CHECK: nobody knows yet; HOT_CHECK without it: failed */
+	HOT_EXCLUDED = 1024,        /* with HOT_CHECK: it said itself that it goes; not counted in fractions */
+	HOT_DEGRADED_SAID = 2048,   /* by its assignment, */
+	HOT_DEGRADED_CHECK = 4096,  /* its check, */
+	HOT_DEGRADED_OUTLIER = 8192,/* its answers */
+};
+enum {
+	HOT_ORDERED = HOT_DRAINING | HOT_UNHEALTHY,
+	HOT_DOWN = HOT_ORDERED | HOT_CHECK | HOT_EJECTED,
+	HOT_OUT = HOT_DOWN | HOT_BACKOFF | HOT_TLS,
+	HOT_OF_CHECK = HOT_CHECK | HOT_PENDING | HOT_EXCLUDED | HOT_DEGRADED_CHECK,
+	HOT_OF_OUTLIER = HOT_EJECTED | HOT_DEGRADED_OUTLIER,
+	HOT_DECLARED = HOT_ORDERED | HOT_TLS | HOT_DEGRADED_SAID | HOT_CHECKED,
+};
 enum { HOSTS_KEPT = 256 };          /* in a set of more endpoints a host without connections and calls is given up */
 
 /* lb/members.c: the layout */
@@ -106,16 +132,38 @@ static inline void bucket_count(struct bucket *b, uint32_t flags, uint32_t by)
 	if (!b || flags & HOT_TLS)
 		return;
 	b->total += by;
-	if (flags & (HOT_DRAINING | HOT_UNHEALTHY))
+	if (flags & HOT_DOWN) {
+		if ((flags & (HOT_DOWN | HOT_PENDING)) == (HOT_CHECK | HOT_PENDING))
+			b->pending += by;
+		if (flags & HOT_EXCLUDED)
+			b->excluded += by;
 		return;
+	}
 	b->standing += by;
 	if (flags & HOT_BACKOFF)
 		return;
 	*(flags & HOT_DEGRADED ? &b->degraded : &b->healthy) += by;
 }
+/* The same for all of the members. */
+static inline void members_count(struct members *m, struct bucket *b, uint32_t flags, uint32_t by)
+{
+	bucket_count(b, flags, by);
+	if (__builtin_expect(!(flags & (HOT_TLS | HOT_CHECK | HOT_EJECTED)), 1))
+		return;
+	m->tls += flags & HOT_TLS ? by : 0;
+	m->pending += flags & HOT_PENDING ? by : 0;
+	m->failed += (flags & (HOT_CHECK | HOT_PENDING)) == HOT_CHECK ? by : 0;
+	m->ejected += flags & HOT_EJECTED ? by : 0;
+}
 /* Changes flags of a hot record and the counts that depend on them. */
 void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clear);
-static inline uint32_t flags_settled(uint32_t flags) { return flags & HOT_OUT ? flags & ~(uint32_t)HOT_USABLE : flags | HOT_USABLE; }
+static inline uint32_t flags_settled(uint32_t flags)
+{
+	flags &= ~(uint32_t)(HOT_USABLE | HOT_DEGRADED);
+	if (flags & (HOT_DEGRADED_SAID | HOT_DEGRADED_CHECK | HOT_DEGRADED_OUTLIER))
+		flags |= HOT_DEGRADED;
+	return flags & HOT_OUT ? flags : flags | HOT_USABLE;
+}
 /* 1: more to do, 0: done, negative. Makes all of m but the contents of hot, the policies and the counts, from m->set. */
 int layout_step(struct cluster *c, struct members *m, struct layout *y, uint32_t *work);
 
@@ -138,13 +186,15 @@ void rebuild_gone(struct cluster *c, struct host *h);
 /* lb/levels.c: whom a pick asks */
 /* A hot record, or PICK_NOBODY. k: who was tried; its other fields are set here. */
 uint32_t levels_pick(struct cluster *c, struct pick *k);
+bool levels_panic(struct cluster *c); /* of some priority all are used */
 bool levels_may(const struct cluster *c, const struct pick *k, uint32_t index); /* would a pick for k take it */
 
 /* lb/held.c: endpoints that vanished and live */
 /* The host is no longer in the set and was `hot` there. True: it is held. */
 bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weight);
 void held_back(struct cluster *c, struct host *h);    /* it is in the set again */
-void held_changed(struct host *h);                    /* what its pool says; may end it */
+void held_changed(struct host *h);                    /* what its pool says, or its check; it may be held no more */
+bool held_serves(const struct cluster *c);            /* one of them may be picked, and nobody knows that it could not be connected to */
 void held_drop(struct cluster *c, enum cluster_told why, struct host *h);
 void held_end_all(struct cluster *c);
 struct host *held_pick(struct cluster *c, const struct tried *tried, uint64_t weight_of_others, uint32_t priority);
@@ -156,8 +206,24 @@ void host_end(struct host *h);
 void host_sync(struct host *h);     /* takes over what its pool says: connections, back-off */
 void host_repool(struct host *h);   /* the pool for the cluster's spec of now */
 bool host_lives(const struct host *h); /* a connection stands that is not going away */
+void host_flag(struct host *h);     /* its hot record says what its check says; nothing where it is not in the set */
+void host_settle_check(struct host *h, uint32_t flags); /* it has a place in the set, whose hot record says so: is it to be checked, and how does it begin */
+void host_uncheck(struct host *h);  /* it is not to be checked any more; its hot record stays as it is */
 static inline bool host_is_held(const struct host *h) { return h->held_until_ns != 0; }
 
 /* lb/cluster.c */
 void cluster_maybe_end(struct cluster *c);
 void cluster_wake(struct cluster *c);
+
+/* lb/checked.c: what checks and those who watch have to do with a cluster */
+static inline bool cluster_wants_checks(const struct cluster *c) { return c->all->events && c->spec->nchecks; }
+void cluster_switched(struct cluster *c);    /* tells who checks */
+void cluster_first_call(struct cluster *c);
+void cluster_end_watches(struct cluster *c); /* it ends: nobody is told any more */
+void cluster_tell_soon(struct cluster *c);
+/* Its truth may have changed. */
+static inline void cluster_changed(struct cluster *c)
+{
+	if (__builtin_expect(!list_empty(&c->watches), 0))
+		cluster_tell_soon(c);
+}

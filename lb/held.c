@@ -2,8 +2,9 @@
  *
  * A control plane that restarts, lies or pushes half of what it knows takes endpoints away that are well. So one that vanishes while a connection to it
  * stands is held: it is picked on, with its weight and priority, until the evidence of its life ends (its last connection goes, or says GOAWAY), until it
- * is listed again, or until spec.removal_hold_ns is over. An order is obeyed at once: DRAINING, UNHEALTHY, a cluster that is withdrawn, an endpoint that
- * was listed as one of these before, another process at the address (incarnation).
+ * is listed again, or until spec.removal_hold_ns is over. Where it is checked, the check is the evidence: one that passed is held, be it without a connection,
+ * until it fails. An order is obeyed at once: DRAINING, UNHEALTHY, a cluster that is withdrawn, an endpoint that was listed as one of these before, another
+ * process at the address (incarnation), spec.ignore_health_on_removal. And what outlier detection has ejected is not worth holding.
  *
  * An assignment that becomes empty as a whole keeps the last one for the same time: then nothing of it is probably true.
  *
@@ -53,6 +54,7 @@ static void held_arm(struct cluster *c)
 
 static void held_out(struct cluster *c, struct host *h)
 {
+	cluster_changed(c);
 	list_del(&h->held);
 	h->held_until_ns = 0;
 	c->held_count--;
@@ -84,11 +86,19 @@ static void held_over(struct timer *t)
 	held_arm(c);
 }
 
+/* What is known of it, now that the control plane does not speak for it any more. */
+static bool is_well(const struct host *h)
+{
+	return h->check == HOST_PASSED || (h->check != HOST_FAILED && host_lives(h));
+}
+
 bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weight)
 {
 	uint64_t until = c->all->loop->now_ns + c->spec->removal_hold_ns;
 
-	if (!c->spec->removal_hold_ns || c->expiring || flags & (HOT_ORDERED | HOT_TLS) || !host_lives(h))
+	if (!c->spec->removal_hold_ns || c->spec->ignore_health_on_removal || c->expiring)
+		return false;
+	if (flags & (HOT_ORDERED | HOT_TLS | HOT_EJECTED) || !is_well(h))
 		return false;
 	h->weight = weight;
 	h->held_until_ns = until;
@@ -109,7 +119,7 @@ void held_back(struct cluster *c, struct host *h)
 
 void held_changed(struct host *h)
 {
-	if (host_is_held(h) && !host_lives(h))
+	if (host_is_held(h) && !is_well(h))
 		held_drop(h->cluster, TOLD_ENDED, h);
 }
 
@@ -128,7 +138,16 @@ static bool was_tried(const struct tried *tried, const struct host *h)
 	return false;
 }
 
-/* Their share of the calls is that of their weight; among themselves they take turns. */
+bool held_serves(const struct cluster *c)
+{
+	for (struct list *n = c->held.next; n != &c->held; n = n->next)
+		if (!pool_in_backoff(list_entry(n, struct host, held)->pool))
+			return true;
+	return false;
+}
+
+/* Their share of the calls is that of their weight; among themselves they take turns. One that is in back-off (a check passed, a connect failed since) is for
+ * when there is nobody else. */
 struct host *held_pick(struct cluster *c, const struct tried *tried, uint64_t weight_of_others, uint32_t priority)
 {
 	if (weight_of_others && loop_random_below(c->all->loop, weight_of_others + c->held_weight) >= c->held_weight)
@@ -137,7 +156,7 @@ struct host *held_pick(struct cluster *c, const struct tried *tried, uint64_t we
 		struct host *h = list_entry(list_pop(&c->held), struct host, held);
 
 		list_push(&c->held, &h->held);
-		if (h->priority <= priority && !was_tried(tried, h))
+		if (h->priority <= priority && !was_tried(tried, h) && !(weight_of_others && pool_in_backoff(h->pool)))
 			return h;
 	}
 	return NULL;

@@ -2,7 +2,7 @@
  *
  *   (hot record only) --picked--> in the set --removed--> serves its calls (index UINT32_MAX) --last call--> gone
  *
- * In a set of more than HOSTS_KEPT endpoints one that has neither calls nor connections goes back to being a hot record. */
+ * In a set of more than HOSTS_KEPT endpoints one that has neither calls nor connections goes back to being a hot record, unless it is checked or judged. */
 #include "lb/cluster_int.h"
 #include "base/err.h"
 #include <stdlib.h>
@@ -23,7 +23,7 @@ static bool host_is_spare(const struct host *h)
 		return false;
 	if (h->index == UINT32_MAX)
 		return true;
-	return h->cluster->m.count > HOSTS_KEPT && !h->connections && !pool_in_backoff(h->pool);
+	return h->cluster->m.count > HOSTS_KEPT && !h->connections && !h->checks && !pool_in_backoff(h->pool) && !outlier_keeps(h);
 }
 
 bool host_lives(const struct host *h)
@@ -86,6 +86,8 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	pool_watch(h->pool, &h->watch, pool_changed);
 	rebuild_born(c, h);
 	host_sync(h); /* another cluster may use the pool already */
+	if (c->m.checked)
+		host_settle_check(h, c->m.hot[index].flags);
 	return h;
 }
 
@@ -101,6 +103,7 @@ void host_repool(struct host *h)
 	pool_unref(&h->pool);
 	h->pool = p;
 	pool_watch(p, &h->watch, pool_changed);
+	pool_says_dead(&h->watch, h->check == HOST_FAILED);
 	host_sync(h);
 }
 
@@ -111,9 +114,14 @@ void host_end(struct host *h)
 
 	if (host_is_held(h))
 		held_drop(c, TOLD_ENDED, h);
+	host_uncheck(h);
 	rebuild_gone(c, h);
-	if (h->index != UINT32_MAX)
+	if (h->index != UINT32_MAX) {
 		c->m.hot[h->index].born = 0;
+		cluster_flag(c, h->index, 0, HOT_OF_OUTLIER);
+	}
+	outlier_host_free(&h->outlier);
+	mem_give(&c->all->account, h->charged);
 	/* The last of the table takes its place. */
 	c->hosts[h->place] = last;
 	last->place = h->place;

@@ -5,8 +5,9 @@
  * threshold is in panic, if all together cannot carry the calls: then its endpoints count whatever is said of them.
  *
  * Two things are ours. An endpoint in back-off (nobody could connect to it) counts as not available, so that calls go to the next priority without an outlier
- * detection; but it is no reason for panic, for panic would send calls where nobody can connect. And whatever the percentages say: as long as there is an
- * endpoint that may serve, it is found, in the order of the priorities. Endpoints that want TLS do not exist here. */
+ * detection; but it is no reason for panic, for panic would send calls where nobody can connect. Nor is one whose first check is awaited: it counts as not
+ * available too, and in panic it is used as all are. And whatever the percentages say: as long as there is an endpoint that may serve, it is found, in the
+ * order of the priorities. Endpoints that want TLS do not exist here. */
 #include "lb/cluster_int.h"
 
 static uint64_t percent_of(uint64_t part, uint64_t all, uint64_t factor)
@@ -24,7 +25,7 @@ static uint32_t factor_of(const struct cluster *c)
 }
 
 struct sums {
-	uint64_t total, standing, healthy, degraded;
+	uint64_t total, counted /* without the excluded */, pending, standing, healthy, degraded;
 };
 
 static struct sums level_sums(const struct members *m, const struct level *l)
@@ -35,6 +36,8 @@ static struct sums level_sums(const struct members *m, const struct level *l)
 		const struct bucket *b = &m->buckets[i];
 
 		s.total += b->total;
+		s.counted += b->total - b->excluded;
+		s.pending += b->pending;
 		s.standing += b->standing;
 		s.healthy += b->healthy;
 		s.degraded += b->degraded;
@@ -65,18 +68,28 @@ static void share_in_panic(struct members *m, const struct sums *sums)
 		}
 }
 
+/* Of those of whom anything is known. */
+static bool level_is_in_panic(const struct sums *s, uint32_t threshold)
+{
+	uint64_t known = s->counted - s->pending;
+
+	if (!known && s->pending)
+		return false;
+	return s->total && percent_of(s->standing, known, 100) < threshold;
+}
+
 static void share(struct cluster *c, struct members *m, const struct sums *sums)
 {
 	const uint32_t factor = factor_of(c), panic = timer_armed(&c->empty) ? 0 : c->spec->panic_percent;
 	uint64_t available = 0, left = 100;
 
 	for (uint32_t i = 0; i < m->level_count; i++)
-		available += percent_of(sums[i].healthy, sums[i].total, factor) + percent_of(sums[i].degraded, sums[i].total, factor);
+		available += percent_of(sums[i].healthy, sums[i].counted, factor) + percent_of(sums[i].degraded, sums[i].counted, factor);
 	if (available > 100)
 		available = 100;
 	bool all_panic = true;
 	for (uint32_t i = 0; i < m->level_count; i++) {
-		m->levels[i].panic = available < 100 && sums[i].total && percent_of(sums[i].standing, sums[i].total, 100) < panic;
+		m->levels[i].panic = available < 100 && level_is_in_panic(&sums[i], panic);
 		all_panic &= m->levels[i].panic || !sums[i].total;
 	}
 	if (!available || all_panic) {
@@ -84,13 +97,13 @@ static void share(struct cluster *c, struct members *m, const struct sums *sums)
 		return;
 	}
 	for (uint32_t i = 0; i < m->level_count; i++) {
-		uint64_t n = percent_of(sums[i].healthy, sums[i].total, factor) * 100 / available;
+		uint64_t n = percent_of(sums[i].healthy, sums[i].counted, factor) * 100 / available;
 
 		m->levels[i].healthy_percent = (uint32_t)(n < left ? n : left);
 		left -= m->levels[i].healthy_percent;
 	}
 	for (uint32_t i = 0; i < m->level_count; i++) {
-		uint64_t n = percent_of(sums[i].degraded, sums[i].total, factor) * 100 / available;
+		uint64_t n = percent_of(sums[i].degraded, sums[i].counted, factor) * 100 / available;
 
 		m->levels[i].degraded_percent = (uint32_t)(n < left ? n : left);
 		left -= m->levels[i].degraded_percent;
@@ -114,9 +127,10 @@ static void weigh_buckets(struct members *m, const struct level *l, uint32_t fac
 
 	for (uint32_t i = l->first; i < l->first + l->count; i++) {
 		struct bucket *b = &m->buckets[i];
+		uint32_t counted = b->total - b->excluded;
 
-		upto[PICK_HEALTHY] += b->weight * percent_of(b->healthy, b->total, factor);
-		upto[PICK_DEGRADED] += b->weight * percent_of(b->degraded, b->total, factor);
+		upto[PICK_HEALTHY] += b->weight * percent_of(b->healthy, counted, factor);
+		upto[PICK_DEGRADED] += b->weight * percent_of(b->degraded, counted, factor);
 		upto[PICK_ALL] += b->total ? b->weight : 0;
 		memcpy(b->upto, upto, sizeof(upto));
 	}
@@ -126,23 +140,29 @@ static void refresh(struct cluster *c)
 {
 	struct members *m = &c->m;
 	struct sums sums[LEVELS_MAX];
+	uint64_t standing = 0, pending = 0;
 
 	m->stale = false;
 	for (uint32_t i = 0; i < m->level_count; i++) {
 		struct level *l = &m->levels[i];
 
 		sums[i] = level_sums(m, l);
+		standing += sums[i].standing;
+		pending += sums[i].pending;
 		l->healthy_percent = l->degraded_percent = 0;
+		l->panic = false;
 		weigh_buckets(m, l, factor_of(c));
 	}
-	share(c, m, sums);
+	m->waiting = !standing && pending;
+	if (!m->waiting)
+		share(c, m, sums);
 }
 
 /* ---- picking -------------------------------------------------------------------------------------------------------------- */
 
 static void set_class(struct pick *k, enum pick_class class, bool backoff_too)
 {
-	k->skip = (class == PICK_ALL ? HOT_TLS : HOT_TLS | HOT_ORDERED | HOT_DEGRADED) | (backoff_too ? 0 : HOT_BACKOFF);
+	k->skip = (class == PICK_ALL ? HOT_TLS : HOT_TLS | HOT_DOWN | HOT_DEGRADED) | (backoff_too ? 0 : HOT_BACKOFF);
 	k->want = class == PICK_DEGRADED ? HOT_DEGRADED : 0;
 }
 
@@ -257,6 +277,8 @@ uint32_t levels_pick(struct cluster *c, struct pick *k)
 	i = pick_by_share(c, k);
 	if (__builtin_expect(i != PICK_NOBODY, 1))
 		return i;
+	if (m->waiting)
+		return PICK_NOBODY;
 	i = pick_whoever(c, k, false);
 	if (i != PICK_NOBODY)
 		return i;
@@ -264,6 +286,17 @@ uint32_t levels_pick(struct cluster *c, struct pick *k)
 		usable += m->buckets[b].healthy + m->buckets[b].degraded;
 	/* All in back-off: one of them says why, and the call fails with that reason. But where others are only tried, they are the reason. */
 	return usable ? PICK_NOBODY : pick_whoever(c, k, true);
+}
+
+bool levels_panic(struct cluster *c)
+{
+	bool panic = false;
+
+	if (c->m.stale && c->m.level_count)
+		refresh(c);
+	for (uint32_t i = 0; i < c->m.level_count; i++)
+		panic |= c->m.levels[i].panic;
+	return panic;
 }
 
 bool levels_may(const struct cluster *c, const struct pick *k, uint32_t index)

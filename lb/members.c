@@ -63,9 +63,10 @@ void cluster_flag(struct cluster *c, uint32_t index, uint32_t set, uint32_t clea
 		return;
 	hot->flags = now;
 	b = members_bucket(&c->m, index);
-	bucket_count(b, was, UINT32_MAX); /* one less */
-	bucket_count(b, now, 1);
+	members_count(&c->m, b, was, UINT32_MAX); /* one less */
+	members_count(&c->m, b, now, 1);
 	c->m.stale = true;
+	cluster_changed(c);
 }
 
 /* ---- the layout: three walks over the groups, each of which stops when its work is used up --------------------------------- */

@@ -171,23 +171,12 @@ static void host_return(struct outlier_host *o, enum outlier_told why)
 	cluster_wake(c);
 }
 
-/* The control plane's word for it stays. */
-static void host_degraded_over(struct host *h)
-{
-	struct endpoint e;
-
-	if (h->index == UINT32_MAX)
-		return;
-	endpoint_get(h->cluster->m.set, members_endpoint(&h->cluster->m, h->index), &e);
-	if (e.health != EP_DEGRADED)
-		cluster_flag(h->cluster, h->index, 0, HOT_DEGRADED);
-}
-
 static void host_undegrade(struct outlier_host *o)
 {
 	sentence_end(&o->degraded, o->of->cluster->all->loop->now_ns);
 	o->of->degraded--;
-	host_degraded_over(o->host);
+	if (o->host->index != UINT32_MAX)
+		cluster_flag(o->host->cluster, o->host->index, 0, HOT_DEGRADED_OUTLIER); /* the control plane's word for it stays */
 	tell(o, (struct outlier_tale){.what = TOLD_NOT_DEGRADED, .kind = OUTLIER_DEGRADED, .rate = NO_RATE, .mean = NO_RATE});
 }
 
@@ -256,7 +245,7 @@ static void host_degrade(struct outlier_host *o)
 	o->last = OUTLIER_DEGRADED;
 	o->sentenced = true;
 	tale.for_ns = sentence_begin(&o->degraded, c->all->loop, c->spec->outlier);
-	cluster_flag(c, o->host->index, HOT_DEGRADED, 0);
+	cluster_flag(c, o->host->index, HOT_DEGRADED_OUTLIER, 0);
 	tell(o, tale);
 }
 
@@ -516,7 +505,7 @@ void outlier_switched(struct cluster *c)
 		if ((!c->spec->outlier || !c->spec->outlier->detect_degraded) && o->degraded.serving)
 			host_undegrade(o);
 		/* The hot record may be a new one. */
-		cluster_flag(c, o->host->index, (o->ejected.serving ? HOT_EJECTED : 0) | (o->degraded.serving ? HOT_DEGRADED : 0), 0);
+		cluster_flag(c, o->host->index, (o->ejected.serving ? HOT_EJECTED : 0) | (o->degraded.serving ? HOT_DEGRADED_OUTLIER : 0), 0);
 	}
 	if (!c->spec->outlier)
 		outlier_end(c);

@@ -18,6 +18,7 @@ enum {
 	HOT_CHECK = 64,    /* its active check failed, or has not passed yet: not used but in panic */
 	HOT_EJECTED = 128, /* by outlier detection; the same */
 	HOT_DEGRADED = 32, /* only where the healthy ones are not enough; usable all the same */
+	/* From 256 on: the cluster's own, of no meaning to a policy (lb/cluster_int.h). */
 };
 /* born: 1 + the place in the cluster's table of hosts; 0: no host yet. */
 struct hot { uint32_t weight, active; uint32_t flags; uint32_t born; };

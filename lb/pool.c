@@ -67,6 +67,7 @@ struct pool {
 	uint32_t pending; /* in waits */
 	uint32_t may_connect; /* of these: without no_connect */
 	struct list watches;
+	uint32_t watchers, dead; /* in watches; of these: who say that it is dead */
 	uint32_t failures; /* in a row */
 	uint64_t failed_ns; /* the last one */
 	uint64_t backoff_until_ns;
@@ -119,12 +120,22 @@ static void pool_tell(struct pool *p)
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *))
 {
 	w->changed = changed;
+	w->pool = p;
+	p->watchers++;
 	list_push(&p->watches, &w->node);
 }
 
 void pool_unwatch(struct pool_watch *w)
 {
+	struct pool *p = w->pool;
+
 	list_del(&w->node);
+	if (!p)
+		return;
+	p->watchers--;
+	p->dead -= w->dead;
+	w->pool = NULL;
+	w->dead = false;
 }
 
 /* A waiting call is a reference: a host that leaves for another pool (its cluster's options changed) leaves its waiting calls here. */
@@ -671,6 +682,44 @@ static void on_closed(void *owner, int err, uint64_t streams_carried)
 
 static const struct h2_client_events conn_events = {on_up, on_room, on_goaway, on_closed};
 
+/* ---- what checks of the provider have to do with it ------------------------------------------------------------------------ */
+
+struct h2_conn *pool_lend(struct pool *p)
+{
+	list_each(n, tmp, &p->conns)
+	{
+		const struct pool_conn *c = list_entry(n, struct pool_conn, node);
+
+		if (c->state == CONN_UP && conn_room(c) && !conn_is_doubtful(c))
+			return c->h2;
+	}
+	return NULL;
+}
+
+/* A dial that is on its way goes on: whether it succeeds says more than a check of before. */
+void pool_retire(struct pool *p)
+{
+	p->refs++;
+	list_each(n, tmp, &p->conns) conn_retire(list_entry(n, struct pool_conn, node));
+	pool_tell(p);
+	pool_grow(p);
+	if (pool_is_lost(p))
+		loop_defer(p->pools->loop, &p->dial_failed, dial_failed);
+	pool_unref(&p);
+}
+
+void pool_says_dead(struct pool_watch *w, bool dead)
+{
+	struct pool *p = w->pool;
+
+	if (!p || w->dead == dead)
+		return;
+	w->dead = dead;
+	p->dead += dead ? 1 : UINT32_MAX;
+	if (dead && p->dead == p->watchers)
+		pool_retire(p);
+}
+
 /* ---- pools ---------------------------------------------------------------------------------------------------------------- */
 
 struct pools *pools_new(struct loop *l, const struct limits *lim)
@@ -815,8 +864,8 @@ static void pool_abandon(struct pool *p)
 	p->refs++; /* not the last one's cue to end it: that is done here */
 	while (!list_empty(&p->waits))
 		wait_over(list_entry(p->waits.next, struct pool_wait, node));
-	while (list_pop(&p->watches))
-		;
+	for (struct list *n; (n = list_pop(&p->watches));)
+		list_entry(n, struct pool_watch, node)->pool = NULL;
 	list_del(&p->node);
 	pool_bury(&p->grave);
 }

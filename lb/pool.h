@@ -44,11 +44,14 @@ bool pool_in_backoff(const struct pool *p);    /* or trying the first time after
 const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff" */
 const char *pool_last_error(const struct pool *p); /* why there is no connection; NULL: there is one, or nothing failed */
 /* Told when back-off begins or ends and when the number of connections changes, so that the cluster's hot records and counts follow. */
-struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); };
+struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); struct pool *pool; /* watched; NULL: none */ bool dead; };
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));
 void pool_unwatch(struct pool_watch *w);
-/* A connection that stands, has room for a stream and is not in doubt: for a probe, which opens one stream on it. NULL: there is none. Borrowed for this turn. */
+/* Who watches says whether the provider is dead, by what it knows (active checks). Once all who watch say so the pool retires (pool_retire); its watchers are told. */
+void pool_says_dead(struct pool_watch *w, bool dead);
+/* A connection that stands, has room for a stream and is not in doubt: for a probe, which opens one stream on it. NULL: there is none. Borrowed for this turn.
+ * A probe's stream counts as use: a connection that carries probes does not become idle. */
 struct h2_conn *pool_lend(struct pool *p);
-/* The host is said to be dead: connections without streams close now, the others after their last stream; the next call dials anew. */
+/* The provider is said to be dead: connections without streams close now, the others after their last stream; the next call dials anew, and so do those that wait. */
 void pool_retire(struct pool *p);
 void pools_shed(struct pools *p);             /* hard memory limit: the largest stream of all connections ends */

@@ -30,6 +30,7 @@ struct rebuild {
 	enum phase phase;
 	uint32_t at; /* spans, buckets or hosts, by phase */
 	bool same_spec; /* what the old members were made by */
+	uint32_t unheard; /* HOT_* of an endpoint of which no check has said anything */
 	uint32_t *old_blocks, old_mask; /* 1 + span of the old set, by block; open addressing */
 	uint32_t *moved; /* of each old span: 1 + the new one with its block */
 	uint32_t *came; /* of each new span: 1 + the old one */
@@ -157,16 +158,19 @@ static int index_step(struct rebuild *r, uint32_t *work)
 
 /* ---- hot records -------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t flags_of(const struct cluster_spec *spec, const struct endpoint_brief *e)
+static uint32_t flags_of(const struct cluster_spec *spec, uint32_t unheard, const struct endpoint_brief *e)
 {
 	uint32_t flags = 0;
+
+	if (unheard && !e->by_name && !endpoint_meta_value(e->meta, ENDPOINT_CHECK_OFF))
+		flags |= unheard;
 
 	if (e->health == EP_UNHEALTHY || e->by_name) /* a name that nobody resolves is nothing to connect to */
 		flags |= HOT_UNHEALTHY;
 	if (e->health == EP_DRAINING)
 		flags |= HOT_DRAINING;
 	if (e->health == EP_DEGRADED)
-		flags |= HOT_DEGRADED;
+		flags |= HOT_DEGRADED_SAID;
 	if (endpoint_wants_tls(spec, e->meta, NULL))
 		flags |= HOT_TLS;
 	return flags_settled(flags);
@@ -191,15 +195,15 @@ static struct hot *span_hot(const struct members *m, const struct endpoint_span 
 
 static void hot_made(struct members *m, const struct hot *h, struct bucket *b)
 {
-	bucket_count(b, h->flags, 1);
-	m->tls += (h->flags & HOT_TLS) != 0;
+	members_count(m, b, h->flags, 1);
 	m->weight += h->weight;
 }
 
+/* What is known of a host comes with it (host_switch); what a check has said of one that is not born, or has not, lies here. */
 static void span_copy(struct members *m, struct hot *to, const struct hot *from, uint32_t count, struct bucket *b)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		to[i] = (struct hot){.weight = from[i].weight, .flags = flags_settled(from[i].flags & HOT_DECLARED)};
+		to[i] = (struct hot){.weight = from[i].weight, .flags = flags_settled(from[i].flags & (HOT_DECLARED | HOT_CHECK | HOT_PENDING))};
 		hot_made(m, &to[i], b);
 	}
 }
@@ -215,7 +219,7 @@ static void span_read(struct cluster *c, struct rebuild *r, uint32_t at, struct 
 		bool as_before = i && brief[i].health == brief[i - 1].health && brief[i].by_name == brief[i - 1].by_name &&
 			brief[i].meta == brief[i - 1].meta;
 
-		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c->spec, &brief[i])};
+		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c->spec, r->unheard, &brief[i])};
 		hot_made(&r->m, &to[i], b);
 		if (r->index && !r->came[at])
 			index_add(r, span.first + i, brief[i].addrs_hash);
@@ -385,17 +389,22 @@ static void host_switch(struct cluster *c, struct host *h, const struct members 
 
 	h->next = UINT32_MAX;
 	h->index = now;
+	if (!c->m.checked)
+		host_uncheck(h);
 	if (now == UINT32_MAX) {
 		if (h->replaced && host_is_held(h))
 			held_drop(c, TOLD_ENDED, h);
 		else if (!h->replaced && was != UINT32_MAX)
 			held_take(c, h, old->hot[was].flags, old->hot[was].weight);
+		if (!host_is_held(h))
+			host_uncheck(h);
 		return;
 	}
 	c->m.hot[now].born = h->place + 1;
 	c->m.hot[now].active = h->active;
 	if (was == UINT32_MAX ? pool_in_backoff(h->pool) : old->hot[was].flags & HOT_BACKOFF)
 		cluster_flag(c, now, HOT_BACKOFF, 0);
+	host_settle_check(h, c->m.hot[now].flags);
 	held_back(c, h);
 }
 
@@ -410,8 +419,10 @@ static void cluster_switch(struct cluster *c)
 	rebuild_end(c);
 	for (uint32_t i = 0; i < c->host_count; i++)
 		host_switch(c, c->hosts[i], &old);
+	outlier_switched(c);
 	c->settle = c->host_count;
 	members_end(c, &old);
+	cluster_changed(c);
 }
 
 /* Who has no place ends, unless calls or what is known of its life hold it; the others follow a new spec. Backwards, as above. */
@@ -428,6 +439,8 @@ static int settle_step(struct cluster *c, uint32_t *work)
 			host_sync(h);
 			held_changed(h); /* the new pool has no connection: no sign of life */
 		}
+		if (h->index == UINT32_MAX && !host_is_held(h))
+			host_uncheck(h);
 		if (h->index == UINT32_MAX && !host_is_held(h) && !h->refs)
 			host_end(h);
 		if (c->settle > c->host_count)
@@ -474,6 +487,9 @@ static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 
 	r->m.declared = endpoints_count(set);
 	r->m.spec_hash = c->spec->hash;
+	r->m.checked = cluster_wants_checks(c);
+	/* Who serves already shall not stop because somebody begins to ask how it is. */
+	r->unheard = !r->m.checked ? 0 : c->m.count && !c->m.checked ? HOT_CHECKED : HOT_CHECKED | HOT_CHECK | HOT_PENDING;
 	if (c->names)
 		err = names_expand(c->names, set, c->spec->one_address, &c->all->account, &r->m.set);
 	else
@@ -481,7 +497,7 @@ static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 	if (err < 0)
 		return err;
 	r->m.count = endpoints_count(r->m.set);
-	r->same_spec = c->m.count && c->m.spec_hash == c->spec->hash && c->spec->hash;
+	r->same_spec = c->m.count && c->m.spec_hash == c->spec->hash && c->spec->hash && c->m.checked == r->m.checked;
 	if (!r->m.count)
 		r->phase = AT_BLOCKS; /* no layout of nothing */
 	return 0;
@@ -522,6 +538,7 @@ static void cluster_start(struct cluster *c, struct endpoint_set *set)
 	cluster_switch(c);
 	all = UINT32_MAX;
 	settle_step(c, &all);
+	cluster_switched(c);
 }
 
 static void cluster_work(struct task *t)
@@ -539,6 +556,7 @@ static void cluster_work(struct task *t)
 		rebuild_refused(c);
 	} else if (c->rebuild && !more) {
 		cluster_switch(c);
+		cluster_switched(c);
 		cluster_wake(c);
 	} else if (!c->rebuild && c->settle) {
 		settle_step(c, &work); /* may end the last host of a cluster that is withdrawn */
@@ -563,9 +581,13 @@ static void cluster_empty(struct cluster *c)
 
 	held_end_all(c);
 	c->m = (struct members){0};
-	for (uint32_t i = 0; i < c->host_count; i++)
+	for (uint32_t i = 0; i < c->host_count; i++) {
 		c->hosts[i]->index = UINT32_MAX;
+		host_uncheck(c->hosts[i]);
+	}
+	outlier_switched(c);
 	members_end(c, &old);
+	cluster_changed(c);
 	for (uint32_t i = c->host_count; i-- > 0;)
 		if (i < c->host_count && !c->hosts[i]->refs)
 			host_end(c->hosts[i]);
@@ -577,6 +599,8 @@ void cluster_rebuild(struct cluster *c, struct endpoint_set *set)
 	if (!set) {
 		cluster_rebuild_stop(c);
 		cluster_empty(c);
+		if (!c->withdrawn)
+			cluster_switched(c);
 		return;
 	}
 	if (empty_keeps(c, set))
