@@ -10,6 +10,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/addr.h"
 #include "base/buf.h"
 #include "base/list.h"
@@ -21,6 +22,8 @@
 struct loop;
 struct sock;
 struct sock_listen;
+struct proc_watch;
+struct proc_child;
 
 /* The seam. ctx is the implementation's own. Sockets: see net/sock.h for what each function promises. */
 struct loop_ops {
@@ -32,6 +35,12 @@ struct loop_ops {
 	int (*wait)(void *ctx, int64_t timeout_ns);
 	int (*sock_connect)(void *ctx, struct loop *l, const struct addr *to, struct sock **ret);
 	int (*sock_listen)(void *ctx, struct loop *l, int fd_or_minus1, const struct addr *at, int backlog, struct sock_listen **ret);
+	/* Processes: net/proc.h, net/proc_int.h. NULL: there are none. peer NULL: by the number in w. proc_began: what tells a process from a later one of its number; 0: not known. */
+	int (*proc_watch)(void *ctx, struct proc_watch *w, const struct sock *peer);
+	void (*proc_unwatch)(void *ctx, struct proc_watch *w);
+	uint64_t (*proc_began)(void *ctx, pid_t pid);
+	int (*proc_run)(void *ctx, struct proc_child *c, char *const *argv);
+	void (*proc_kill)(void *ctx, struct proc_child *c);
 	void (*end)(void *ctx);
 };
 

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "net/loop_real.h"
+#include "net/proc_int.h"
 
 static uint64_t clock_ns(clockid_t which)
 {
@@ -191,6 +192,15 @@ void loop_fd_del(struct loop_fd **at)
 	loop_bury(f->loop, &f->grave, fd_bury);
 }
 
+void loop_fd_drop(struct loop_fd **at)
+{
+	if (!*at)
+		return;
+	event_del(&(*at)->event);
+	free(*at);
+	*at = NULL;
+}
+
 /* ---- beginning and end ------------------------------------------------------------------------------------------------------- */
 
 static void real_end(void *ctx)
@@ -202,6 +212,7 @@ static void real_end(void *ctx)
 		event_del(&s->event);
 		free(s);
 	}
+	proc_real_end(r);
 	if (event_initialized(&r->timeout))
 		event_del(&r->timeout);
 	for (int i = 0; i < RESERVE_FDS; i++)
@@ -218,6 +229,11 @@ static const struct loop_ops real_ops = {
 	.wait = real_wait,
 	.sock_connect = sock_real_connect,
 	.sock_listen = sock_real_listen,
+	.proc_watch = proc_real_watch,
+	.proc_unwatch = proc_real_unwatch,
+	.proc_began = proc_real_began,
+	.proc_run = proc_real_run,
+	.proc_kill = proc_real_kill,
 	.end = real_end,
 };
 
@@ -244,6 +260,7 @@ struct loop *loop_new_real(struct log *log)
 	r->armed_ns = UINT64_MAX;
 	list_init(&r->signals);
 	list_init(&r->starved);
+	list_init(&r->children);
 	for (int i = 0; i < RESERVE_FDS; i++)
 		r->reserve[i] = -1;
 	reserve_refill(r);

@@ -14,6 +14,8 @@ struct loop_real {
 	uint64_t armed_ns;          /* when `timeout` fires; UINT64_MAX: not armed */
 	struct list signals;        /* struct loop_signal, owned */
 	struct list starved;        /* listeners that wait for a descriptor: borrowed, they unhook themselves */
+	struct list children;       /* struct proc_child, owned until they are reaped */
+	uint32_t nchildren;
 	int reserve[RESERVE_FDS];   /* held open on /dev/null, let go when the process has no other left; -1: in use */
 };
 
@@ -27,3 +29,4 @@ int sock_real_connect(void *ctx, struct loop *l, const struct addr *to, struct s
 int sock_real_listen(void *ctx, struct loop *l, int fd, const struct addr *at, int backlog, struct sock_listen **ret);
 struct sock *sock_real_adopt(struct loop *l, int fd, const struct addr *peer); /* a connected, non-blocking descriptor */
 void sock_real_fd_freed(struct loop *l);  /* a descriptor was closed: reserves first, then starved listeners */
+void loop_fd_drop(struct loop_fd **f);    /* as loop_fd_del, where the loop ends: there is no morgue any more */

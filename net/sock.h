@@ -29,6 +29,7 @@ struct sock {
 	int fd;                       /* -1 where there is none */
 	struct addr peer;
 	struct sock_cred cred;
+	uint64_t since_boot_ns;       /* Unix sockets, accepted: when, by the clock that /proc tells of processes (CLOCK_BOOTTIME); else 0 */
 	bool want_read, want_write;
 };
 

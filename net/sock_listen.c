@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "net/loop_real.h"
 #include "net/sock.h"
@@ -133,6 +134,9 @@ static struct sock *taken(struct real_listen *k, int fd, const struct addr *peer
 		struct ucred c;
 		socklen_t len = sizeof(c);
 		int size = UNIX_SNDBUF;
+		struct timespec now;
+		clock_gettime(CLOCK_BOOTTIME, &now);
+		s->since_boot_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 		/* Those of connect(2), kept by the kernel: nothing that the peer does later changes them. */
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) == 0)
 			s->cred = (struct sock_cred){.known = true, .uid = c.uid, .gid = c.gid, .pid = c.pid};

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "net/timer.h"
 #include "tests/sim/simnet.h"
+#include "tests/sim/simnet_proc.h"
 
 enum { TURNS_AT_ONE_INSTANT = 200000 };
 
@@ -48,7 +49,13 @@ struct simnet {
 	void (*after_turn)(void *ctx);
 	void *after_turn_ctx;
 	int open;
+	struct sim_procs procs;
 };
+
+struct sim_procs *simnet_procs(struct simnet *n)
+{
+	return &n->procs;
+}
 
 /* ---- chance and trace -------------------------------------------------------------------------------------------------------- */
 
@@ -872,6 +879,7 @@ static void sim_end_all(void *ctx)
 		conn_free(list_entry(pos, struct sim_conn, node));
 	list_each(pos, next, &n->rules)
 		free(list_entry(pos, struct sim_rule, node));
+	sim_procs_end(&n->procs);
 	free(n->heap);
 	free(n->ready);
 	free(n);
@@ -884,6 +892,11 @@ static const struct loop_ops sim_ops = {
 	.wait = sim_wait,
 	.sock_connect = sim_connect,
 	.sock_listen = sim_listen,
+	.proc_watch = sim_proc_watch,
+	.proc_unwatch = sim_proc_unwatch,
+	.proc_began = sim_proc_began,
+	.proc_run = sim_proc_run,
+	.proc_kill = sim_proc_kill,
 	.end = sim_end_all,
 };
 
@@ -901,6 +914,7 @@ struct simnet *simnet_new(uint64_t seed)
 	list_init(&n->listens);
 	list_init(&n->rules);
 	list_init(&n->active);
+	sim_procs_init(&n->procs);
 	n->loop = loop_new(&sim_ops, n, NULL);
 	return n;
 }
