@@ -24,6 +24,7 @@ enum {
 	FF_STRIP_UP = 8,     /* ours: consumed from the caller when it is trusted (x-envoy-*) */
 	FF_STRIP_DOWN = 16,  /* consumed from providers' answers: alt-svc, closing */
 	FF_NO_INDEX = 32,    /* value changes each call: not worth an HPACK table entry */
+	FF_HOST_SAYS = 64,   /* of the provider itself, in any answer: x-envoy-immediate-health-check-fail, x-envoy-degraded */
 };
 struct field { const char *name, *value; uint32_t name_len, value_len; uint16_t token; uint8_t flags; };
 

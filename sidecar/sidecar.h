@@ -61,6 +61,7 @@ struct sidecar {
 	struct hist added;                     /* own added time of calls, sampled */
 	struct watch **watches; uint32_t nwatches;
 	struct log_every removal_log;
+	struct log_every outlier_log;
 	struct log_every fault_log;
 };
 /* 0: everything in conf is open and READY was told; else a negative code with every problem in err. */
