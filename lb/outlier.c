@@ -316,24 +316,31 @@ static struct outlier_host *judged(struct host *h)
 	return h->outlier = o;
 }
 
-void host_outcome(struct host *h, const struct host_outcome *outcome)
+static void host_judge(struct outlier_host *o, const struct outlier *rules, const struct host_outcome *outcome)
 {
-	struct cluster *c = h->cluster;
-	const struct outlier *rules = c->spec->outlier;
-	struct outlier_host *o;
-	uint32_t serving;
+	struct outliers *of = o->of;
 
-	if (__builtin_expect(!rules, 1) || (!outcome->http_status && !outcome->local_origin) || !(o = judged(h)))
-		return;
-	serving = o->of->ejected + o->of->degraded;
+	if (!of->interval_ends_ns)
+		of->interval_ends_ns = of->cluster->all->loop->now_ns + bounded(rules->interval_ns);
 	if (rules->split_local_origin)
 		judge_origin(o, rules, outcome->local_origin);
 	if (!outcome->local_origin || !rules->split_local_origin)
 		judge_status(o, rules, outcome->http_status ? outcome->http_status : 503);
+}
+
+void host_outcome(struct host *h, const struct host_outcome *outcome)
+{
+	const struct outlier *rules = h->cluster->spec->outlier;
+	struct outlier_host *o;
+	uint32_t serving;
+
+	if (__builtin_expect(!rules, 1) || !(o = judged(h)))
+		return;
+	serving = o->of->ejected + o->of->degraded;
 	if (outcome->degraded && rules->detect_degraded)
 		host_degrade(o);
-	if (!o->of->interval_ends_ns)
-		o->of->interval_ends_ns = c->all->loop->now_ns + bounded(rules->interval_ns);
+	if (outcome->http_status || outcome->local_origin)
+		host_judge(o, rules, outcome);
 	if (!timer_armed(&o->of->timer) || o->of->ejected + o->of->degraded != serving)
 		outliers_arm(o->of);
 }

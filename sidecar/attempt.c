@@ -20,6 +20,26 @@ static void attempt_bury(struct grave *g)
 	pool_mem_put(&a->x->sc->attempts, a);
 }
 
+/* What came of it, for outlier detection. What was under way while the process stood still is no provider's fault. */
+static void attempt_outcome(struct attempt *a, int status, bool local_origin)
+{
+	if (!a->judged)
+		return;
+	a->judged = false;
+	if (local_origin && a->begun_thaws != (uint32_t)stat_get(&a->x->sc->loop->stats, STAT_THAWS))
+		return;
+	host_outcome(a->host, &(struct host_outcome){.http_status = status, .local_origin = local_origin});
+}
+
+/* The call gives it up: nobody is told anything of the answer, but a deadline is the provider's, and an answer may be a failure that is retried. */
+static void attempt_given_up(struct attempt *a)
+{
+	if (a->answered && a->x->fault != FAULT_DEADLINE)
+		attempt_outcome(a, a->status, false);
+	else if (!a->answered && a->x->fault == FAULT_DEADLINE && a->up)
+		attempt_outcome(a, 504, true);
+}
+
 void attempt_end(struct attempt **at, enum host_result result)
 {
 	struct attempt *a = *at;
@@ -28,6 +48,8 @@ void attempt_end(struct attempt **at, enum host_result result)
 	*at = NULL;
 	struct loop *l = a->x->sc->loop;
 	a->ended = true;
+	if (result == HOST_ERROR && a->judged)
+		attempt_given_up(a);
 	if (a->x->retry.per_try_ns)
 		timer_cancel(l, &a->per_try);
 	pool_unwait(&a->wait);
@@ -43,10 +65,39 @@ void attempt_end(struct attempt **at, enum host_result result)
 	loop_bury(l, &a->grave, attempt_bury);
 }
 
+/* gRPC content is judged by grpc-status, as the HTTP status that it stands for; a business exception is no failure (promise 8). */
+static void attempt_note(struct attempt *a, const struct fields *f)
+{
+	const struct field *grpc = a->x->is_grpc ? fields_get(f, FIELD_GRPC_STATUS) : NULL, *exception = fields_get(f, FIELD_TRI_EXCEPTION_CODE);
+	struct str status = fields_value(f, FIELD_STATUS);
+	uint64_t v;
+	if (str_u64(status, &v) && v < 1000)
+		a->status = (int16_t)v;
+	if (grpc)
+		a->status = (int16_t)http_from_grpc(grpc_status_parse(str_n(grpc->value, grpc->value_len)));
+	if (exception || a->exception) {
+		a->exception = true;
+		a->status = 200;
+	}
+}
+
+/* Of itself: that it is to be left alone at once, that it is not at its best. */
+static void attempt_told(struct attempt *a, const struct fields *head)
+{
+	if (fields_get(head, FIELD_X_ENVOY_IMMEDIATE_HC_FAIL))
+		host_fail_now(a->host);
+	if (a->judged && fields_get(head, FIELD_X_ENVOY_DEGRADED))
+		host_outcome(a->host, &(struct host_outcome){.degraded = true});
+}
+
 static void on_head(void *user, struct fields *head, bool fin)
 {
 	struct attempt *a = user;
 	a->answered = true;
+	if (a->judged)
+		attempt_note(a, head);
+	if ((head->flags_seen & FF_HOST_SAYS) && a->host)
+		attempt_told(a, head);
 	if (a->x->retry.per_try_ns)
 		timer_cancel(a->x->sc->loop, &a->per_try);
 	exchange_answer_head(a->x, head, fin);
@@ -61,6 +112,8 @@ static void on_data(void *user, struct chain *data, bool fin)
 static void on_trailers(void *user, struct fields *trailers)
 {
 	struct attempt *a = user;
+	if (a->judged)
+		attempt_note(a, trailers);
 	exchange_answer_trailers(a->x, trailers);
 }
 
@@ -71,11 +124,22 @@ static void on_sent(void *user, size_t n)
 	exchange_sent_up(a->x, n, a->sent);
 }
 
+/* Nobody answered. A limit of our own is not the provider's failure, nor is a GOAWAY that left the call unprocessed. */
+static void attempt_blame(struct attempt *a, enum fault f, enum stream_cause cause)
+{
+	if (cause == END_LIMIT || cause == END_UNPROCESSED || f == FAULT_OVERFLOW)
+		a->judged = false;
+	else
+		attempt_outcome(a, cause == END_CONNECT ? 503 : cause == END_DEADLINE ? 504 : 502, true);
+}
+
 static void attempt_failed(struct attempt *a, enum fault f, const char *why, enum stream_cause cause)
 {
 	struct exchange *x = a->x;
 	bool unprocessed = !a->answered && (cause == END_REFUSED || cause == END_UNPROCESSED || cause == END_CONNECT);
 	a->up = NULL;
+	if (a->judged)
+		attempt_blame(a, f, cause);
 	if (a->host && x->tried.count < TRIED_MAX && cause != END_UNPROCESSED) /* a GOAWAY is the connection's; the host may take it on the next one */
 		x->tried.host[x->tried.count++] = a->host;
 	attempt_end(&x->attempt, cause == END_CONNECT ? HOST_CONNECT : unprocessed ? HOST_NEUTRAL : HOST_ERROR);
@@ -93,6 +157,7 @@ static void on_end(void *user, const struct stream_end *end)
 		/* gRPC content is judged by grpc-status alone, and a business exception is no failure (promise 8) */
 		if (x->is_grpc && x->grpc_status >= 0)
 			failed = x->grpc_status == GRPC_UNAVAILABLE || x->grpc_status == GRPC_DATA_LOSS;
+		attempt_outcome(a, a->status, false);
 		attempt_end(&x->attempt, failed && !x->tri_exception ? HOST_ERROR : HOST_OK);
 		break;
 	}
@@ -103,9 +168,10 @@ static void on_end(void *user, const struct stream_end *end)
 		attempt_failed(a, FAULT_LOST, end->detail, end->cause);
 		break;
 	case END_RESET:
-		if (end->h2_code == H2_CANCEL && attempt_is_late(a))
+		if (end->h2_code == H2_CANCEL && attempt_is_late(a)) {
+			attempt_outcome(a, 504, true);
 			exchange_fail(a->x, FAULT_DEADLINE, NULL);
-		else
+		} else
 			attempt_failed(a, FAULT_RESET, end->detail, end->cause);
 		break;
 	case END_CONNECT:
@@ -204,6 +270,8 @@ struct attempt *attempt_start(struct exchange *x, struct host *host)
 {
 	struct attempt *a = attempt_new(x);
 	a->host = host;
+	a->judged = cluster_spec(host->cluster)->outlier != NULL;
+	a->begun_thaws = (uint32_t)stat_get(&x->sc->loop->stats, STAT_THAWS);
 	a->wait.ready = wait_ready;
 	a->wait.failed = wait_failed;
 	if (x->retry.per_try_ns)

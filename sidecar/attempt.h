@@ -9,6 +9,10 @@ struct attempt {
 	struct stream *up;           /* NULL while it waits for a connection, and after the end */
 	uint64_t sent;               /* body bytes the kernel took on this attempt */
 	bool answered, ended;
+	bool judged;                 /* the host's cluster wants to know what came of it, and has not been told yet (host_outcome) */
+	bool exception;              /* a business exception (Triple) */
+	uint32_t begun_thaws;        /* STAT_THAWS when it began */
+	int16_t status;              /* HTTP; of the answer's head, and what grpc-status makes of it */
 	struct grave grave;
 	struct pool_wait wait;
 	struct timer per_try;
