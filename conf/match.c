@@ -253,7 +253,7 @@ void match_text_end(struct match_text *t)
 
 void match_text_copy(struct match_text *to, const struct match_text *from)
 {
-	struct ration nobody = {NULL};
+	struct ration nobody = {.account = NULL};
 	char why[REGEX_WHY];
 
 	*to = *from;

@@ -267,7 +267,7 @@ static int assignment(struct cluster_reading *r, struct endpoint_metas *metas)
 	return code;
 }
 
-/* ---- limits and detection ---- */
+/* ---- limits ---- */
 
 static int circuit_breakers(struct cluster_reading *r)
 {
@@ -303,37 +303,6 @@ static int circuit_breakers(struct cluster_reading *r)
 	return 0;
 }
 
-static int outlier_detection(struct cluster_reading *r)
-{
-	const Pb__OutlierDetection *o = r->pb->outlier_detection;
-	if (!o)
-		return 0;
-	const struct { const Pb__UInt32Value *v; const char *field; } percents[] = {
-		{o->max_ejection_percent, "outlier_detection.max_ejection_percent"},
-		{o->enforcing_consecutive_5xx, "outlier_detection.enforcing_consecutive_5xx"},
-		{o->enforcing_success_rate, "outlier_detection.enforcing_success_rate"},
-		{o->enforcing_consecutive_gateway_failure, "outlier_detection.enforcing_consecutive_gateway_failure"},
-		{o->enforcing_consecutive_local_origin_failure, "outlier_detection.enforcing_consecutive_local_origin_failure"},
-		{o->enforcing_local_origin_success_rate, "outlier_detection.enforcing_local_origin_success_rate"},
-		{o->failure_percentage_threshold, "outlier_detection.failure_percentage_threshold"},
-		{o->enforcing_failure_percentage, "outlier_detection.enforcing_failure_percentage"},
-		{o->enforcing_failure_percentage_local_origin, "outlier_detection.enforcing_failure_percentage_local_origin"},
-	};
-	const struct { const Pb__Duration *v; const char *field; } times[] = {
-		{o->interval, "outlier_detection.interval"},
-		{o->base_ejection_time, "outlier_detection.base_ejection_time"},
-		{o->max_ejection_time, "outlier_detection.max_ejection_time"},
-	};
-	int code = 0;
-	for (size_t i = 0; code == 0 && i < sizeof(percents) / sizeof(percents[0]); i++)
-		code = cluster_u32(r, percents[i].v, percents[i].field, 0, 100, NULL);
-	for (size_t i = 0; code == 0 && i < sizeof(times) / sizeof(times[0]); i++)
-		code = cluster_duration(r, times[i].v, times[i].field, 0, NULL);
-	if (code == 0)
-		cluster_note(r, "outlier_detection: nobody is ejected");
-	return code;
-}
-
 static int connections(struct cluster_reading *r)
 {
 	const Pb__UpstreamConnectionOptions *o = r->pb->upstream_connection_options;
@@ -345,8 +314,6 @@ static int connections(struct cluster_reading *r)
 		return code;
 	if (r->pb->max_requests_per_connection)
 		cluster_note(r, "max_requests_per_connection: no limit");
-	if (r->pb->n_health_checks)
-		cluster_note(r, "health_checks: nobody is probed");
 	if (r->pb->lb_subset_config)
 		cluster_note(r, "lb_subset_config: all endpoints are one set");
 	return 0;
@@ -366,7 +333,7 @@ static int read_all(struct cluster_reading *r, struct endpoint_metas *metas)
 	if (code == 0)
 		code = cluster_lb(r);
 	if (code == 0)
-		code = outlier_detection(r);
+		code = cluster_health(r);
 	if (code == 0)
 		code = cluster_http(r);
 	if (code == 0)

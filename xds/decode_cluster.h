@@ -1,5 +1,5 @@
-/* xds/decode_cluster: what the three parts of the cluster decoder share (decode_cluster: discovery, limits, DNS, assignment; decode_cluster_lb: policies;
- * decode_cluster_http: protocol options and transport sockets). A cluster_reading lives on decode_cluster's stack for one message. */
+/* xds/decode_cluster: what the four parts of the cluster decoder share (decode_cluster: discovery, limits, DNS, assignment; decode_cluster_lb: policies;
+ * decode_cluster_http: protocol options and transport sockets; decode_cluster_health: checks and outlier detection). A cluster_reading lives on decode_cluster's stack for one message. */
 #pragma once
 #include "xds/decode_int.h"
 #include "xds/guard.h"
@@ -19,6 +19,7 @@ struct cluster_reading {
 int cluster_lb(struct cluster_reading *r);
 int cluster_http(struct cluster_reading *r);
 int cluster_sockets(struct cluster_reading *r);
+int cluster_health(struct cluster_reading *r);
 
 /* "field: reason" into the problems; returns code. */
 int cluster_refuse(struct cluster_reading *r, int code, const char *field, const char *fmt, ...) __attribute__((cold, format(printf, 4, 5)));

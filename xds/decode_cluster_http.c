@@ -68,6 +68,10 @@ static int upstream_options(struct cluster_reading *r, const Pb__UpstreamHttpOpt
 		"common_http_protocol_options.max_connection_duration");
 	if (code < 0)
 		return code;
+	if (o->outlier_detection && !o->outlier_detection->error_matcher)
+		return cluster_refuse(r, -EINVAL, "typed_extension_protocol_options.outlier_detection.error_matcher", "missing");
+	if (o->outlier_detection)
+		cluster_note(r, "typed_extension_protocol_options.outlier_detection.error_matcher: answers are judged by their status");
 	switch (o->upstream_protocol_options_case) {
 	case PB__UPSTREAM_HTTP_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_EXPLICIT_HTTP_CONFIG: return explicit_options(r, o->explicit_http_config);
 	case PB__UPSTREAM_HTTP_OPTIONS__UPSTREAM_PROTOCOL_OPTIONS_USE_DOWNSTREAM_PROTOCOL_CONFIG: h2 = o->use_downstream_protocol_config->http2_protocol_options; break;

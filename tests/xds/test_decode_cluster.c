@@ -271,8 +271,8 @@ END_TEST
 START_TEST(what_has_no_effect_yet_is_told)
 {
 	static const struct { const char *text, *notes; } rows[] = {
-		{EDS "19:{1:{1:5}}", "outlier_detection: nobody is ejected"},
-		{EDS "8:{1:{1:1}}", "health_checks: nobody is probed"},
+		{EDS "19:{1:{1:5} 24:{1:'m'}}", "outlier_detection.monitors: not used"},
+		{EDS HTTP("3:{2:{}} 8:{1:{}}"), "typed_extension_protocol_options.outlier_detection.error_matcher: answers are judged by their status"},
 		{EDS "9:{1:1}", "max_requests_per_connection: no limit"},
 		{EDS "22:{1:1}", "lb_subset_config: all endpoints are one set"},
 		{EDS "10:{1:{5:{1:3}}}", "circuit_breakers: retries have a budget of our own"},
