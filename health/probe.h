@@ -20,15 +20,16 @@ enum probe_verdict {
 	PROBE_ALIVE,         /* gRPC: no health service there (UNIMPLEMENTED, 404), and check.unimplemented says that this is alive */
 };
 struct probe;
-struct probe_keep { struct h2_conn *h2; void *h1; };   /* a connection of a probe's own, kept between two (check.reuse_connection) */
+struct h1_client;
+struct probe_keep { struct h2_conn *h2; struct h1_client *h1; };   /* a connection of a probe's own, kept between two (check.reuse_connection); either may go at any time */
 struct probe_spec {
 	struct loop *loop;                     /* borrowed, all */
 	const struct limits *limits;
 	struct account *account;
 	const struct health_check *check;      /* lives as long as the probe */
 	const struct addr *addrs; uint32_t naddrs; /* copied */
-	const char *host;                      /* :authority, where the check says none: the endpoint's host name or the cluster's name */
-	const char *node_cluster;              /* unused where the check has no cluster_matcher */
+	const char *host;                      /* :authority, where the check says none: the cluster's name */
+	const char *endpoint_host;             /* the endpoint's own (health_check_config.hostname): wins over what the check says; NULL: it has none */
 	struct h2_conn *lent;                  /* gRPC and HTTP/2: a connection that stands already; NULL: its own */
 	struct probe_keep **keep;              /* NULL: its own connection is closed. Else where it is kept (NULL at first), owned by the caller: probe_keep_close */
 };
@@ -37,5 +38,7 @@ typedef void probe_done_fn(void *user, enum probe_verdict v, const char *why /* 
 struct probe *probe_start(const struct probe_spec *spec, probe_done_fn *done, void *user);
 void probe_cancel(struct probe **p);       /* accepts NULL; no event follows */
 void probe_keep_close(struct probe_keep **k);
-/* gRPC Health/Watch: stays open; changed is called with each status, and with PROBE_FAILED or PROBE_VOID when the stream ended, after which it is gone. */
+/* gRPC Health/Watch: stays open, on a connection of its own (on a lent one it would keep that from being verified, retired and closed); changed is called with each status: PROBE_PASSED
+ * or PROBE_BAD. It is gone after PROBE_FAILED (lost, refused, silent: a PING each interval must be answered within the timeout), PROBE_VOID (GOAWAY) and PROBE_ALIVE (there is no such
+ * method: to be asked by probe_start, whose check says what follows). */
 struct probe *probe_watch(const struct probe_spec *spec, probe_done_fn *changed, void *user);

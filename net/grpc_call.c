@@ -27,6 +27,7 @@ struct grpc_call {
 	uint32_t left;               /* bytes of the message that are still to come */
 	bool in_message, paused, half_closed, answered, has_status;
 	int status;
+	enum stream_cause cause;
 	struct sb message;
 	struct timer deadline;
 	struct grave grave;
@@ -60,6 +61,11 @@ static void call_refuse(struct grpc_call *g, int status, const char *message)
 {
 	stream_reset(g->s, H2_CANCEL);
 	call_end(g, status, message);
+}
+
+enum stream_cause grpc_call_cause(const struct grpc_call *g)
+{
+	return g->cause;
 }
 
 void grpc_call_cancel(struct grpc_call **at)
@@ -104,8 +110,10 @@ static void stream_ended(void *user, const struct stream_end *end)
 			call_end(g, g->status, g->message.n ? g->message.p : "");
 		return;
 	}
+	g->cause = end->cause;
 	switch (end->cause) {
 	case END_DONE:
+		g->cause = END_MALFORMED;
 		call_end(g, GRPC_INTERNAL, "the server ended the call without trailers");
 		return;
 	case END_REFUSED:
@@ -136,6 +144,7 @@ static void deadline_due(struct timer *t)
 {
 	struct grpc_call *g = container_of(t, struct grpc_call, deadline);
 
+	g->cause = END_DEADLINE;
 	call_refuse(g, GRPC_DEADLINE_EXCEEDED, "the deadline is over");
 }
 
@@ -217,6 +226,7 @@ static bool message_begins(struct grpc_call *g)
 
 	g->prefix_n = 0;
 	if (p[0] != 0) {
+		g->cause = END_MALFORMED;
 		call_refuse(g, GRPC_INTERNAL, p[0] == 1 ? "the server sent a compressed message, though we accept none" : "the server sent a frame with unknown flags");
 		return false;
 	}

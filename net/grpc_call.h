@@ -32,6 +32,8 @@ struct grpc_call_spec {
 };
 /* NULL: no room on the connection, or no memory. */
 struct grpc_call *grpc_call_open(struct h2_conn *c, const struct grpc_call_spec *spec, const struct grpc_call_events *ev, void *user);
+/* For on_end: END_DONE where the status is what the server said (or what its HTTP status maps to), else what became of the stream. */
+enum stream_cause grpc_call_cause(const struct grpc_call *g);
 /* One message, framed and copied. -ENOMEM: refused; nothing was queued. */
 int grpc_call_send(struct grpc_call *g, const void *message, size_t n);
 size_t grpc_call_unsent(const struct grpc_call *g);      /* queued bytes that the kernel has not taken */

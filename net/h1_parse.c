@@ -1,6 +1,8 @@
-/* net/h1_parse: the grammar of HTTP/1.1 requests (see net/h1_parse.h). No objects of its own: pure functions over bytes, the caller's
+/* net/h1_parse: the grammar of HTTP/1.1 (see net/h1_parse.h). No objects of its own: pure functions over bytes, the caller's
  * list and the caller's small states. */
 #include "net/h1_parse.h"
+#include <errno.h>
+#include "base/err.h"
 
 /* ---- where a head ends ---------------------------------------------------------------------------------------------------- */
 
@@ -369,6 +371,67 @@ int h1_head_parse(char *p, size_t n, const struct limits *lim, struct fields *ou
 		*ret_why = wrong;
 		return 400;
 	}
+	*ret = h;
+	return 0;
+}
+
+/* ---- answers -------------------------------------------------------------------------------------------------------------- */
+
+/* "HTTP/1.1 200 OK"; the reason may be empty, and the blank before it missing (RFC 9112 4 wants it; old servers do without). */
+static const char *status_line_parse(struct str line, struct str *ret_status, bool *ret_http10)
+{
+	const char *why;
+
+	if (line.n < 12 || version_parse(str_cut(line, 0, 8), ret_http10, &why) || line.p[8] != ' ' || (line.n > 12 && line.p[12] != ' '))
+		return "the status line is malformed";
+	*ret_status = str_cut(line, 9, 12);
+	return value_has_control(str_cut(line, 12, line.n)) ? "the status line has a control byte" : NULL;
+}
+
+/* RFC 9112 6.3. *h has the framing that the fields tell. */
+static void answer_framing(struct str status, const struct fields *f, bool to_head, struct h1_head *h)
+{
+	if (to_head || status.p[0] == '1' || str_is(status, "204") || str_is(status, "304"))
+		h->body = H1_BODY_NONE;
+	else if (h->body == H1_BODY_NONE && fields_content_length(f) != 0)
+		h->body = H1_BODY_CLOSE;
+	if (h->body != H1_BODY_LENGTH)
+		h->length = 0;
+}
+
+int h1_answer_parse(char *p, size_t n, const struct limits *lim, bool to_head, struct fields *out, struct h1_head *ret, const char **ret_why)
+{
+	struct h1_head h = {.is_head = to_head};
+	char *end = p + n, *lf = memchr(p, '\n', n);
+	struct str status = {0};
+	const char *wrong;
+	int r;
+
+	if (!lf || lf == p || p[0] == '\r') /* the empty line that requests may have in front is none of an answer's */
+		wrong = "the status line is malformed";
+	else
+		wrong = status_line_parse(str_n(p, (size_t)(lf - p) - 1), &status, &h.http10);
+	if (wrong) {
+		*ret_why = wrong;
+		return -EBADMSG;
+	}
+	r = fields_add_token(out, FIELD_STATUS, status);
+	if (r < 0)
+		r = 503;
+	else if (!(r = field_lines_parse(lf + 1, end, lim, out, ret_why)) && !(r = framing_find(out, &h, ret_why))) {
+		h.keep_alive = !h.http10 && !field_lists(out, FIELD_CONNECTION, STR("close"));
+		r = hop_fields_take(out, ret_why);
+	}
+	if (r == 503)
+		*ret_why = "no memory for the answer";
+	if (r)
+		return r == 503 ? -ENOMEM : r == 431 ? ERR_LIMIT : -EBADMSG;
+	wrong = fields_check(out, FIELDS_RESPONSE);
+	if (wrong) {
+		*ret_why = wrong;
+		return -EBADMSG;
+	}
+	answer_framing(fields_value(out, FIELD_STATUS), out, to_head, &h);
 	*ret = h;
 	return 0;
 }

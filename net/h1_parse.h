@@ -1,4 +1,4 @@
-/* net/h1_parse: the grammar of HTTP/1.1 requests (RFC 9112), strict, without I/O: what the fuzzer and the tests feed.
+/* net/h1_parse: the grammar of HTTP/1.1 (RFC 9112), strict, without I/O: what the fuzzer and the tests feed. Requests for net/h1, answers for net/h1_client.
  *
  * A head is parsed whole, once h1_head_end has found its end; a chunked body is decoded step by step, without copying. Whatever two
  * readers could read in two ways is refused: bare CR or LF, folded lines, blanks before a colon, control bytes, more than one framing. */
@@ -18,7 +18,7 @@ struct h1_scan {
 /* The length of the head with its empty line; 0: not complete yet; -1: a line that does not end with CR LF, NUL (answer 400). */
 ptrdiff_t h1_head_end(struct h1_scan *scan, const char *p, size_t n);
 
-enum h1_body { H1_BODY_NONE, H1_BODY_LENGTH, H1_BODY_CHUNKED };
+enum h1_body { H1_BODY_NONE, H1_BODY_LENGTH, H1_BODY_CHUNKED, H1_BODY_CLOSE /* answers alone: up to the end of the connection */ };
 struct h1_head {
 	enum h1_body body;
 	uint64_t length;       /* of H1_BODY_LENGTH; > 0 */
@@ -32,6 +32,10 @@ struct h1_head {
  * pseudo-headers (host -> :authority), hop-by-hop fields consumed. 0, or the HTTP status to answer before closing (400, 417, 431, 501,
  * 503, 505) with the reason in *ret_why (static). limit_bytes/limit_fields: of the list, as struct limits has them. */
 int h1_head_parse(char *p, size_t n, const struct limits *lim, struct fields *out, struct h1_head *ret, const char **ret_why);
+
+/* The same for the head of an answer: :status and the fields, checked, hop-by-hop fields consumed. to_head: HEAD was asked. 1xx come as they are, with H1_BODY_NONE.
+ * 0; -EBADMSG with the reason; ERR_LIMIT beyond the limits; -ENOMEM. */
+int h1_answer_parse(char *p, size_t n, const struct limits *lim, bool to_head, struct fields *out, struct h1_head *ret, const char **ret_why);
 
 /* A chunked body, zero-initialised. Trailers are checked and dropped (RFC 9112 7.1.2 allows it): nobody behind us may rely on them. */
 struct h1_chunked {

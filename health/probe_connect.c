@@ -1,0 +1,89 @@
+/* health/probe_connect: one byte stream to the first of a probe's addresses that takes it: each 250 ms the next one is tried beside those before, at once where one failed (RFC 8305,
+ * as net/dial does it for HTTP/2). See health/probe_int.h. */
+#include "base/err.h"
+#include "health/probe_int.h"
+
+static const uint64_t stagger_ns = UINT64_C(250) * 1000000;
+
+void probe_connect_end(struct probe *p)
+{
+	timer_cancel(p->loop, &p->stagger);
+	for (uint32_t i = 0; i < p->next_way; i++)
+		sock_close(&p->ways[i].sock);
+}
+
+static bool ways_open(const struct probe *p)
+{
+	for (uint32_t i = 0; i < p->next_way; i++)
+		if (p->ways[i].sock)
+			return true;
+	return false;
+}
+
+static int try_next(struct probe *p);
+
+static void way_connected(void *user, int err)
+{
+	struct probe_way *w = user;
+	struct probe *p = w->probe;
+	struct sock *taken = w->sock;
+	int r;
+
+	if (err == 0) {
+		w->sock = NULL;
+		probe_connect_end(p);
+		p->connected = true;
+		p->got_sock(p, taken);
+		return;
+	}
+	sock_close(&w->sock);
+	r = try_next(p);
+	if (!ways_open(p)) {
+		err = r ? r : err;
+		probe_finish(p, probe_verdict_of(err), "%s", probe_text_of(err));
+	}
+}
+
+static void nothing(void *user)
+{
+	(void)user;
+}
+
+static void stagger_due(struct timer *t)
+{
+	(void)try_next(container_of(t, struct probe, stagger));
+}
+
+/* 0; a negative errno: of the last one, and there are no more. */
+static int try_next(struct probe *p)
+{
+	static const struct sock_events events = {.connected = way_connected, .readable = nothing, .writable = nothing};
+	int r = 0;
+
+	timer_cancel(p->loop, &p->stagger);
+	while (p->next_way < p->naddrs) {
+		struct probe_way *w = &p->ways[p->next_way];
+
+		*w = (struct probe_way){.probe = p};
+		r = sock_connect(p->loop, &p->addrs[p->next_way++], &events, w, &w->sock);
+		if (r == 0) {
+			if (p->next_way < p->naddrs)
+				timer_in(p->loop, &p->stagger, stagger_ns, stagger_due);
+			return 0;
+		}
+		w->sock = NULL;
+	}
+	return r;
+}
+
+void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *taken))
+{
+	int r;
+
+	p->got_sock = got;
+	p->next_way = 0;
+	p->connected = false;
+	r = p->naddrs ? try_next(p) : ERR_NAME;
+	if (r < 0)
+		probe_finish(p, probe_verdict_of(r), "%s", probe_text_of(r));
+}

@@ -1,0 +1,83 @@
+/* health/probe_int: what the files of health/probe share. See health/probe.h.
+ *
+ *   probe.c          a probe's life: the beginning, the timeout, its one exit, connections that are kept
+ *   probe_connect.c  one byte stream to the first of some addresses that takes it     probe_tcp.c   TCP, Unix: connect, send, receive
+ *   probe_http.c     a request over HTTP/1.1 or HTTP/2, and what its answer means     probe_grpc.c  Check and Watch
+ *   probe_exec.c     a program */
+#pragma once
+#include "health/payload.h"
+#include "health/probe.h"
+#include "net/fields.h"
+#include "net/grpc_call.h"
+#include "net/h1_client.h"
+#include "net/proc.h"
+
+enum {
+	PROBE_ADDRS_MAX = 16,
+	PROBE_BODY_MAX = 1 << 20, /* of an answer: no health check is larger; whoever sends without end has failed before his sending costs us */
+	PROBE_WHY = 256
+};
+
+struct probe_way { struct probe *probe; struct sock *sock; };
+/* Owner: who started it, until done; freed by the morgue. */
+struct probe {
+	struct loop *loop;                  /* these four borrowed */
+	const struct limits *limits;
+	struct account *account;
+	const struct health_check *check;
+	struct probe_keep **keep;
+	probe_done_fn *done; void *user;
+	char *host;                         /* whom we ask for; charged */
+	struct timer deadline;
+	struct task told;                   /* what failed inside of probe_start, to be told later */
+	struct grave grave;
+	enum probe_verdict verdict;         /* of told; of a watch: what was told last */
+	char why[PROBE_WHY];
+	bool over, watch;
+	bool starting;                      /* probe_start has not returned: what is over is told later */
+	bool fresh;                         /* its connection was made for it: what breaks on it is the peer's fault */
+	bool connected;
+	bool fit;                           /* its own connection may be kept */
+
+	struct h2_conn *conn;               /* its own, or kept (then borrowed: *keep has it) */
+	struct dial *dial;
+	struct grpc_call *call;
+	struct stream *stream;
+	struct h1_client *h1;               /* its own, or kept */
+	struct sock *sock;
+	struct proc_child *child;
+	struct probe_ping *ping;            /* of a watch: that is out */
+	size_t sent;                        /* of the payload */
+	struct payload receive;
+	uint64_t body;                      /* bytes of an answer's body */
+	int status;                         /* of HTTP */
+	bool degraded, failing, other_cluster; /* what the head of an answer said */
+	uint8_t *message; uint32_t message_n, message_cap; /* of gRPC; charged */
+	bool has_message;
+	int serving;
+	uint32_t said;                      /* statuses of a watch since its last PING */
+
+	void (*up)(struct probe *p);                             /* probe_dial */
+	void (*got_sock)(struct probe *p, struct sock *taken);   /* probe_connect */
+	uint32_t next_way;
+	struct timer stagger;
+	uint32_t naddrs;
+	struct probe_way *ways;             /* as addrs: behind the struct */
+	struct addr addrs[];
+};
+
+/* The one exit: everything of its own ends (or is kept), done is called, the morgue has it; in a task where probe_start has not returned yet. */
+void probe_finish(struct probe *p, enum probe_verdict v, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A connection that did not come to be: a verdict on the peer, or PROBE_VOID where it was for want of something of ours. */
+enum probe_verdict probe_verdict_of(int err);
+const char *probe_text_of(int err);
+/* An HTTP/2 connection: kept or to be dialled; up is called with p->conn, perhaps before it returns. */
+void probe_dial(struct probe *p, void (*up)(struct probe *p));
+
+void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *taken));
+void probe_connect_end(struct probe *p);
+void probe_tcp_start(struct probe *p);
+void probe_http_start(struct probe *p, struct h2_conn *lent);
+void probe_grpc_start(struct probe *p, struct h2_conn *lent);
+void probe_watch_end(struct probe *p);
+void probe_exec_start(struct probe *p);
