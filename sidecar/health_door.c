@@ -29,7 +29,8 @@ static void plane_look(void *ctx, const struct xds_stream_info *i)
 	for (size_t t = 0; t < sizeof i->type / sizeof *i->type; t++)
 		wanted += i->type[t].wanted + i->type[t].wildcard;
 	s->there = true;
-	s->answered |= i->messages > 0 || (i->up && !wanted) || i->snapshot_records > 0;
+	bool stands = i->up || strcmp(i->state, "open") == 0; /* open: up, and nothing was to be said */
+	s->answered |= i->messages > 0 || (stands && !wanted) || i->snapshot_records > 0;
 }
 
 static bool plane_has_answered(const struct app *a)

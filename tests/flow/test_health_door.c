@@ -1,0 +1,230 @@
+/* What others ask about the app (apps[].health.listen): kubelet's probes, Envoy's health checks; when it is ready. What grpc.health.v1 says is told in test_grpc_health. */
+#include "health/life.h"
+#include "tests/flow/rig_world.h"
+#include "tests/unit.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ASK "10.9.0.1:15021"
+#define IN "10.9.0.1:20880"
+#define SHOP(health, rest) "apps:\n  - name: shop\n    namespace: web\n    listen: [{unix: /run/shop.sock}]\n" health rest "control: {unix: /run/control.sock}\nsnapshot: {dir: \"\"}\n"
+#define HEALTH(at) "    health: {listen: [{tcp: \"" at "\"}]}\n"
+#define LINES SHOP(HEALTH(ASK), "")
+#define MARK "x-envoy-immediate-health-check-fail"
+#define CHECKED "x-envoy-upstream-healthchecked-cluster"
+
+struct seat { struct rig *r; struct caller *app, *net; };
+
+static struct seat seat(const char *yaml)
+{
+	struct seat s = {.r = rig_new(yaml)};
+
+	s.app = caller_new(s.r, DOOR);
+	s.net = caller_new(s.r, ASK);
+	return s;
+}
+
+static void app_says(struct caller *app, const char *word)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/healthcheck/%s", word);
+	struct call *c = call_plain(app, "POST", "any", path, NULL, true);
+	rig_settle(app->rig);
+	ck_assert_int_eq(c->status, 200);
+}
+
+static struct call *asks(struct caller *from, const char *method, const char *path)
+{
+	struct call *c = call_plain(from, method, "10.9.0.1", path, NULL, true);
+
+	rig_settle(from->rig);
+	ck_assert_uint_eq(c->ends, 1);
+	return c;
+}
+
+/* What each question is answered with while the app is open and while it is not. */
+static const struct { const char *method, *path; int open, closed; bool body; const char *says_open, *says_closed; } questions[] = {
+	{"GET", "/healthz/ready", 200, 503, true, "\"ready\":true", "\"ready\":false"},
+	{"GET", "/ready", 200, 503, true, "\"ready\":true", "\"ready\":false"},
+	{"GET", "/ready?verbose", 200, 503, true, "\"ready\":true", "\"ready\":false"},
+	{"HEAD", "/healthz/ready", 200, 503, false, NULL, NULL},
+	{"GET", "/healthz/live", 200, 200, true, "live", "live"},
+	{"GET", "/live", 200, 200, true, "live", "live"},
+	{"HEAD", "/live", 200, 200, false, NULL, NULL},
+	{"POST", "/ready", 405, 405, true, NULL, NULL},
+	{"GET", "/", 200, 503, true, "ok", "\"flag\":\"LH\""},
+	{"GET", "/healthcheck", 200, 503, true, "ok", "\"flag\":\"LH\""},
+	{"HEAD", "/any/thing", 200, 503, false, NULL, NULL},
+	{"POST", "/any/thing?x=1", 200, 503, true, "ok", "app 'shop'"},
+	{"POST", "/healthcheck/ok", 200, 503, true, "ok", "app 'shop'"}, /* no word from here is the app's */
+	{"POST", "/healthcheck/fail", 200, 503, true, "ok", "app 'shop'"},
+};
+
+static void all_questions(struct seat *s, bool open)
+{
+	for (size_t i = 0; i < UNIT_COUNT(questions); i++) {
+		struct call *c = asks(s->net, questions[i].method, questions[i].path);
+		int expected = open ? questions[i].open : questions[i].closed;
+		const char *text = open ? questions[i].says_open : questions[i].says_closed;
+		ck_assert_msg(c->status == expected, "%s %s: %d, %s", questions[i].method, questions[i].path, c->status, call_text(c));
+		ck_assert_msg((c->bytes > 0) == questions[i].body, "%s %s", questions[i].method, questions[i].path);
+		ck_assert_msg(!text || strstr(call_text(c), text), "%s %s: %s", questions[i].method, questions[i].path, call_text(c));
+		ck_assert_str_eq(call_field(c, CHECKED), "shop.web");
+		ck_assert_msg(open ? !call_field(c, MARK) : strcmp(call_field(c, MARK), "true") == 0, "%s %s", questions[i].method, questions[i].path);
+	}
+}
+
+START_TEST(every_question_is_answered_by_the_state_of_the_app)
+{
+	struct seat s = seat(LINES);
+
+	all_questions(&s, false);
+	ck_assert_ptr_nonnull(strstr(call_text(asks(s.net, "GET", "/ready")), "\"state\":\"unknown\",\"why\":\"it has not said ok yet\""));
+	app_says(s.app, "ok");
+	all_questions(&s, true);
+	app_says(s.app, "fail");
+	all_questions(&s, false);
+	app_says(s.app, "ok");
+	all_questions(&s, true);
+	ck_assert_uint_eq(s.net->goaways, 0); /* who watches is not sent away */
+	rig_free(&s.r);
+}
+END_TEST
+
+START_TEST(a_grpc_call_of_another_service_is_answered_in_its_own_words)
+{
+	struct seat s = seat(LINES);
+	struct call *c = call_unary(s.net, "shop", NULL);
+
+	rig_settle(s.r);
+	ck_assert_int_eq(c->status, 200);
+	ck_assert_int_eq(c->grpc, GRPC_UNAVAILABLE);
+	ck_assert_str_eq(call_field(c, MARK), "true");
+	rig_free(&s.r);
+}
+END_TEST
+
+START_TEST(http_1_asks_too_and_keeps_its_connection)
+{
+	struct seat s = seat(LINES);
+	struct raw *w = raw_new(s.r, ASK);
+
+	raw_text(w, "GET /healthz/ready HTTP/1.1\r\nhost: 10.9.0.1:15021\r\nuser-agent: kube-probe/1.31\r\nconnection: close\r\n\r\n");
+	rig_settle(s.r);
+	ck_assert_ptr_nonnull(strstr(w->in.p, "HTTP/1.1 503"));
+	ck_assert(w->eof);
+	app_says(s.app, "ok");
+	w = raw_new(s.r, ASK);
+	for (int i = 0; i < 3; i++) {
+		raw_text(w, "GET /healthz/ready HTTP/1.1\r\nhost: x\r\n\r\n");
+		rig_settle(s.r);
+	}
+	ck_assert(!w->eof);
+	ck_assert_ptr_nonnull(strstr(w->in.p, "HTTP/1.1 200"));
+	app_says(s.app, "fail");
+	raw_text(w, "GET /healthz/ready HTTP/1.1\r\nhost: x\r\n\r\n");
+	rig_settle(s.r);
+	ck_assert_ptr_nonnull(strstr(w->in.p, "HTTP/1.1 503"));
+	rig_free(&s.r);
+}
+END_TEST
+
+START_TEST(an_app_is_not_ready_before_its_control_plane_has_answered)
+{
+	struct world w = world_bare(PLANE_ISTIO);
+	const char *yaml = SHOP(HEALTH(ASK), "xds: {server: \"" PLANE "\", prefetch: [\"" HOST ":50051\"], node: {cluster: front}}\n");
+
+	plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+	plane_listen(w.p, false);
+	world_start(&w, yaml);
+	struct caller *net = caller_new(w.r, ASK);
+	app_says(w.app, "ok");
+	rig_advance(w.r, 3000);
+	struct call *c = asks(net, "GET", "/ready");
+	ck_assert_int_eq(c->status, 503);
+	ck_assert_ptr_nonnull(strstr(call_text(c), "the control plane has not answered yet"));
+	ck_assert_int_eq(asks(net, "GET", "/live")->status, 200);
+	plane_listen(w.p, true);
+	rig_advance(w.r, 60000);
+	c = asks(net, "GET", "/ready");
+	ck_assert_msg(c->status == 200, "%s", call_text(c));
+	ck_assert_str_eq(call_field(c, CHECKED), "front");
+	plane_kill(w.p); /* what is known stays known */
+	rig_advance(w.r, 60000);
+	ck_assert_int_eq(asks(net, "GET", "/ready")->status, 200);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough)
+{
+	struct world w = world_bare(PLANE_ISTIO);
+
+	plane_listen(w.p, false);
+	world_start(&w, SHOP(HEALTH(ASK), "xds: {server: \"" PLANE "\"}\n"));
+	struct caller *net = caller_new(w.r, ASK);
+	app_says(w.app, "ok");
+	rig_advance(w.r, 1000);
+	ck_assert_int_eq(asks(net, "GET", "/ready")->status, 503);
+	plane_listen(w.p, true);
+	rig_advance(w.r, 60000);
+	struct call *c = asks(net, "GET", "/ready");
+	ck_assert_msg(c->status == 200, "%s", call_text(c));
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(doors_follow_a_reload_and_the_life_of_the_app_stays)
+{
+	struct seat s = seat(LINES);
+
+	app_says(s.app, "ok");
+	ck_assert_int_eq(rig_reload(s.r, SHOP(HEALTH(ASK), "log: {level: warn}\n")), 0);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 200); /* the same connection */
+	ck_assert_int_eq(rig_reload(s.r, SHOP(HEALTH("10.9.0.1:15022"), "")), 0);
+	rig_advance(s.r, 10);
+	ck_assert_ptr_null(s.net->h2);
+	ck_assert_ptr_null(caller_new(s.r, ASK)->h2);
+	ck_assert_int_eq(asks(caller_new(s.r, "10.9.0.1:15022"), "GET", "/ready")->status, 200);
+	ck_assert_int_eq(rig_reload(s.r, SHOP("", "")), 0);
+	rig_advance(s.r, 10);
+	ck_assert_ptr_null(caller_new(s.r, "10.9.0.1:15022")->h2);
+	ck_assert_int_eq(rig_reload(s.r, LINES), 0);
+	ck_assert_int_eq(asks(caller_new(s.r, ASK), "GET", "/ready")->status, 200);
+	ck_assert_int_eq(rig_reload(s.r, "apps: [{name: bag, listen: [{unix: /run/bag.sock}]}]\n"), 0);
+	rig_advance(s.r, 10);
+	ck_assert(list_empty(&s.r->sc->walking));
+	ck_assert_ptr_null(caller_new(s.r, ASK)->h2);
+	rig_free(&s.r);
+}
+END_TEST
+
+START_TEST(a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
+{
+	struct seat s = seat(LINES);
+
+	app_says(s.app, "ok");
+	struct call *c = call_plain(s.net, "POST", "x", "/any", NULL, false);
+	size_t before = rig_memory(s.r);
+	for (int i = 0; i < 20; i++) {
+		call_fill(c, 100000, i == 19);
+		rig_advance(s.r, 1);
+	}
+	rig_advance(s.r, 10);
+	ck_assert_int_eq(c->status, 200);
+	ck_assert_uint_eq(c->on_sent, 2000000);
+	for (int i = 0; i < 5000; i++) {
+		asks(s.net, "GET", i & 1 ? "/ready" : "/x");
+		if (i % 500 == 0)
+			rig_advance(s.r, 10);
+	}
+	rig_advance(s.r, 2000);
+	ck_assert_uint_le(rig_memory(s.r), before + 262144);
+	rig_free(&s.r);
+}
+END_TEST
+
+UNIT_SUITE("health_door", every_question_is_answered_by_the_state_of_the_app, a_grpc_call_of_another_service_is_answered_in_its_own_words, http_1_asks_too_and_keeps_its_connection,
+	an_app_is_not_ready_before_its_control_plane_has_answered, where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough,
+	doors_follow_a_reload_and_the_life_of_the_app_stays, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
