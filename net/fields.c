@@ -135,7 +135,16 @@ static enum field_token token_short(const char *name, size_t n)
 	case 15:
 		return name[0] == 'a' ? MAYBE(ACCEPT_ENCODING) : MAYBE(X_FORWARDED_FOR);
 	case 16:
-		return name[0] == 'c' ? MAYBE(CONTENT_ENCODING) : name[0] == 'p' ? MAYBE(PROXY_CONNECTION) : MAYBE(X_ENVOY_RETRY_ON);
+		switch (name[8]) {
+		case 'e':
+			return MAYBE(CONTENT_ENCODING);
+		case 'd':
+			return MAYBE(X_ENVOY_DEGRADED);
+		case 'n':
+			return MAYBE(PROXY_CONNECTION);
+		default:
+			return MAYBE(X_ENVOY_RETRY_ON);
+		}
 	default:
 		return FIELD_OTHER;
 	}
