@@ -40,6 +40,7 @@ void life_fail(struct life *l, const struct sock_cred *by, const char *why);
 /* What is seen. A process is counted once, however often it is named. 0, or negative: can't be watched (net/proc.h), which is logged once and changes nothing. */
 int life_watch_peer(struct life *l, const struct sock *peer);
 int life_watch_pid(struct life *l, pid_t pid);
+int life_watch_caller(struct life *l, const struct sock *peer); /* a connection that carries calls: as life_watch_peer where life_conf.watch allows it, else 0 */
 void life_connections(struct life *l, uint32_t count);       /* of the app, on its own doors: for gone_after */
 /* Calls that came in for the app. */
 void life_inbound(struct life *l, int by /* +1, -1 */);

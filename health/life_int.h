@@ -40,7 +40,7 @@ struct life {
 	uint64_t check_hash;
 	struct probe *probe;           /* in flight; NULL: none */
 	struct probe_keep *keep;
-	struct timer check_timer;
+	struct timer check_timer; uint64_t check_begun_ns;
 	uint32_t passes, failures;     /* in a row */
 	char check_why[LIFE_WHY];
 };
