@@ -1,7 +1,7 @@
 """The commands of the README do what it says: every fenced block that is tagged `sh test` is run.
 
 A block runs by `sh -eu` in a folder of its own with the built daemon on the PATH as `thinmesh`, with $THINMESH_TEST set to 1 and $ROOT to the
-source tree. /run/thinmesh and /etc/thinmesh in its text are replaced by folders of the case, $ROOT/build by where the build is, 50051, 50052 and 15010 by free ports. What it
+source tree. /run/thinmesh and /etc/thinmesh in its text are replaced by folders of the case, $ROOT/build by where the build is, 50051, 50052, 15010, 20880 and 15021 by free ports. What it
 starts in the background ends with it. Blocks tagged `sh test NAME` with the same NAME run as one script, in order.
 
 What would change the machine (installing, units, users) or start these tests again goes to stand-ins, STAND_INS below: `make install` is the real
@@ -74,7 +74,7 @@ def block(t, name, script):
 		os.mkdir(t.path(folder))
 	script = script.replace("/run/thinmesh", t.path("run")).replace("/etc/thinmesh", t.path("etc"))
 	script = script.replace("$ROOT/build", "$BUILD")
-	for port in ("50051", "50052", "15010"):
+	for port in ("50051", "50052", "15010", "20880", "15021"):
 		script = script.replace(port, str(t.port()))
 	env = dict(os.environ, PATH=t.path("bin") + ":" + os.environ["PATH"], THINMESH_TEST="1", ROOT=ROOT, **stand_in(t))
 	# Into a file: a pipe would be held open by what goes on in the background.
