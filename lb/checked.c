@@ -76,10 +76,6 @@ void host_set_check(struct host *h, enum host_check check, bool degraded)
 	held_changed(h);
 	pool_says_dead(&h->watch, check == HOST_FAILED);
 	h->refs--;
-	if (h->index == UINT32_MAX && !host_is_held(h)) {
-		c->settle = c->host_count;
-		cluster_work_soon(c);
-	}
 	cluster_heard(c);
 }
 
@@ -116,8 +112,10 @@ static struct host *host_born_charged(struct cluster *c, uint32_t i, uint32_t na
 	size_t size = sizeof(struct host) + naddrs * (2 * sizeof(struct addr) + 32) + 512; /* with the pool and its key, about */
 	struct host *h;
 
-	if (!mem_try(&c->all->account, size))
+	if (!mem_try(&c->all->account, size)) {
+		stat_inc(&c->all->loop->stats, STAT_CHECK_UNAFFORDABLE);
 		return NULL;
+	}
 	h = host_born(c, i);
 	h->charged = size;
 	return h;
@@ -173,40 +171,33 @@ static void cluster_unchecked(struct cluster *c)
 	for (uint32_t i = 0; i < c->host_count; i++) {
 		c->hosts[i]->checks = NULL;
 		host_uncheck(c->hosts[i]);
+		held_changed(c->hosts[i]);
 	}
 	for (uint32_t i = 0; i < c->m.count && c->m.checked; i++)
 		cluster_flag(c, i, 0, HOT_OF_CHECK | HOT_CHECKED);
 	c->m.checked = false;
 	c->checks = NULL;
+	cluster_heard(c);
 }
 
 void clusters_set_events(struct clusters *all, const struct clusters_events *ev, void *ctx)
 {
-	if (!ev)
-		all->events = NULL;
-	list_each(n, tmp, &all->clusters)
-	{
-		struct cluster *c = list_entry(n, struct cluster, node);
-
-		if (!ev)
-			cluster_unchecked(c);
-	}
+	all->events = NULL;
+	list_each(n, tmp, &all->clusters) cluster_unchecked(list_entry(n, struct cluster, node));
 	all->events = ev;
 	all->events_ctx = ctx;
 	list_each(n, tmp, &all->clusters)
 	{
 		struct cluster *c = list_entry(n, struct cluster, node);
 
-		/* What is being taken over was made as if things were as before. */
-		if (c->withdrawn || (!c->spec->nchecks && !ev))
+		if (c->withdrawn || !c->spec->nchecks)
 			continue;
-		if (c->rebuild || c->spec->nchecks) {
-			cluster_rebuild_stop(c);
-			cluster_rebuild(c, c->decl->endpoints);
-			cluster_wake(c);
-		} else {
-			cluster_switched(c);
-		}
+		/* What is being taken over was made as if things were as before; and what serves is to be checked, or is not any more. */
+		if (!ev && !c->rebuild)
+			continue;
+		cluster_rebuild_stop(c);
+		cluster_rebuild(c, c->decl->endpoints);
+		cluster_wake(c);
 	}
 }
 
@@ -218,6 +209,8 @@ enum cluster_truth cluster_truth(struct cluster *c)
 
 	if (c->withdrawn)
 		return TRUTH_NOT_SERVING;
+	if (c->names)
+		names_use(c->names); /* who asks first makes DNS be asked, as a call would */
 	for (uint32_t i = 0; i < c->m.bucket_count; i++) {
 		able += c->m.buckets[i].healthy + c->m.buckets[i].degraded;
 		pending += c->m.buckets[i].pending;
@@ -237,7 +230,7 @@ static void truth_task(struct task *t)
 	enum cluster_truth truth = cluster_truth(c);
 	struct list told;
 
-	if (truth == c->told && !c->tell_anyway)
+	if (!c->watch_count || (truth == c->told && !c->tell_anyway))
 		return;
 	c->told = truth;
 	c->tell_anyway = false;
@@ -265,22 +258,33 @@ void cluster_watch(struct cluster *c, struct cluster_watch *w, void (*changed)(s
 {
 	enum cluster_truth truth = cluster_truth(c);
 
-	if (list_empty(&c->watches))
+	if (!c->watch_count++)
 		c->told = truth;
 	else
 		c->tell_anyway |= truth != c->told; /* it may have changed back by the time when the others are told */
 	w->changed = changed;
+	w->cluster = c;
 	list_push(&c->watches, &w->node);
+	if (c->names)
+		names_keep(c->names, true);
 }
 
 void cluster_unwatch(struct cluster_watch *w)
 {
+	struct cluster *c = w->cluster;
+
 	list_del(&w->node);
+	if (!c)
+		return;
+	w->cluster = NULL;
+	if (!--c->watch_count && c->names)
+		names_keep(c->names, false);
 }
 
 void cluster_end_watches(struct cluster *c)
 {
 	loop_undefer(&c->tell);
-	while (list_pop(&c->watches))
-		;
+	c->watch_count = 0;
+	for (struct list *n; (n = list_pop(&c->watches));)
+		list_entry(n, struct cluster_watch, node)->cluster = NULL;
 }

@@ -134,6 +134,8 @@ static void cluster_take(struct cluster *c)
 		c->names = names_new(c->all->loop, c->all->dns, set, &c->names, names_changed, names_settled, c);
 	else
 		names_free(&c->names);
+	if (c->names)
+		names_keep(c->names, c->watch_count > 0);
 	cluster_rebuild(c, set);
 	cluster_wake(c);
 }
@@ -476,7 +478,7 @@ static void each_held(struct cluster *c, void (*fn)(void *ctx, const struct host
 	for (struct list *n = c->held.next; n != &c->held; n = n->next) {
 		const struct host *h = list_entry(n, struct host, held);
 		uint64_t left_ns = h->held_until_ns > c->all->loop->now_ns ? h->held_until_ns - c->all->loop->now_ns : 0;
-		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE, .health = "healthy"};
+		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE, .health = "held"};
 		char state[40];
 
 		view_host(h, &v);

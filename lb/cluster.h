@@ -110,7 +110,7 @@ bool cluster_retry_take(struct cluster *c);
  * UNHEALTHY) stays an order whatever a check says. Two exceptions: to be PENDING is no reason for panic (among 1 passed and 9 that nobody has asked yet, the one serves),
  * and what failed because it said so itself (host_fail_now) is not counted in the fractions, as Envoy excludes it.
  * While nobody stands and somebody is PENDING, calls wait (PICK_WAIT) until somebody passed or nobody is pending any more. */
-struct clusters_events {
+struct clusters_events { /* all are set */
 	void (*switched)(void *ctx, struct cluster *c);    /* other members or another spec serve now, the first ones included; each host that stays is the same struct host.
 	                                                    * The spec before it is let go already: who keeps a part of one refs it (spec_ref) */
 	void (*ended)(void *ctx, struct cluster *c);       /* the cluster is gone; its hosts were before */
@@ -140,7 +140,7 @@ bool host_is_ejected(const struct host *h);
  * changed: when it has, from a task, at most once a turn. */
 enum cluster_truth { TRUTH_UNKNOWN /* DNS, the first endpoints or the first checks are awaited */, TRUTH_SERVING, TRUTH_NOT_SERVING };
 enum cluster_truth cluster_truth(struct cluster *c);
-struct cluster_watch { struct list node; void (*changed)(struct cluster_watch *w); };
+struct cluster_watch { struct list node; void (*changed)(struct cluster_watch *w); struct cluster *cluster; /* NULL: not watching */ };
 void cluster_watch(struct cluster *c, struct cluster_watch *w, void (*changed)(struct cluster_watch *)); /* the watcher holds the cluster (cluster_hold) as long */
 void cluster_unwatch(struct cluster_watch *w);
 
@@ -165,7 +165,7 @@ struct cluster_view {
 struct host_view {
 	const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state;
 	const char *why;              /* it has no connection; NULL: it has one, or nothing failed */
-	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "wants TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff" */
+	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "wants TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff", "held" */
 	enum host_check check;
 	bool ejected, held;
 	const struct host *host;      /* borrowed; NULL: not born. For who knows more of it (checker_host, outlier_host_view) */

@@ -81,7 +81,7 @@ struct cluster {
 	uint64_t retry_milli, retry_at_ns;
 	struct list waits;
 	struct task wake;
-	struct list watches;          /* of the truth */
+	struct list watches; uint32_t watch_count; /* of the truth */
 	struct task tell;
 	enum cluster_truth told;      /* what those who watch know, */
 	bool tell_anyway;             /* but for one who came later */
@@ -224,6 +224,6 @@ void cluster_tell_soon(struct cluster *c);
 /* Its truth may have changed. */
 static inline void cluster_changed(struct cluster *c)
 {
-	if (__builtin_expect(!list_empty(&c->watches), 0))
+	if (__builtin_expect(c->watch_count, 0))
 		cluster_tell_soon(c);
 }

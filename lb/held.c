@@ -67,6 +67,10 @@ void held_drop(struct cluster *c, enum cluster_told why, struct host *h)
 {
 	held_out(c, h);
 	tell(c, why, h->text);
+	if (h->index == UINT32_MAX) { /* it is checked no more, and goes with its last call: not at once, who called may stand in it */
+		c->settle = c->host_count;
+		cluster_work_soon(c);
+	}
 }
 
 static void held_over(struct timer *t)

@@ -115,7 +115,7 @@ static void name_old(struct timer *t)
 {
 	struct name *n = container_of(t, struct name, timer);
 
-	if (n->names->use.used) {
+	if (n->names->use.used || n->names->use.kept) {
 		name_ask(n);
 	} else {
 		n->due = true;

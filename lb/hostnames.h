@@ -3,7 +3,7 @@
  *   names 1 --- n name (an endpoint with a host) 1 --- 0..1 dns_query
  *
  * DNS is asked only while the cluster is used: names_use() at each pick asks what is due; an answer is good for its TTL (1 s to 1 h). When
- * that is over and the cluster was used meanwhile, it is asked again at once, so a used cluster always has fresh answers and an unused one
+ * that is over and the cluster was used meanwhile (or somebody watches its truth: names_keep()), it is asked again at once, so a used cluster always has fresh answers and an unused one
  * never wakes the daemon. A failure keeps the last good answer and is tried again after 1 s, doubling to 30 s, with jitter.
  * Owner: cluster. */
 #pragma once
@@ -17,7 +17,7 @@ struct names;
 struct names *names_new(struct loop *l, struct dns *dns, const struct endpoint_set *set, struct names **old, void (*changed)(void *ctx), void (*settled)(void *ctx), void *ctx);
 void names_free(struct names **n);
 void names_use_slow(struct names *n);
-struct names_use { bool used, due; };   /* the head of struct names: read at each pick */
+struct names_use { bool used, due, kept; };   /* the head of struct names: read at each pick */
 static inline void names_use(struct names *n)
 {
 	struct names_use *u = (struct names_use *)n;
@@ -25,6 +25,12 @@ static inline void names_use(struct names *n)
 	u->used = true;
 	if (__builtin_expect(u->due, 0))
 		names_use_slow(n);
+}
+static inline void names_keep(struct names *n, bool kept)
+{
+	((struct names_use *)n)->kept = kept;
+	if (kept)
+		names_use(n);
 }
 bool names_waiting(const struct names *n);    /* a name has never been answered, not even with a failure */
 const char *names_state(const struct names *n); /* "asked", "resolved", "failed" */

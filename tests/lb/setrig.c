@@ -12,7 +12,7 @@ static void must(bool so)
 }
 
 struct words {
-	struct str addr, weight, health, zone, share, priority, incarnation, tls;
+	struct str addr, weight, health, zone, share, priority, incarnation, tls, check;
 };
 
 static struct words words_of(struct str text)
@@ -30,6 +30,7 @@ static struct words words_of(struct str text)
 			: c == '^'          ? &w.priority
 			: c == '#'          ? &w.incarnation
 			: c == '+'          ? &w.tls
+			: c == '='          ? &w.check
 					    : NULL;
 
 		if (!next && i < text.n)
@@ -67,6 +68,11 @@ static void put(struct endpoints_builder *b, const struct words *w, struct endpo
 		const struct str pairs[] = {STR("tlsMode"), w->tls};
 
 		must(metas && (item.meta = endpoint_meta_get(metas, pairs, 1)));
+	}
+	if (w->check.n) {
+		const struct str pairs[] = {STR(ENDPOINT_CHECK_OFF), STR("1")};
+
+		must(metas && str_eq(w->check, STR("off")) && (item.meta = endpoint_meta_get(metas, pairs, 1)));
 	}
 	if (left.p[0] >= 'a' && left.p[0] <= 'z' && !str_starts(left, STR("unix:"))) {
 		int port;
