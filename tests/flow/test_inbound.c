@@ -1,6 +1,7 @@
 /* Calls that come in for the app (apps[].inbound): the gate, what the app's server sees, what a caller sees when the app closes, goes, or is not there. */
 #include "sidecar/inbound.h"
 #include "tests/flow/rig.h"
+#include "tests/sim/simnet_proc.h"
 #include "tests/unit.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,6 +185,29 @@ START_TEST(calls_come_in_only_while_the_app_is_ok)
 	ck_assert_uint_eq(rig_stat(w.r, STAT_INBOUND_CALLS), 8);
 	ck_assert_uint_eq(rig_stat(w.r, STAT_INBOUND_REFUSED), 6);
 	ck_assert_uint_eq(w.server->requests, 2);
+	rig_free(&w.r);
+}
+END_TEST
+
+START_TEST(the_death_of_the_app_closes_the_gate_in_the_same_turn)
+{
+	struct world w = world(HOLDS);
+	struct call *old = call_unary(w.net, "shop", NULL);
+
+	ck_assert_int_eq(life_watch_pid(life_of(&w), 4711), 0);
+	rig_settle(w.r);
+	simnet_end_process(w.r->net, 4711);
+	rig_settle(w.r);
+	ck_assert_int_eq(life_state(life_of(&w)), LIFE_GONE);
+	ck_assert_uint_ge(w.net->goaways, 1);
+	ck_assert_uint_eq(old->ends, 0); /* its server may be another process */
+	refused(&w, caller_new(w.r, IN), "its process has ended");
+	served_answer(provider_call(w.server, 0));
+	rig_settle(w.r);
+	ck_assert(call_ok(old));
+	says(&w, "ok"); /* the next one is there */
+	w.server->act.does = ECHOES;
+	answered(&w, caller_new(w.r, IN));
 	rig_free(&w.r);
 }
 END_TEST
@@ -596,7 +620,7 @@ END_TEST
 
 UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_proxy_may_say_does_not_reach_the_app_nor_steer_the_call,
 	a_head_without_an_authority_gets_the_host_or_the_apps_name, a_name_of_the_mesh_is_no_way_out_of_the_inbound_door, nobody_outside_speaks_for_the_app,
-	calls_come_in_only_while_the_app_is_ok, an_app_with_a_check_of_its_own_is_closed_until_it_has_passed,
+	calls_come_in_only_while_the_app_is_ok, the_death_of_the_app_closes_the_gate_in_the_same_turn, an_app_with_a_check_of_its_own_is_closed_until_it_has_passed,
 	who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, the_same_doors_serve_again_after_ok,
 	http_1_is_served_at_the_same_door_and_closes_in_order, a_call_counts_as_in_flight_from_its_head_to_its_end_however_it_ends,
 	a_server_that_is_not_there_is_told_as_such, a_server_that_starts_again_within_a_second_costs_no_call, a_caller_waits_for_the_server_no_longer_than_its_deadline,
