@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "conf/health.h"
 #include "conf/match.h"
+#include "net/fields.h"
 #include "xds/decode_cluster.h"
 #include "xds/decode_route.h"
 
@@ -116,11 +117,19 @@ static int fields(struct cluster_reading *r, size_t n, Pb__HeaderValueOption *co
 			return cluster_refuse(r, -EINVAL, field, "header.raw_value: too long, or with a line break");
 		if (o->append_action < 0 || o->append_action > 3)
 			return cluster_refuse(r, -EINVAL, field, "append_action: %d is none", (int)o->append_action);
-		struct check_field *f = &c->add[c->nadd++];
+		struct check_field *f = &c->add[c->nadd];
+		struct str value = raw.n ? raw : str_of(o->header->value);
 		f->name = cluster_keep(r, o->header->key);
 		str_lower(f->name, strlen(f->name));
-		r->kept += raw.n;
-		f->value = raw.n ? xstrndup(raw.p, raw.n) : cluster_keep(r, o->header->value);
+		/* The API's rules are looser than the wire's. */
+		if (f->name[0] == ':' || !field_name_valid(f->name, strlen(f->name)) || !field_value_valid(value.p, value.n)) {
+			cluster_note(r, "%s: '%.60s' is left out", field, f->name);
+			free(f->name);
+			continue;
+		}
+		c->nadd++;
+		r->kept += value.n + 1;
+		f->value = xstrndup(value.p, value.n);
 		f->append = o->append ? o->append->value : o->append_action == 0;
 		if (o->append_action & 1)
 			cluster_note(r, "%s: append_action %d: the header is written in any case", field, (int)o->append_action);
@@ -140,6 +149,15 @@ static int removed(struct cluster_reading *r, size_t n, char *const *names, cons
 		str_lower(c->remove[c->nremove], strlen(c->remove[c->nremove]));
 		c->nremove++;
 	}
+	return 0;
+}
+
+/* What stands in the first line of a request, or in :authority: a blank in it would be another request. */
+static int line_word(struct cluster_reading *r, const char *text, const char *field)
+{
+	for (const char *p = text; *p; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			return cluster_refuse(r, -EINVAL, field, "a blank or a line break");
 	return 0;
 }
 
@@ -211,10 +229,11 @@ static int http(struct cluster_reading *r, const Pb__HealthCheck__HttpHealthChec
 	c->kind = CHECK_HTTP;
 	if (!h->path[0])
 		return cluster_refuse(r, -EINVAL, "health_checks.http_health_check.path", "empty");
-	if (!decode_value_valid(str_of(h->path)))
-		return cluster_refuse(r, -EINVAL, "health_checks.http_health_check.path", "a line break");
-	if (!decode_value_valid(str_of(h->host)))
-		return cluster_refuse(r, -EINVAL, "health_checks.http_health_check.host", "a line break");
+	int code = line_word(r, h->path, "health_checks.http_health_check.path");
+	if (code == 0)
+		code = line_word(r, h->host, "health_checks.http_health_check.host");
+	if (code < 0)
+		return code;
 	if (h->codec_client_type < 0 || h->codec_client_type > 2)
 		return cluster_refuse(r, -EINVAL, "health_checks.http_health_check.codec_client_type", "%d is none", (int)h->codec_client_type);
 	if (h->codec_client_type == 2)
@@ -222,7 +241,7 @@ static int http(struct cluster_reading *r, const Pb__HealthCheck__HttpHealthChec
 	c->http2 = h->codec_client_type > 0;
 	c->host = keep_text(r, h->host);
 	replace(r, &c->path, h->path);
-	int code = h->send ? payload(r, h->send, "health_checks.http_health_check.send", &c->send) : 0;
+	code = h->send ? payload(r, h->send, "health_checks.http_health_check.send", &c->send) : 0;
 	if (code == 0)
 		code = payloads(r, h->n_receive, h->receive, "health_checks.http_health_check.receive", c);
 	if (code == 0)
@@ -258,8 +277,9 @@ static int tcp(struct cluster_reading *r, const Pb__HealthCheck__TcpHealthCheck 
 static int grpc(struct cluster_reading *r, const Pb__HealthCheck__GrpcHealthCheck *g, struct health_check *c)
 {
 	c->kind = CHECK_GRPC;
-	if (!decode_value_valid(str_of(g->authority)))
-		return cluster_refuse(r, -EINVAL, "health_checks.grpc_health_check.authority", "a line break");
+	int code = line_word(r, g->authority, "health_checks.grpc_health_check.authority");
+	if (code < 0)
+		return code;
 	c->service = keep_text(r, g->service_name);
 	c->authority = keep_text(r, g->authority);
 	return fields(r, g->n_initial_metadata, g->initial_metadata, "health_checks.grpc_health_check.initial_metadata", c);

@@ -231,6 +231,10 @@ static int endpoint(struct endpoint_reader *r, struct str message)
 			if (f.number == 1 && f.type == WIRE_BYTES) {
 				first = f.bytes;
 				has = true;
+			} else if (f.number == 2 && f.type == WIRE_BYTES) {
+				r->parts[PART_CHECK] = f.bytes;
+			} else if (f.number == 3 && f.type == WIRE_BYTES) {
+				r->parts[PART_HOSTNAME] = f.bytes;
 			} else if (f.number == 4 && f.type == WIRE_BYTES) {
 				more_addresses = true;
 			}
@@ -317,21 +321,106 @@ static int own(struct endpoint_reader *r, struct str message)
 	return 0;
 }
 
-static int intern(struct endpoint_reader *r, struct str match, struct str lb)
+/* ---- what is kept beside the address ---- */
+
+enum { PORT_DIGITS = 8 };
+struct own_texts { char port[PORT_DIGITS], address[ADDR_TEXT]; };
+
+/* As addr_parse reads it back, byte for byte; addr_text is for people. */
+static struct str address_text(const struct addr *a, char out[ADDR_TEXT])
+{
+	if (!addr_is_unix(a))
+		return str_of(addr_text(a, out));
+	const char *path = a->un.sun_path;
+	bool abstract = path[0] == '\0';
+	size_t n = a->len - offsetof(struct sockaddr_un, sun_path) - (abstract ? 0 : 1 /* its NUL */);
+	memcpy(out, "unix:", 5);
+	memcpy(out + 5, path, n);
+	if (abstract)
+		out[5] = '@';
+	return str_n(out, 5 + n);
+}
+
+/* Endpoint.health_check_config.address: another address than the one for calls. Empty: of a kind that nobody can dial. */
+static int check_address(struct endpoint_reader *r, struct str message, char out[ADDR_TEXT], struct str *ret)
+{
+	static const char field[] = "endpoint.health_check_config.address";
+	struct str host = r->item.host;
+	uint16_t port = r->item.port;
+	struct addr a;
+	r->item.host = (struct str){0};
+	int code = address(r, field, message, &a);
+	bool by_name = r->item.host.p != NULL;
+	r->item.host = host;
+	r->item.port = port;
+	if (code <= 0)
+		return code;
+	if (by_name)
+		return refuse(r, -EINVAL, field, "a name, where an address is dialed");
+	*ret = address_text(&a, out);
+	return 0;
+}
+
+static int check_config(struct endpoint_reader *r, struct str message, struct own_texts *texts, struct pairs *p)
+{
+	static const char field[] = "endpoint.health_check_config";
+	struct str host = {0}, bytes = {0}, text = {0};
+	uint64_t port = 0, off = 0;
+	int code = 0;
+	if (wire_last_varint(message, 1, &port) < 0 || wire_last_bytes(message, 2, &host) < 0 || wire_last_bytes(message, 3, &bytes) < 0 ||
+		wire_last_varint(message, 4, &off) < 0)
+		return malformed(r, field);
+	if (port > 65535)
+		return refuse(r, -ERANGE, "endpoint.health_check_config.port_value", "%llu is above 65535", (unsigned long long)port);
+	if (bytes.n)
+		code = check_address(r, bytes, texts->address, &text);
+	if (code < 0)
+		return code;
+	if (port) {
+		int n = snprintf(texts->port, sizeof(texts->port), "%u", (unsigned)port);
+		code = pairs_add_own(p, ENDPOINT_CHECK_PORT, str_n(texts->port, (size_t)n));
+	}
+	if (code == 0 && host.n)
+		code = pairs_add_own(p, ENDPOINT_CHECK_HOST, host);
+	if (code == 0 && text.n)
+		code = pairs_add_own(p, ENDPOINT_CHECK_ADDRESS, text);
+	if (code == 0 && off)
+		code = pairs_add_own(p, ENDPOINT_CHECK_OFF, STR("1"));
+	if (code == ERR_LIMIT)
+		return refuse(r, code, field, "its texts are too long");
+	return code < 0 ? refuse(r, code, field, "a text is not UTF-8, or holds a NUL") : 0;
+}
+
+static int own_pairs(struct endpoint_reader *r, struct own_texts *texts, struct pairs *p)
+{
+	const struct str *parts = r->parts;
+	int code = parts[PART_HOSTNAME].n ? pairs_add_own(p, ENDPOINT_HOSTNAME, parts[PART_HOSTNAME]) : 0;
+	if (code == ERR_LIMIT)
+		return refuse(r, code, "endpoint.hostname", "too long");
+	if (code < 0)
+		return refuse(r, code, "endpoint.hostname", "not UTF-8, or with a NUL");
+	return parts[PART_CHECK].n ? check_config(r, parts[PART_CHECK], texts, p) : 0;
+}
+
+static int intern(struct endpoint_reader *r)
 {
 	static const char field[] = "metadata.filter_metadata";
+	struct own_texts texts;
 	struct pairs p;
 	p.n = p.left_out = 0;
 	p.used = p.bytes = 0;
-	int code = pairs_add_struct(&p, (struct str){0}, match);
+	int code = pairs_add_struct(&p, (struct str){0}, r->parts[PART_MATCH]);
 	if (code == 0)
-		code = pairs_add_struct(&p, STR(PAIRS_LB_PREFIX), lb);
+		code = pairs_add_struct(&p, STR(PAIRS_LB_PREFIX), r->parts[PART_LB]);
 	if (code == ERR_LIMIT)
 		return refuse(r, code, field, "more than %d texts, or too long", PAIRS_MAX);
 	if (code == -EINVAL)
 		return refuse(r, code, field, "a text is not UTF-8, or holds a NUL");
 	if (code < 0)
 		return malformed(r, field);
+	code = own_pairs(r, &texts, &p);
+	if (code < 0)
+		return code;
 	r->seen_n = 0;
 	r->meta = NULL;
 	if (p.n == 0)
@@ -340,26 +429,46 @@ static int intern(struct endpoint_reader *r, struct str match, struct str lb)
 	return r->meta ? 0 : refuse(r, -ENOMEM, field, "no memory");
 }
 
-/* Those two, and nothing else, make an endpoint_meta. The same bytes as before make the same one. */
-static int meta(struct endpoint_reader *r, struct str match, struct str lb)
+/* Are they the parts of the endpoint before? */
+static bool seen(const struct endpoint_reader *r, const uint16_t lengths[ENDPOINT_PARTS], size_t n)
 {
-	size_t n = match.n + lb.n;
-	if (n == 0)
+	const uint8_t *at = r->seen + ENDPOINT_PARTS * sizeof(*lengths);
+	if (r->seen_n != n || memcmp(r->seen, lengths, ENDPOINT_PARTS * sizeof(*lengths)) != 0)
+		return false;
+	for (int i = 0; i < ENDPOINT_PARTS; at += lengths[i++])
+		if (lengths[i] && memcmp(at, r->parts[i].p, lengths[i]) != 0)
+			return false;
+	return true;
+}
+
+static void remember(struct endpoint_reader *r, const uint16_t lengths[ENDPOINT_PARTS], size_t n)
+{
+	uint8_t *at = r->seen + ENDPOINT_PARTS * sizeof(*lengths);
+	memcpy(r->seen, lengths, ENDPOINT_PARTS * sizeof(*lengths));
+	for (int i = 0; i < ENDPOINT_PARTS; at += lengths[i++])
+		if (lengths[i])
+			memcpy(at, r->parts[i].p, lengths[i]);
+	r->seen_n = (uint32_t)n;
+}
+
+/* Those four, and nothing else, make an endpoint_meta. The same bytes as before make the same one. */
+static int meta(struct endpoint_reader *r)
+{
+	uint16_t lengths[ENDPOINT_PARTS];
+	size_t n = sizeof(lengths);
+	for (int i = 0; i < ENDPOINT_PARTS; i++) {
+		n += r->parts[i].n;
+		lengths[i] = (uint16_t)r->parts[i].n;
+	}
+	if (n == sizeof(lengths))
 		return 0;
-	bool fits = n + 2 <= sizeof(r->seen) && match.n < UINT16_MAX;
-	uint16_t border = (uint16_t)match.n;
-	if (!(fits && r->seen_n == n + 2 && memcmp(r->seen, &border, 2) == 0 && memcmp(r->seen + 2, match.p, match.n) == 0 &&
-		    (lb.n == 0 || memcmp(r->seen + 2 + match.n, lb.p, lb.n) == 0))) {
-		int code = intern(r, match, lb);
+	bool fits = n <= sizeof(r->seen);
+	if (!(fits && seen(r, lengths, n))) {
+		int code = intern(r);
 		if (code < 0)
 			return code;
-		if (fits) {
-			memcpy(r->seen, &border, 2);
-			memcpy(r->seen + 2, match.p, match.n);
-			if (lb.n)
-				memcpy(r->seen + 2 + match.n, lb.p, lb.n);
-			r->seen_n = (uint32_t)n + 2;
-		}
+		if (fits)
+			remember(r, lengths, n);
 	}
 	r->item.meta = r->meta;
 	return 0;
@@ -370,7 +479,6 @@ static int metadata(struct endpoint_reader *r, struct str message)
 	static const char field[] = "metadata.filter_metadata";
 	struct wire w = wire_of(message), in;
 	struct wire_field f, e;
-	struct str match = str_n("", 0), lb = {0};
 	int more, code = 0;
 	while ((more = wire_next(&w, &f)) > 0) {
 		struct str key = {0}, value = {0};
@@ -391,15 +499,15 @@ static int metadata(struct endpoint_reader *r, struct str message)
 		if (str_eq(key, STR("istio")))
 			code = istio(r, value);
 		else if (str_eq(key, STR("envoy.transport_socket_match")))
-			match = value.n ? value : match;
+			r->parts[PART_MATCH] = value;
 		else if (str_eq(key, STR("envoy.lb")))
-			lb = value;
+			r->parts[PART_LB] = value;
 		else if (str_eq(key, STR(METADATA_OWN)))
 			code = own(r, value);
 		if (code < 0)
 			return code;
 	}
-	return more < 0 ? malformed(r, "metadata") : meta(r, match, lb);
+	return more < 0 ? malformed(r, "metadata") : 0;
 }
 
 /* ---- all of it ---- */
@@ -430,6 +538,7 @@ int endpoint_read(struct endpoint_reader *r, struct str lb_endpoint)
 	bool has = false, named = false;
 	int more, code = 0;
 	r->item = (struct endpoint_item){.weight = 1};
+	memset(r->parts, 0, sizeof(r->parts));
 	while ((more = wire_next(&w, &f)) > 0) {
 		if (f.type == WIRE_BYTES) {
 			switch (f.number) {
@@ -447,7 +556,12 @@ int endpoint_read(struct endpoint_reader *r, struct str lb_endpoint)
 	}
 	if (more < 0)
 		return malformed(r, "");
-	code = has ? endpoint(r, ep) : named ? 0 : refuse(r, -EINVAL, "endpoint", "missing");
+	code = has ? endpoint(r, ep) : 0;
+	int kept = code < 0 ? code : meta(r);
+	if (kept < 0)
+		return kept;
+	if (!has && !named)
+		return refuse(r, -EINVAL, "endpoint", "missing");
 	if (code == 0)
 		r->seen_n = 0; /* nobody will hold its metadata */
 	return code;

@@ -10,17 +10,19 @@
 /* ---- pairs ---- */
 
 /* Subsets and socket matches have one or two; what is beyond the bounds is refused, not cut. */
-enum { PAIRS_MAX = 32, PAIRS_SCRATCH = 2048, PAIRS_BYTES = 8192 /* all texts */ };
+enum { PAIRS_MAX = 32, PAIRS_SCRATCH = 2048, PAIRS_BYTES = 8192 /* all texts */, PAIRS_OWN = 5 /* ENDPOINT_* of conf/spec.h, beside those */ };
 struct pairs {
-	struct str kv[2 * PAIRS_MAX]; /* key, value, ...; loans from the walked bytes or from scratch */
+	struct str kv[2 * (PAIRS_MAX + PAIRS_OWN)]; /* key, value, ...; loans from the walked bytes or from scratch */
 	uint32_t n;                   /* pairs */
-	uint32_t left_out;            /* fields whose value is no text, number or boolean */
+	uint32_t left_out;            /* fields whose value is no text, number or boolean, or whose key is one of ours */
 	size_t used, bytes;
 	char scratch[PAIRS_SCRATCH];  /* values that were numbers, keys with a prefix */
 };
 /* Adds the fields of a Struct whose values are texts, numbers or booleans; null, lists and structs are left out. prefix stands before each key.
  * 0; ERR_MALFORMED; ERR_LIMIT (too many, too long); -EINVAL (a text that is not UTF-8, or has a NUL). */
 int pairs_add_struct(struct pairs *p, struct str prefix, struct str message);
+/* One of ours. 0; ERR_LIMIT; -EINVAL. Both texts are loans. */
+int pairs_add_own(struct pairs *p, const char *key, struct str value);
 /* google.protobuf.Value: a oneof of six. */
 enum { VALUE_NUMBER = 2, VALUE_TEXT = 3, VALUE_BOOL = 4, VALUE_KINDS = 6 };
 /* Keys of the metadata namespace envoy.lb as an endpoint_meta has them; those of envoy.transport_socket_match stand bare. */
@@ -37,13 +39,16 @@ enum { FIELD_GOES_ON = 19002 };
 /* ---- one endpoint ---- */
 
 enum { ENDPOINT_META_SEEN = 512 };
+/* What makes an endpoint_meta: two namespaces of its metadata, and two fields of its Endpoint. */
+enum { PART_MATCH, PART_LB, PART_HOSTNAME, PART_CHECK, ENDPOINT_PARTS };
 struct endpoint_reader {
 	struct endpoint_metas *metas; /* borrowed */
 	struct endpoint_item item;    /* the answer; lends from the bytes and from here */
 	struct addr addrs[ENDPOINT_ADDRS];
 	struct endpoint_meta *meta;   /* that of the last endpoint that had one; a loan, good while the set that is being built has that endpoint */
-	uint32_t seen_n;              /* its bytes on the wire; 0: none remembered */
+	uint32_t seen_n;              /* its bytes on the wire, parts and their lengths; 0: none remembered */
 	uint8_t seen[ENDPOINT_META_SEEN];
+	struct str parts[ENDPOINT_PARTS]; /* of the endpoint that is being read; loans */
 	const char *field;            /* why not: the path below the LbEndpoint, static, and the reason */
 	char why[160];
 };

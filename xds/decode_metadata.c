@@ -59,6 +59,12 @@ static int compare(struct str a, struct str b)
 	return c ? c : a.n < b.n ? -1 : a.n > b.n;
 }
 
+/* What stands under such a key in an endpoint_meta comes from other fields than metadata: nobody writes it there. */
+static bool is_own(struct str key)
+{
+	return key.n && key.p[0] == '\001';
+}
+
 /* In its place; a key that is there already gets the later value, as in any map of protobuf. */
 static int insert(struct pairs *p, struct str key, struct str value)
 {
@@ -73,7 +79,7 @@ static int insert(struct pairs *p, struct str key, struct str value)
 			break;
 		i--;
 	}
-	if (p->n == PAIRS_MAX)
+	if (p->n == PAIRS_MAX + (is_own(key) ? PAIRS_OWN : 0))
 		return ERR_LIMIT;
 	memmove(&p->kv[2 * (i + 1)], &p->kv[2 * i], (p->n - i) * 2 * sizeof(p->kv[0]));
 	p->kv[2 * i] = key;
@@ -102,6 +108,10 @@ static int add_entry(struct pairs *p, struct str prefix, struct str entry)
 		return ERR_LIMIT;
 	if (!prefix.n && str_starts(key, STR(PAIRS_LB_PREFIX)))
 		return 0; /* it would be taken for one of envoy.lb */
+	if (!prefix.n && is_own(key)) {
+		p->left_out++;
+		return 0;
+	}
 	if (prefix.n) {
 		code = keep(p, prefix, key, &key);
 		if (code < 0)
@@ -122,4 +132,12 @@ int pairs_add_struct(struct pairs *p, struct str prefix, struct str message)
 				return code;
 		}
 	return more;
+}
+
+int pairs_add_own(struct pairs *p, const char *key, struct str value)
+{
+	if (!guard_text_valid(value))
+		return -EINVAL;
+	p->bytes += value.n;
+	return p->bytes > PAIRS_BYTES ? ERR_LIMIT : insert(p, str_of(key), value);
 }

@@ -23,17 +23,18 @@ static void put_message(struct sb *out, uint32_t number, struct sb *in)
 	in->n = 0;
 }
 
-static void put_socket_address(struct sb *out, struct str host, uint16_t port)
+/* field: 1 of Endpoint.address and AdditionalAddress.address, 3 of HealthCheckConfig.address */
+static void put_socket_address(struct sb *out, uint32_t field, struct str host, uint16_t port)
 {
 	size_t n = wire_bytes_size(2, host.n) + 1 + wire_varint_size(port);
-	wire_put_head(out, 1, wire_bytes_size(1, n)); /* Endpoint.address or AdditionalAddress.address */
+	wire_put_head(out, field, wire_bytes_size(1, n));
 	wire_put_head(out, 1, n);
 	wire_put_bytes(out, 2, host);
 	wire_put_varint(out, 3, port);
 }
 
 /* Not by addr_text, which is for people: it writes odd bytes of a path in another way. */
-static void put_pipe(struct sb *out, const struct addr *a)
+static void put_pipe(struct sb *out, uint32_t field, const struct addr *a)
 {
 	char path[sizeof(a->un.sun_path)];
 	size_t n = a->len - offsetof(struct sockaddr_un, sun_path);
@@ -42,20 +43,20 @@ static void put_pipe(struct sb *out, const struct addr *a)
 		path[0] = '@';
 	else
 		n--; /* its NUL */
-	wire_put_head(out, 1, wire_bytes_size(2, wire_bytes_size(1, n)));
+	wire_put_head(out, field, wire_bytes_size(2, wire_bytes_size(1, n)));
 	wire_put_head(out, 2, wire_bytes_size(1, n));
 	wire_put_bytes(out, 1, str_n(path, n));
 }
 
-static void put_address(struct sb *out, const struct addr *a)
+static void put_address(struct sb *out, uint32_t field, const struct addr *a)
 {
 	char text[ADDR_TEXT];
 	struct str all = str_of(addr_text(a, text)), host;
 	int port;
 	if (addr_is_unix(a))
-		put_pipe(out, a);
+		put_pipe(out, field, a);
 	else if (addr_split(all, &host, &port) == 0)
-		put_socket_address(out, host, (uint16_t)port);
+		put_socket_address(out, field, host, (uint16_t)port);
 }
 
 static void put_text_field(struct sb *out, struct str key, struct str value)
@@ -76,10 +77,12 @@ static void put_namespace(struct sb *out, struct str name, struct str fields)
 
 static void put_metadata(struct sb *out, const struct endpoint_item *e)
 {
-	struct str pairs[2 * PAIRS_MAX], prefix = STR(PAIRS_LB_PREFIX);
-	uint32_t n = endpoint_meta_pairs(e->meta, pairs, PAIRS_MAX);
+	struct str pairs[2 * ENDPOINT_META_PAIRS], prefix = STR(PAIRS_LB_PREFIX);
+	uint32_t n = endpoint_meta_pairs(e->meta, pairs, ENDPOINT_META_PAIRS);
 	struct sb match = {0}, lb = {0};
-	for (uint32_t i = 0; i < n && i < PAIRS_MAX; i++) {
+	for (uint32_t i = 0; i < n && i < ENDPOINT_META_PAIRS; i++) {
+		if (pairs[2 * i].n && pairs[2 * i].p[0] == '\001')
+			continue; /* fields of the Endpoint: put_check_config */
 		if (str_starts(pairs[2 * i], prefix))
 			put_text_field(&lb, str_cut(pairs[2 * i], prefix.n, pairs[2 * i].n), pairs[2 * i + 1]);
 		else
@@ -104,6 +107,28 @@ static void put_metadata(struct sb *out, const struct endpoint_item *e)
 	sb_end(&lb);
 }
 
+/* Endpoint.hostname and .health_check_config, of the pairs under keys of ours. */
+static void put_check_config(struct sb *out, struct sb *scratch, const struct endpoint_meta *m)
+{
+	const char *port = endpoint_meta_value(m, ENDPOINT_CHECK_PORT), *host = endpoint_meta_value(m, ENDPOINT_CHECK_HOST);
+	const char *address = endpoint_meta_value(m, ENDPOINT_CHECK_ADDRESS), *name = endpoint_meta_value(m, ENDPOINT_HOSTNAME);
+	uint64_t number;
+	struct addr a;
+	scratch->n = 0;
+	if (port && str_u64(str_of(port), &number))
+		wire_put_varint(scratch, 1, number);
+	if (host)
+		wire_put_bytes(scratch, 2, str_of(host));
+	if (address && addr_parse(str_of(address), &a) == 0)
+		put_address(scratch, 3, &a);
+	if (endpoint_meta_value(m, ENDPOINT_CHECK_OFF))
+		wire_put_varint(scratch, 4, 1);
+	if (scratch->n)
+		put_message(out, 2, scratch);
+	if (name)
+		wire_put_bytes(out, 3, str_of(name));
+}
+
 /* endpoint_health to core.v3.HealthStatus */
 static uint32_t health_number(uint8_t health) { return health == EP_DEGRADED ? 5 : health; }
 
@@ -112,12 +137,14 @@ static void put_endpoint(struct sb *out, struct sb *scratch, const struct endpoi
 	struct sb *in = &scratch[0], *one = &scratch[1];
 	in->n = one->n = 0;
 	if (e->naddrs == 0)
-		put_socket_address(in, e->host, e->port);
+		put_socket_address(in, 1, e->host, e->port);
 	for (uint32_t i = 0; i < e->naddrs; i++) {
-		put_address(i == 0 ? in : one, &e->addrs[i]);
+		put_address(i == 0 ? in : one, 1, &e->addrs[i]);
 		if (i > 0)
 			put_message(in, 4, one);
 	}
+	if (e->meta)
+		put_check_config(in, one, e->meta);
 	put_message(out, 1, in);
 	if (e->health)
 		wire_put_varint(out, 2, health_number(e->health));
