@@ -199,7 +199,7 @@ static enum field_token token_long(const char *name, size_t n)
 	case 35:
 		return MAYBE(X_ENVOY_IMMEDIATE_HC_FAIL);
 	case 38:
-		return MAYBE(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS);
+		return name[17] == 'r' ? MAYBE(X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS) : MAYBE(X_ENVOY_HEALTHCHECKED_CLUSTER);
 	case 40:
 		return MAYBE(X_ENVOY_TIMEOUT_ALT);
 	default:

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "health/checker.h"
 #include "sidecar/access.h"
 #include "sidecar/attempt.h"
 #include "sidecar/cgroup.h"
@@ -88,6 +89,8 @@ static void publish_services(struct sidecar *sc, const struct conf *was)
 	for (uint32_t i = 0; i < now->nservices; i++) {
 		const struct conf_service *s = &now->services[i];
 		mesh_put_service(sc->mesh, s->name, route_table_single(route_action_ref(s->action)), spec_ref(s->spec), endpoints_ref(s->endpoints));
+		if (s->spec->nchecks) /* asked before the first call wants to know */
+			cluster_live(sc->clusters, mesh_cluster_find(sc->mesh, NULL, str_of(s->name)));
 	}
 }
 
@@ -204,6 +207,7 @@ static void sidecar_trim(void *ctx)
 static void sidecar_thaw(void *ctx)
 {
 	struct sidecar *sc = ctx;
+	checker_thaw(sc->checker);
 	if (sc->xds)
 		xds_thaw(sc->xds);
 }
@@ -251,6 +255,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 		sc->own_dns = true;
 	}
 	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
+	sc->checker = checker_new(l, sc->log, &sc->limits, sc->clusters);
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
 	publish_services(sc, NULL);
@@ -403,6 +408,7 @@ void sidecar_free(struct sidecar **sidecar)
 	timer_cancel(l, &sc->drain_timer);
 	timer_cancel(l, &sc->memory_timer);
 	l->on_trim = l->on_thaw = NULL;
+	checker_free(&sc->checker);
 	sidecar_close(sc);
 	for (int i = 0; i < 1000 && (i < 4 || !sidecar_idle(sc)); i++) /* connections end in the flush, and are buried at the end of the turn */
 		loop_turn(l, 0);

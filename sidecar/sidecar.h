@@ -43,6 +43,7 @@ struct sidecar {
 	struct mesh *mesh;
 	struct dns *dns; bool own_dns;
 	struct clusters *clusters;
+	struct checker *checker;  /* of providers; health/checker.h */
 	struct offload *offload;
 	struct endpoint_metas *metas;
 	struct xds *xds;                       /* NULL: no control plane */
