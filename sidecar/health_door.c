@@ -93,6 +93,16 @@ void health_door_mark(const struct app *a, struct fields *head)
 
 /* ---- the room ---- */
 
+/* What is still open here is a Watch, which never ends by itself: a door that leaves would wait for it for ever. Those of the other doors begin anew. */
+static void watches_end(struct app *a)
+{
+	list_each(n, tmp, &a->exchanges) {
+		struct exchange *x = list_entry(n, struct exchange, node);
+		if (x->health)
+			exchange_shut(x, FAULT_DRAINING);
+	}
+}
+
 static void health_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse)
 {
 	struct door *d = user;
@@ -121,6 +131,8 @@ void health_door_apply(struct health_door *d, struct conf *whole, const struct c
 			.uids = &c->allow_uid, .gids = &c->allow_gid};
 	}
 	door_set_apply(&d->set, whole, lines, h->listens);
+	if (!list_empty(&d->set.leaving))
+		watches_end(d->app);
 }
 
 void health_door_open(struct health_door *d, struct err *err)
