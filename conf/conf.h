@@ -95,7 +95,7 @@ struct conf {
 	struct { uint64_t time_ns; uint32_t calls; uint64_t bytes; } park; /* calls, bytes: of an app; of all four times as many */
 	struct conf_xds xds;
 	char *snapshot_dir;                /* NULL: off */
-	struct { uint64_t announce_ns, deadline_ns; } drain;
+	struct { uint64_t announce_ns, deadline_ns, takeover_ns; } drain;
 	struct limits limits;
 	struct { enum log_level level; enum access_kind access; char *file, *access_file; } log;
 	char **folders; uint32_t nfolders; /* of -c DIR: watched */

@@ -72,3 +72,7 @@ void sock_listen_close(struct sock_listen **l);
 struct sock_path { char *path; int lock_fd; dev_t dev; ino_t ino; };
 int sock_path_bind(const char *path, mode_t mode, gid_t group /* -1: leave */, int backlog, struct sock_path *ret, int *ret_fd, char *why, size_t why_len);
 void sock_path_unbind(struct sock_path *p);
+/* The descriptor is an inherited one, of a file that lies at path already: takes the lock beside it, and looks whether it is that file (ino; 0: whatever lies there), so that
+ * sock_path_unbind ends it as if we had made it. -ESTALE: something else lies there, or nothing: nobody could reach the descriptor by that path. */
+int sock_path_adopt(const char *path, uint64_t ino, struct sock_path *ret, char *why, size_t why_len);
+void sock_path_forget(struct sock_path *p);  /* lets go of the lock and leaves the file to whoever serves it now */

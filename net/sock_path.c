@@ -221,6 +221,45 @@ end:
 	return r;
 }
 
+int sock_path_adopt(const char *path, uint64_t ino, struct sock_path *ret, char *why, size_t why_len)
+{
+	const char *slash = strrchr(path, '/');
+	struct making m = {.path = path, .name = slash ? slash + 1 : path, .dir_fd = -1, .lock_fd = -1, .fd = -1, .why = why, .why_len = why_len};
+	struct stat st;
+	int r;
+
+	if (why_len)
+		why[0] = '\0';
+	if ((r = check_name(&m)) < 0)
+		return r;
+	m.lock_name = xasprintf("%s.lock", m.name);
+	if ((r = open_dir(&m)) < 0 || (r = take_lock(&m)) < 0)
+		goto end;
+	if (fstatat(m.dir_fd, m.name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISSOCK(st.st_mode) || (ino && st.st_ino != ino)) {
+		r = refuse(&m, -ESTALE, "its file is not there any more");
+		goto end;
+	}
+	*ret = (struct sock_path){.path = xstrdup(path), .lock_fd = m.lock_fd, .dev = st.st_dev, .ino = st.st_ino};
+	m.lock_fd = -1;
+end:
+	if (m.locked && m.lock_fd >= 0)
+		unlinkat(m.dir_fd, m.lock_name, 0);
+	if (m.lock_fd >= 0)
+		close(m.lock_fd);
+	if (m.dir_fd >= 0)
+		close(m.dir_fd);
+	free(m.lock_name);
+	return r;
+}
+
+void sock_path_forget(struct sock_path *p)
+{
+	if (p->lock_fd >= 0)
+		close(p->lock_fd);
+	free(p->path);
+	*p = (struct sock_path){.lock_fd = -1};
+}
+
 /* Only what is still ours goes: an administrator, or a daemon that was given another lock directory, may have put a new socket there. */
 void sock_path_unbind(struct sock_path *p)
 {

@@ -26,6 +26,7 @@ struct app {
 	uint32_t calls;
 	uint32_t parked; size_t parked_bytes; /* calls that wait for a name */
 	bool removed;
+	bool serves_on;                /* the daemon goes, and told the mesh so: calls for the app are taken until the doors close */
 	struct task end_task;
 	struct grave grave;
 };

@@ -30,6 +30,7 @@
 #include "sidecar/answer.h"
 #include "sidecar/attempt.h"
 #include "sidecar/deadline.h"
+#include "sidecar/drain.h"
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
@@ -54,7 +55,8 @@ static void exchange_bury(struct grave *g)
 {
 	struct exchange *x = container_of(g, struct exchange, grave);
 	struct sidecar *sc = x->sc;
-	sc->nexchanges--;
+	if (--sc->nexchanges == 0)
+		drain_emptied(sc);
 	pool_mem_put(&sc->exchanges, x);
 }
 

@@ -21,6 +21,8 @@ struct inbound {
 
 const char *inbound_closed(const struct app *a)
 {
+	if (a->serves_on)
+		return NULL;
 	switch (life_state(a->life)) {
 	case LIFE_OK:
 		return NULL;
@@ -104,7 +106,7 @@ void inbound_gate(struct inbound *i)
 {
 	if (!i)
 		return;
-	bool open = life_is_open(i->app->life);
+	bool open = life_is_open(i->app->life) || i->app->serves_on;
 	if (i->open && !open)
 		door_set_send_off(&i->set);
 	i->open = open;

@@ -12,13 +12,14 @@
 #include <unistd.h>
 #include "net/versions.h"
 #include "sidecar/cli.h"
+#include "sidecar/inherited.h"
 #include "sidecar/sidecar.h"
 #include "sidecar/stderr.h"
-#include "systemd/activation.h"
+#include "sidecar/upgrade.h"
 #include "systemd/notify.h"
 
 enum { EXIT_OK, EXIT_FAILED, EXIT_CONF };
-enum { LOG_RING = 16384 };
+enum { LOG_RING = 16384, DRAIN_EXTEND_US = 5000000 /* told each second while calls are left; drain.deadline ends it */ };
 
 /* The daemon's outside. Owner: run_daemon's frame. */
 struct daemon {
@@ -26,7 +27,9 @@ struct daemon {
 	struct log *log;
 	struct sidecar *sc;
 	struct notify notify;
-	struct activation activation;
+	struct inherited inherited;
+	struct upgrade *upgrade;
+	bool reloading;                /* the manager waits for the end of a reload that became an upgrade */
 	struct timer watchdog;
 	uint64_t watchdog_ns, log_dropped;
 	char **paths; size_t npaths;
@@ -92,8 +95,21 @@ static struct conf *on_reload(void *ctx, struct err *err)
 static int on_inherit(void *ctx, const struct addr *at, const char *app)
 {
 	struct daemon *d = ctx;
-	int fd = activation_take_addr(&d->activation, at, app);
-	return fd < 0 ? -1 : fd;
+	return inherited_take(&d->inherited, at, app);
+}
+
+static bool on_inherit_path(void *ctx, const struct addr *at, struct sock_path *ret)
+{
+	struct daemon *d = ctx;
+	return inherited_path(&d->inherited, at, ret);
+}
+
+static void say_reloading(struct daemon *d, const char *text)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	notify_reloading(&d->notify, (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+	notify_status(&d->notify, "%s", text);
 }
 
 static void on_tell(void *ctx, const char *what, const char *text)
@@ -102,11 +118,13 @@ static void on_tell(void *ctx, const char *what, const char *text)
 	if (strcmp(what, "READY") == 0) {
 		notify_ready(&d->notify);
 		notify_status(&d->notify, "ready: %s", text);
+		if (d->sc) /* the first READY comes before there is a pointer: run_daemon stores then */
+			inherited_store(&d->inherited, d->sc->doors);
 	} else if (strcmp(what, "RELOADING") == 0) {
-		struct timespec ts;
-		clock_gettime(CLOCK_MONOTONIC, &ts);
-		notify_reloading(&d->notify, (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+		say_reloading(d, text);
+	} else if (strcmp(what, "DRAINING") == 0) {
 		notify_status(&d->notify, "%s", text);
+		notify_extend_timeout(&d->notify, DRAIN_EXTEND_US);
 	} else {
 		notify_stopping(&d->notify);
 		notify_status(&d->notify, "%s", text);
@@ -120,55 +138,136 @@ static void on_watchdog(struct timer *t)
 	timer_in(d->loop, t, d->watchdog_ns, on_watchdog);
 }
 
+static void feed_watchdog(struct daemon *d)
+{
+	if (d->watchdog_ns)
+		timer_in(d->loop, &d->watchdog, d->watchdog_ns, on_watchdog);
+}
+
+/* ---- the hot upgrade ---- */
+
+static bool on_lend(void *ctx)
+{
+	struct daemon *d = ctx;
+	return sidecar_lend(d->sc);
+}
+
+static void describe_life(void *ctx, const char *app, struct str text)
+{
+	handover_write_life(ctx, app, text);
+}
+
+static void on_describe(void *ctx, struct upgrade *u, struct sb *out)
+{
+	struct daemon *d = ctx;
+	inherited_describe(&d->inherited, d->sc->doors, u, out);
+	sidecar_each_life(d->sc, describe_life, out);
+}
+
+/* The manager listens to its main process alone (NotifyAccess=main): this is the last that it hears of us. */
+static void on_served(void *ctx, pid_t pid)
+{
+	struct daemon *d = ctx;
+	notify_main_pid(&d->notify, pid);
+	timer_cancel(d->loop, &d->watchdog);
+	d->reloading = false;
+	sidecar_leave(d->sc);
+}
+
+static void say_ready_again(struct daemon *d, const char *status)
+{
+	if (d->reloading)
+		notify_ready(&d->notify);
+	d->reloading = false;
+	notify_status(&d->notify, "%s", status);
+}
+
+static void on_upgrade_failed(void *ctx)
+{
+	struct daemon *d = ctx;
+	sidecar_take_back(d->sc);
+	say_ready_again(d, "ready: the upgrade has failed, this version goes on (see the log)");
+}
+
+static void on_successor_died(void *ctx)
+{
+	struct daemon *d = ctx;
+	notify_main_pid(&d->notify, getpid());
+	sidecar_take_back(d->sc);
+	feed_watchdog(d);
+	say_ready_again(d, "ready: the new process has died, the old one serves again (see the log)");
+}
+
+static void on_successor_bye(void *ctx)
+{
+	struct daemon *d = ctx;
+	uds_doors_let_go(d->sc->doors);
+}
+
+static bool on_prepared(void *ctx)
+{
+	struct daemon *d = ctx;
+	return sidecar_is_prepared(d->sc);
+}
+
+static void on_go(void *ctx, bool alone)
+{
+	struct daemon *d = ctx;
+	if (alone)
+		notify_main_pid(&d->notify, getpid());
+	sidecar_go(d->sc);
+	inherited_close_rest(&d->inherited);
+	feed_watchdog(d);
+}
+
+static int begin_upgrade(struct daemon *d)
+{
+	return upgrade_begin(d->upgrade, d->sc->conf->drain.takeover_ns);
+}
+
+static void on_hangup(struct daemon *d)
+{
+	if (upgrade_is_under_way(d->upgrade)) {
+		log_info(d->log, "SIGHUP: an upgrade is under way; its process reads the configuration");
+		return;
+	}
+	if (!d->sc->draining && !d->sc->left && upgrade_binary_is_new(d->upgrade)) {
+		log_info(d->log, "SIGHUP: another program lies where this one was started from: hot upgrade");
+		if (begin_upgrade(d) == 0) {
+			d->reloading = true;
+			say_reloading(d, "starting the new program");
+			return;
+		}
+	}
+	log_info(d->log, "SIGHUP: reload");
+	sidecar_reload(d->sc);
+}
+
 static void on_signal(void *user, int signo)
 {
 	struct daemon *d = user;
 	switch (signo) {
 	case SIGHUP:
-		log_info(d->log, "SIGHUP: reload");
-		sidecar_reload(d->sc);
+		on_hangup(d);
 		break;
 	case SIGUSR1:
 		log_open(d, d->log_file);
 		sidecar_reopen_logs(d->sc);
 		break;
+	case SIGUSR2:
+		if (d->sc->draining)
+			log_info(d->log, "SIGUSR2: ignored, the daemon is going");
+		else
+			begin_upgrade(d);
+		break;
 	default:
+		upgrade_abort(d->upgrade);
 		sidecar_stop(d->sc);
 		break;
 	}
 }
 
-static void say_unclaimed(void *ctx, const struct activation_socket *s)
-{
-	struct daemon *d = ctx;
-	char text[ADDR_TEXT];
-	log_warn(d->log, "inherited socket '%s' (%s): no listener wants it%s%s; closed", s->name, addr_text(&s->addr, text), s->refused ? ": " : "", s->refused ? s->refused : "");
-}
-
 /* ---- run ---- */
-
-/* Listeners look for their own address first; by name only what no address claims (systemd/activation.h). Names are matched by giving the app's first
- * unclaimed listener an address of the socket: the configuration's address is then the inherited one's. */
-static void claim_by_name(struct daemon *d, struct conf *c)
-{
-	for (uint32_t i = 0; i < c->napps; i++)
-		for (uint32_t k = 0; k < c->apps[i].listens; k++) {
-			struct conf_listen *l = &c->apps[i].listen[k];
-			bool by_addr = false;
-			for (size_t s = 0; s < d->activation.count; s++)
-				by_addr |= d->activation.sockets[s].fd >= 0 && addr_eq(&d->activation.sockets[s].addr, &l->addr);
-			for (size_t s = 0; s < d->activation.count && !by_addr; s++) {
-				struct activation_socket *a = &d->activation.sockets[s];
-				bool same_kind = (a->addr.sa.sa_family == AF_UNIX) == l->is_unix, wanted = false;
-				for (uint32_t j = 0; j < c->apps[i].listens; j++)
-					wanted |= addr_eq(&a->addr, &c->apps[i].listen[j].addr);
-				if (a->fd < 0 || a->refused || strcmp(a->name, c->apps[i].name) != 0 || !same_kind || wanted)
-					continue;
-				l->addr = a->addr;
-				break;
-			}
-		}
-}
 
 static const char *on_env(void *ctx, const char *name)
 {
@@ -207,15 +306,26 @@ static void daemon_environment(struct daemon *d)
 	uint64_t us = 0;
 	if (notify_watchdog_interval(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID"), getpid(), &us) == 0)
 		d->watchdog_ns = us * 1000;
-	int rc = activation_parse(&d->activation, getpid(), getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"), ACTIVATION_FIRST_FD);
-	if (rc != 0)
-		log_warn(d->log, "LISTEN_FDS can't be used: %s", strerror(-rc));
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
+	inherited_open(&d->inherited, d->log, &d->notify, upgrade_handed(d->upgrade));
 }
 
-static int run_daemon(char **paths, size_t npaths)
+static void serve_from_the_start(struct daemon *d)
+{
+	inherited_close_rest(&d->inherited);
+	inherited_store(&d->inherited, d->sc->doors);
+	feed_watchdog(d);
+}
+
+/* What apps have said before us counts; that they are served, upgrade says (on_go). */
+static void take_over(struct daemon *d, const struct handover *h)
+{
+	for (uint32_t i = 0; i < h->nlives; i++)
+		if (!sidecar_restore_life(d->sc, h->lives[i].app, str_of(h->lives[i].text)))
+			log_info(d->log, "app '%s': what was handed over of its life is not wanted, or not understood", h->lives[i].app);
+	upgrade_prepare(d->upgrade);
+}
+
+static int run_daemon(char **argv, char **paths, size_t npaths)
 {
 	struct err err = ERR_INIT;
 	struct conf *conf = conf_load(paths, npaths, env_of, NULL, &err);
@@ -238,13 +348,17 @@ static int run_daemon(char **paths, size_t npaths)
 		fprintf(stderr, "thinmesh: the event loop can't be made: %s\n", strerror(errno));
 		return EXIT_FAILED;
 	}
+	struct upgrade_spec upgrade = {.loop = d.loop, .log = d.log, .argv = argv, .ctx = &d, .lend = on_lend, .describe = on_describe, .served = on_served, .failed = on_upgrade_failed,
+		.died = on_successor_died, .bye = on_successor_bye, .prepared = on_prepared, .go = on_go};
+	d.upgrade = upgrade_new(&upgrade);
 	daemon_environment(&d);
-	claim_by_name(&d, conf);
-	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .tell = on_tell, .env = on_env,
+	inherited_claim_names(&d.inherited, conf);
+	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .inherit_path = on_inherit_path,
+		.takeover = upgrade_handed(d.upgrade), .tell = on_tell, .env = on_env,
 		.env_each = on_env_each, .ctx = &d};
 	/* Before anybody can know that we are there: the first SIGHUP or SIGTERM may come in the moment after READY=1. They are told by the loop, so d.sc
 	 * is set by then. */
-	static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+	static const int signals[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
 		loop_signal(d.loop, signals[i], on_signal, &d);
 	int rc = sidecar_new(&spec, &d.sc, &err);
@@ -252,17 +366,19 @@ static int run_daemon(char **paths, size_t npaths)
 		fputs(err_str(&err), stderr);
 		notify_errno(&d.notify, EADDRINUSE);
 	} else {
-		activation_close_unclaimed(&d.activation, say_unclaimed, &d);
-		if (d.watchdog_ns)
-			timer_in(d.loop, &d.watchdog, d.watchdog_ns, on_watchdog);
+		if (upgrade_handed(d.upgrade))
+			take_over(&d, upgrade_handed(d.upgrade));
+		else
+			serve_from_the_start(&d);
 		loop_run(d.loop);
 		timer_cancel(d.loop, &d.watchdog);
 		log_info(d.log, "ended");
 	}
 	err_clear(&err);
 	sidecar_free(&d.sc);
+	upgrade_free(&d.upgrade);
+	inherited_end(&d.inherited);
 	notify_close(&d.notify);
-	activation_free(&d.activation);
 	loop_free(&d.loop);
 	log_free(&d.log);
 	free(d.log_file);
@@ -348,7 +464,7 @@ int main(int argc, char **argv)
 		free(paths);
 		return usage(command);
 	}
-	int rc = run ? run_daemon(paths, n) : check_conf(paths, n);
+	int rc = run ? run_daemon(argv, paths, n) : check_conf(paths, n);
 	free(paths);
 	return rc;
 }

@@ -9,6 +9,7 @@
 #include "sidecar/attempt.h"
 #include "sidecar/cgroup.h"
 #include "sidecar/control.h"
+#include "sidecar/drain.h"
 #include "sidecar/exchange.h"
 #include "sidecar/removals.h"
 
@@ -112,7 +113,7 @@ static void apply_xds(struct sidecar *sc, struct err *err)
 		sc->offload = offload_new(sc->loop);
 		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
 	}
-	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas,
+	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas, .takeover = sc->waiting,
 		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
 	sc->xds = xds_new(&spec, sc->conf);
 }
@@ -225,6 +226,13 @@ static void tell_ready(struct sidecar *sc)
 	tell(sc, "READY", text);
 }
 
+static void begin_to_serve(struct sidecar *sc)
+{
+	sc->ready = true;
+	log_info(sc->log, "ready: %u apps, %u services", sc->conf->napps, sc->conf->nservices);
+	tell_ready(sc);
+}
+
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err)
 {
 	struct sidecar *sc = xnew(struct sidecar);
@@ -258,6 +266,12 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	sc->checker = checker_new(l, sc->log, &sc->limits, sc->clusters);
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
+	sc->drain = drain_new(sc);
+	sc->waiting = spec->takeover;
+	if (spec->takeover)
+		uds_doors_wait(sc->doors);
+	if (spec->inherit_path)
+		uds_doors_paths(sc->doors, spec->inherit_path, spec->ctx);
 	publish_services(sc, NULL);
 	apply_xds(sc, err);
 	apply_apps(sc, err);
@@ -266,10 +280,54 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	if (err->count != before)
 		return -EINVAL;
 	watch_folders(sc);
-	sc->ready = true;
-	log_info(sc->log, "ready: %u apps, %u services", sc->conf->napps, sc->conf->nservices);
-	tell_ready(sc);
+	if (!sc->waiting)
+		begin_to_serve(sc);
 	return 0;
+}
+
+/* ---- hot upgrade: the one that comes (the one that goes: sidecar/drain) ---- */
+
+bool sidecar_is_prepared(const struct sidecar *sc)
+{
+	return !sc->xds || xds_is_prepared(sc->xds);
+}
+
+bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text)
+{
+	struct app *a = sidecar_app(sc, app);
+	return a && life_restore(a->life, text);
+}
+
+void sidecar_go(struct sidecar *sc)
+{
+	if (!sc->waiting)
+		return;
+	sc->waiting = false;
+	if (sc->xds)
+		xds_settle(sc->xds);
+	uds_doors_ours(sc->doors);
+	begin_to_serve(sc);
+	if (sc->reload_owed) {
+		sc->reload_owed = false;
+		sidecar_reload(sc);
+	}
+}
+
+bool sidecar_lend(struct sidecar *sc)
+{
+	sc->lent = true;
+	return !sc->xds || xds_lend(sc->xds);
+}
+
+void sidecar_each_life(struct sidecar *sc, void (*fn)(void *ctx, const char *app, struct str text), void *ctx)
+{
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		struct sb text = {0};
+		life_save(a->life, &text);
+		fn(ctx, a->conf->name, sb_view(&text));
+		sb_end(&text);
+	}
 }
 
 /* ---- reload ---- */
@@ -286,10 +344,15 @@ static void log_lines(struct log *log, const char *lines)
 
 int sidecar_reload(struct sidecar *sc)
 {
-	if (sc->draining)
-		log_info(sc->log, "configuration: not read again, the daemon is going");
-	if (!sc->spec.reload || sc->draining)
+	if (sc->draining || sc->left)
+		log_info(sc->log, "configuration: not read again, %s", sc->left ? "another process has taken over" : "the daemon is going");
+	if (!sc->spec.reload || sc->draining || sc->left)
 		return -ENOSYS;
+	if (sc->waiting || sc->lent) { /* the one that comes has read it; whoever stays reads it again */
+		log_info(sc->log, "configuration: an upgrade is under way; read again behind it");
+		sc->reload_owed = true;
+		return -EBUSY;
+	}
 	tell(sc, "RELOADING", "reading the configuration");
 	struct err err = ERR_INIT;
 	struct conf *now = sc->spec.reload(sc->spec.ctx, &err);
@@ -328,59 +391,7 @@ void sidecar_reopen_logs(struct sidecar *sc)
 	access_reopen(sc->access);
 }
 
-/* ---- the end ---- */
-
-static void drain_check(struct task *t)
-{
-	struct sidecar *sc = container_of(t, struct sidecar, drain_task);
-	if (sc->stopped)
-		return;
-	if (uds_doors_clients(sc->doors) == 0 && sc->nexchanges == 0) {
-		sc->stopped = true;
-		loop_stop(sc->loop);
-	}
-}
-
-static void drain_tick(struct timer *t)
-{
-	struct sidecar *sc = container_of(t, struct sidecar, drain_timer);
-	uint64_t now = sc->loop->now_ns;
-	drain_check(&sc->drain_task);
-	if (sc->stopped)
-		return;
-	if (now >= sc->drain_until_ns) {
-		log_warn(sc->log, "drain: its deadline has passed with %u calls in progress; they end now", sc->nexchanges);
-		sc->stopped = true;
-		loop_stop(sc->loop);
-		return;
-	}
-	timer_in(sc->loop, &sc->drain_timer, 20 * 1000000ull, drain_tick);
-}
-
-static void drain_begin(struct timer *t)
-{
-	struct sidecar *sc = container_of(t, struct sidecar, drain_timer);
-	list_each(n, tmp, &sc->apps)
-		app_drain(list_entry(n, struct app, node));
-	control_drain(sc->control);
-	drain_tick(t);
-}
-
-void sidecar_stop(struct sidecar *sc)
-{
-	if (sc->draining) {
-		log_info(sc->log, "stop: asked again, ends now");
-		sc->stopped = true;
-		loop_stop(sc->loop);
-		return;
-	}
-	sc->draining = true;
-	log_info(sc->log, "drain: %u calls in progress, deadline %llu s", sc->nexchanges, (unsigned long long)(sc->conf->drain.deadline_ns / 1000000000));
-	tell(sc, "STOPPING", "draining");
-	/* drain.announce: probes read 503 on /ready for so long, while everything is still served. */
-	sc->drain_until_ns = sc->loop->now_ns + sc->conf->drain.announce_ns + sc->conf->drain.deadline_ns;
-	timer_in(sc->loop, &sc->drain_timer, sc->conf->drain.announce_ns + 1, drain_begin);
-}
+/* ---- the end (and before it: sidecar/drain) ---- */
 
 void sidecar_close(struct sidecar *sc)
 {
@@ -405,7 +416,7 @@ void sidecar_free(struct sidecar **sidecar)
 		return;
 	*sidecar = NULL;
 	struct loop *l = sc->loop;
-	timer_cancel(l, &sc->drain_timer);
+	drain_free(&sc->drain);
 	timer_cancel(l, &sc->memory_timer);
 	l->on_trim = l->on_thaw = NULL;
 	checker_free(&sc->checker);

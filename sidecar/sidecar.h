@@ -16,6 +16,7 @@
 
 struct access;
 struct control;
+struct drain;
 struct sidecar;
 
 /* How the daemon is told of the world outside; main fills it, flow tests fill what they need. */
@@ -28,7 +29,10 @@ struct sidecar_spec {
 	struct conf *(*reload)(void *ctx, struct err *err);
 	/* An inherited listening descriptor for that address (socket activation), or -1. */
 	int (*inherit)(void *ctx, const struct addr *at, const char *app);
-	/* Progress for the service manager: "READY", "RELOADING", "STOPPING", with a text for people. May be NULL. */
+	/* The file that an inherited descriptor belongs to, where we have (or had) made it: true with ret filled, which is taken. May be NULL. */
+	bool (*inherit_path)(void *ctx, const struct addr *at, struct sock_path *ret);
+	bool takeover;                         /* another process of this daemon serves yet: sidecar_go says when it is our turn */
+	/* Progress for the service manager: "READY", "RELOADING", "STOPPING", "DRAINING" (each second), with a text for people. May be NULL. */
 	void (*tell)(void *ctx, const char *what, const char *text);
 	/* The environment, for the node that a control plane sees; NULL: none. env_each: the i-th variable, false behind the last. */
 	const char *(*env)(void *ctx, const char *name);
@@ -55,10 +59,14 @@ struct sidecar {
 	struct pool_mem exchanges, attempts;
 	uint32_t nexchanges, parked; size_t parked_bytes;
 	struct list walking;                   /* removed apps that still end their calls */
-	uint64_t memory_soft, memory_hard, started_ns, started_wall_ns, drain_until_ns;
+	uint64_t memory_soft, memory_hard, started_ns, started_wall_ns;
 	bool ready, draining, stopped;
-	struct timer drain_timer, memory_timer;
-	struct task drain_task, mesh_task;
+	bool waiting;                          /* takeover: everything is open, sidecar_go has not come */
+	bool lent, left;                       /* hot upgrade: a successor begins; it serves, and we finish what we have */
+	bool reload_owed;                      /* asked while we were waiting or lent */
+	struct drain *drain;                   /* sidecar/drain */
+	struct timer memory_timer;
+	struct task mesh_task;
 	struct hist added;                     /* own added time of calls, sampled */
 	struct watch **watches; uint32_t nwatches;
 	struct log_every removal_log;
@@ -69,8 +77,18 @@ struct sidecar {
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err);
 /* Reads the configuration again; a broken one changes nothing. */
 int sidecar_reload(struct sidecar *sc);
-/* Drains: stops accepting, two-phase GOAWAY to the apps, ends at drain.deadline; `stopped` is set (and the loop stopped) at the end. Again: now. */
+/* ---- how it goes: sidecar/drain.h has the picture ---- */
+/* Tells the mesh, announces, stops accepting, two-phase GOAWAY, ends what is left at drain.deadline; `stopped` is set (and the loop stopped) at the end. Again: now. */
 void sidecar_stop(struct sidecar *sc);
+/* Hot upgrade, the one that goes: lend until it says true; then either leave (another process serves: finishes what there is, descriptors and locks stay) or take_back; take_back after leave, too. */
+bool sidecar_lend(struct sidecar *sc);
+void sidecar_each_life(struct sidecar *sc, void (*fn)(void *ctx, const char *app, struct str text), void *ctx);
+void sidecar_leave(struct sidecar *sc);
+void sidecar_take_back(struct sidecar *sc);
+/* The one that comes (spec.takeover): what was known of an app, before the first turn; is there reason to wait; serve. */
+bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text);
+bool sidecar_is_prepared(const struct sidecar *sc);
+void sidecar_go(struct sidecar *sc);
 void sidecar_reopen_logs(struct sidecar *sc);
 void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */
 void sidecar_close(struct sidecar *sc);      /* closes all connections; loop turns bury them */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,67 @@ static const char *socket_inspect(struct activation_socket *s)
 	return NULL;
 }
 
+/* ---- names in the manager's store: "unix%3A/run/x.sock@INODE"; a colon would end a name in LISTEN_FDNAMES ---- */
+
+bool activation_store_name(char out[ACTIVATION_NAME], const struct addr *addr, uint64_t ino)
+{
+	char text[ADDR_TEXT];
+	int n = 0;
+
+	addr_text(addr, text);
+	for (const unsigned char *c = (const unsigned char *)text; *c && n < ACTIVATION_NAME - 4; c++) {
+		if (*c <= ' ' || *c >= 0x7f || *c == ':' || *c == '%' || *c == '@')
+			n += snprintf(out + n, (size_t)(ACTIVATION_NAME - n), "%%%02X", *c);
+		else
+			out[n++] = (char)*c;
+	}
+	if (n > ACTIVATION_NAME - 24)
+		return false;
+	snprintf(out + n, (size_t)(ACTIVATION_NAME - n), "@%" PRIu64, ino);
+	return true;
+}
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static bool read_store_name(const char *name, struct addr *ret_addr, uint64_t *ret_ino)
+{
+	char text[ACTIVATION_NAME];
+	struct str s = str_of(name);
+	ptrdiff_t at = str_find(s, '@');
+	size_t n = 0;
+
+	if (at < 0 || !str_u64(str_cut(s, (size_t)at + 1, s.n), ret_ino))
+		return false;
+	for (ptrdiff_t i = 0; i < at; i++) {
+		if (name[i] == '%') {
+			if (at - i < 3 || hex(name[i + 1]) < 0 || hex(name[i + 2]) < 0)
+				return false;
+			text[n++] = (char)(hex(name[i + 1]) * 16 + hex(name[i + 2]));
+			i += 2;
+		} else {
+			text[n++] = name[i];
+		}
+	}
+	return addr_parse(str_n(text, n), ret_addr) == 0;
+}
+
+static void look_into_name(struct activation_socket *s)
+{
+	struct addr addr;
+	uint64_t ino;
+
+	if (s->refused || !read_store_name(s->name, &addr, &ino) || addr.sa.sa_family != s->addr.sa.sa_family)
+		return;
+	s->stored = true;
+	s->ino = ino;
+	s->name[0] = '\0'; /* it is no app's */
+	if (ino)
+		s->addr = addr;
+}
+
 int activation_parse(struct activation *a, pid_t self, const char *listen_pid, const char *listen_fds, const char *listen_fdnames,
 	int first_fd)
 {
@@ -111,8 +173,34 @@ int activation_parse(struct activation *a, pid_t self, const char *listen_pid, c
 	for (size_t i = 0; i < a->count; i++) {
 		a->sockets[i].fd = first_fd + (int)i;
 		a->sockets[i].refused = socket_inspect(&a->sockets[i]);
+		look_into_name(&a->sockets[i]);
 	}
 	return 0;
+}
+
+int activation_add(struct activation *a, int fd, const struct addr *addr, const char *name)
+{
+	struct activation_socket *all = realloc(a->sockets, (a->count + 1) * sizeof(*all)), *s;
+
+	if (!all) {
+		close(fd);
+		return -ENOMEM;
+	}
+	a->sockets = all;
+	s = &all[a->count++];
+	*s = (struct activation_socket){.fd = fd};
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->refused = socket_inspect(s);
+	s->addr = *addr;
+	return 0;
+}
+
+const struct activation_socket *activation_find(const struct activation *a, const struct addr *addr)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (!a->sockets[i].refused && addr_eq(&a->sockets[i].addr, addr))
+			return &a->sockets[i];
+	return NULL;
 }
 
 static bool socket_is_free(const struct activation_socket *s)

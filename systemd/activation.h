@@ -13,6 +13,9 @@
  *
  * The caller also unsets the three variables: they are not for the daemon's children. On a reload a listener keeps its socket,
  * so the table is needed only once. A socket that is no listening stream is not handed out; it is told with the unclaimed ones.
+ *
+ * What comes out of the manager's store (notify_store) comes the same way, under the name that activation_store_name gave it:
+ * that says the address, because a Unix socket was bound under another path than the one that its file has now.
  */
 #pragma once
 #include <stdbool.h>
@@ -32,6 +35,8 @@ struct activation_socket {
 	struct addr addr;
 	char name[ACTIVATION_NAME];   /* FileDescriptorName=; "unknown" where the manager gave none */
 	char taker[ACTIVATION_TAKER]; /* who has it now, for people; "" when nobody */
+	bool stored;                  /* it was ours: out of the manager's store */
+	uint64_t ino;                 /* of its file then; 0: it has none */
 	const char *refused;          /* static text: why it cannot be used; NULL when it can */
 };
 
@@ -50,6 +55,13 @@ int activation_parse(struct activation *a, pid_t self, const char *listen_pid, c
  * AF_INET and AF_INET6 count as one, AF_UNSPEC takes any. */
 int activation_take_addr(struct activation *a, const struct addr *addr, const char *taker);
 int activation_take_name(struct activation *a, const char *name, int family, const char *taker);
+
+/* One that another process of ours hands over: as if the manager had. The descriptor is the table's. 0; -ENOMEM, and it is closed. */
+int activation_add(struct activation *a, int fd, const struct addr *addr, const char *name);
+/* The one of that address, whether it was taken or not; NULL: none. */
+const struct activation_socket *activation_find(const struct activation *a, const struct addr *addr);
+/* FDNAME= for a socket of ours; ino: of its file, 0 for none. False: no name is long enough for it. */
+bool activation_store_name(char out[ACTIVATION_NAME], const struct addr *addr, uint64_t ino);
 
 /* Closes what nobody has taken and returns how many; told (may be NULL) hears of each one first. A listener that is open
  * and that nobody accepts from would let callers wait for ever. */

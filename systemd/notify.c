@@ -139,6 +139,50 @@ void notify_extend_timeout(struct notify *n, uint64_t us)
 	tell(n, text);
 }
 
+void notify_main_pid(struct notify *n, pid_t pid)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "MAINPID=%d\n", (int)pid);
+	tell_state(n, text);
+}
+
+bool notify_store(struct notify *n, const char *name, int fd)
+{
+	char text[NOTIFY_MESSAGE_MAX], control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = text};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	ssize_t rc;
+
+	if (!pay(n))
+		return false;
+	/* FDPOLL=0: a listener that is readable or was reset by nobody is no reason to forget it. */
+	iov.iov_len = (size_t)snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0\n", name);
+	m.msg_name = &n->to.sa;
+	m.msg_namelen = n->to.len;
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	do
+		rc = sendmsg(n->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (rc < 0 && errno == EINTR);
+	if (rc < 0)
+		n->dropped++;
+	else
+		n->sent++;
+	return rc >= 0;
+}
+
+void notify_unstore(struct notify *n, const char *name)
+{
+	char text[NOTIFY_MESSAGE_MAX];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s\n", name);
+	tell(n, text);
+}
+
 int notify_watchdog_interval(const char *watchdog_usec, const char *watchdog_pid, pid_t self, uint64_t *ret_us)
 {
 	uint64_t us, pid;

@@ -32,6 +32,10 @@ void notify_stopping(struct notify *n);
 void notify_status(struct notify *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void notify_errno(struct notify *n, int error); /* a positive errno; a negated one is understood too */
 void notify_watchdog(struct notify *n);
+void notify_main_pid(struct notify *n, pid_t pid); /* the service's main process is another one from now on: it alone is listened to */
+/* The manager keeps a copy of the descriptor, over our end too, and passes it to the next start (FileDescriptorStoreMax=). False: not sent. */
+bool notify_store(struct notify *n, const char *name, int fd);
+void notify_unstore(struct notify *n, const char *name);
 void notify_extend_timeout(struct notify *n, uint64_t us); /* start-up or drain goes on for that long from now */
 
 /* The manager's watchdog, from WATCHDOG_USEC and WATCHDOG_PID: how long to wait between two notify_watchdog(), half of what is

@@ -142,6 +142,15 @@ void uds_client_drain(struct uds_client *c, bool goaway)
 		client_gone(c);
 }
 
+/* Somebody who has connected and whose first call is on its way would take a closed connection for a provider that is down. */
+void uds_client_leave(struct uds_client *c)
+{
+	if (c->sock)
+		c->draining = true;
+	else
+		uds_client_drain(c, true);
+}
+
 void uds_client_close(struct uds_client *c)
 {
 	if (c->h1)

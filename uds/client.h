@@ -19,6 +19,7 @@ struct uds_client {
 };
 struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken);
 void uds_client_drain(struct uds_client *c, bool goaway);
+void uds_client_leave(struct uds_client *c); /* as drain with goaway, but who has not spoken yet may still do so (limits.preface_time) */
 void uds_client_close(struct uds_client *c);
 /* listener.c: the client is gone */
 void uds_listener_forget(struct uds_listener *l, struct uds_client *c);

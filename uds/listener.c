@@ -14,6 +14,9 @@ struct uds_doors {
 	struct list listeners;
 	struct map uids;               /* uid as 4 bytes -> struct uid_count, Unix clients only */
 	uint32_t clients;
+	enum uds_hold hold;
+	bool (*path_of)(void *ctx, const struct addr *at, struct sock_path *ret); void *path_ctx;
+	void (*empty)(void *ctx); void *empty_ctx;
 };
 
 struct uds_listener {
@@ -141,7 +144,7 @@ static bool listener_accepted(void *user, struct sock *taken)
 	l->nclients++;
 	struct uds_client *c = uds_client_new(l, taken);
 	list_push(&l->clients, &c->node);
-	return listener_has_room(l);
+	return d->hold == DOORS_OURS && listener_has_room(l);
 }
 
 static const struct sock_listen_events listener_events = {listener_accepted};
@@ -171,6 +174,8 @@ static void listener_check_end(struct uds_listener *l)
 /* Listeners that waited for room go on where there is some. */
 static void doors_resume(struct uds_doors *d)
 {
+	if (d->hold != DOORS_OURS)
+		return;
 	list_each(n, tmp, &d->listeners) {
 		struct uds_listener *w = list_entry(n, struct uds_listener, node);
 		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener))
@@ -197,6 +202,8 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 	}
 	doors_resume(d);
 	listener_check_end(l);
+	if (d->clients == 0 && d->empty)
+		d->empty(d->empty_ctx);
 }
 
 /* A configuration's arrays go with it; a door outlives many of them. */
@@ -206,6 +213,16 @@ static uint32_t *ids_copy(const uint32_t *ids, uint32_t n)
 	if (n)
 		memcpy(copy, ids, n * sizeof *ids);
 	return copy;
+}
+
+/* A file that another process serves, or will, is not ours to remove. */
+static void listener_unbind(struct uds_listener *l)
+{
+	if (l->has_path && l->doors->hold == DOORS_OURS)
+		sock_path_unbind(&l->path);
+	else if (l->has_path)
+		sock_path_forget(&l->path);
+	l->has_path = false;
 }
 
 int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account *account, const struct uds_events *ev, void *user,
@@ -231,6 +248,8 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 		l->has_path = rc == 0;
 		if (rc == 0 && *why)
 			log_warn(d->loop->log, "socket '%s': %s", door->path, why);
+	} else if (fd >= 0 && door->is_unix && d->path_of) {
+		l->has_path = d->path_of(d->path_ctx, &door->addr, &l->path);
 	}
 	if (rc == 0) {
 		rc = sock_listen(d->loop, fd, &door->addr, &listener_events, l, &l->listen);
@@ -238,12 +257,13 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 			snprintf(why, why_len, "%s", strerror(-rc));
 	}
 	if (rc < 0) {
-		if (l->has_path)
-			sock_path_unbind(&l->path);
+		listener_unbind(l);
 		listener_free(l);
 		return rc;
 	}
 	l->listen->vital = door->vital;
+	if (d->hold != DOORS_OURS) /* before the loop looks at it for the first time */
+		sock_listen_pause(l->listen);
 	list_push(&d->listeners, &l->node);
 	*ret = l;
 	return 0;
@@ -252,9 +272,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 void uds_listener_stop(struct uds_listener *l)
 {
 	sock_listen_close(&l->listen);
-	if (l->has_path)
-		sock_path_unbind(&l->path);
-	l->has_path = false;
+	listener_unbind(l);
 }
 
 void uds_listener_drain(struct uds_listener *l, bool goaway)
@@ -290,6 +308,67 @@ void uds_listener_close(struct uds_listener **listener)
 	}
 	list_each(n, tmp, &l->clients)
 		uds_client_close(list_entry(n, struct uds_client, node));
+}
+
+/* ---- two processes, one set of doors ---- */
+
+void uds_doors_wait(struct uds_doors *d)
+{
+	d->hold = DOORS_WAITING;
+}
+
+void uds_doors_leave(struct uds_doors *d)
+{
+	d->hold = DOORS_LEFT;
+	list_each(n, tmp, &d->listeners) {
+		struct uds_listener *l = list_entry(n, struct uds_listener, node);
+		if (l->listen)
+			sock_listen_pause(l->listen);
+		list_each(m, tmp2, &l->clients)
+			uds_client_leave(list_entry(m, struct uds_client, node));
+	}
+}
+
+void uds_doors_ours(struct uds_doors *d)
+{
+	d->hold = DOORS_OURS;
+	doors_resume(d);
+}
+
+void uds_doors_let_go(struct uds_doors *d)
+{
+	list_each(n, tmp, &d->listeners)
+		uds_listener_stop(list_entry(n, struct uds_listener, node));
+}
+
+void uds_doors_each(const struct uds_doors *d, void (*fn)(void *ctx, const struct uds_held *h), void *ctx)
+{
+	list_each(n, tmp, &d->listeners) {
+		const struct uds_listener *l = list_entry(n, struct uds_listener, node);
+		struct uds_held h = {.addr = &l->addr, .lock_fd = -1};
+		if (!l->listen || l->listen->fd < 0)
+			continue;
+		h.fd = l->listen->fd;
+		if (l->has_path) {
+			h.path = l->path.path;
+			h.lock_fd = l->path.lock_fd;
+			h.dev = l->path.dev;
+			h.ino = l->path.ino;
+		}
+		fn(ctx, &h);
+	}
+}
+
+void uds_doors_paths(struct uds_doors *d, bool (*fn)(void *ctx, const struct addr *at, struct sock_path *ret), void *ctx)
+{
+	d->path_of = fn;
+	d->path_ctx = ctx;
+}
+
+void uds_doors_on_empty(struct uds_doors *d, void (*fn)(void *ctx), void *ctx)
+{
+	d->empty = fn;
+	d->empty_ctx = ctx;
 }
 
 /* The connection that holds the most, among those that hold less than `below`. */

@@ -32,11 +32,28 @@ struct uds_events {
 	void (*on_request)(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse);
 	void (*on_idle)(void *user);   /* a draining listener has no client any more */
 };
+/* Who accepts, where two processes of one daemon have the same doors (hot upgrade):
+ *
+ *   OURS --uds_doors_leave--> LEFT --uds_doors_ours--> OURS       the one that goes; back, when its successor has died
+ *   WAITING --uds_doors_ours--> OURS                              the one that comes: set before the first door is opened
+ *
+ * In WAITING and LEFT descriptors and locks are held, so that inodes live on, but nothing is accepted and no file is removed. */
+enum uds_hold { DOORS_OURS, DOORS_WAITING, DOORS_LEFT };
+/* An open door, for the one that comes (or for the manager's store). Borrowed. */
+struct uds_held { int fd; const struct addr *addr; const char *path; /* NULL: no file of ours */ int lock_fd; uint64_t dev, ino; };
 
 struct uds_doors *uds_doors_new(struct loop *l, const struct limits *lim);
 void uds_doors_free(struct uds_doors **d);                 /* all listeners are closed before */
 void uds_doors_limits(struct uds_doors *d, const struct limits *lim); /* after a reload: who waited for room goes on; lim outlives the doors */
 uint32_t uds_doors_clients(const struct uds_doors *d);
+void uds_doors_wait(struct uds_doors *d);
+void uds_doors_leave(struct uds_doors *d);                 /* stops accepting; clients are told to go, those who have not spoken yet when they do */
+void uds_doors_ours(struct uds_doors *d);
+void uds_doors_let_go(struct uds_doors *d);                /* LEFT: nor are descriptors held any more */
+void uds_doors_each(const struct uds_doors *d, void (*fn)(void *ctx, const struct uds_held *h), void *ctx); /* those that are open, the control socket's too */
+/* fn: the lock of the file that belongs to an inherited descriptor, true with ret filled; it is the listener's then. */
+void uds_doors_paths(struct uds_doors *d, bool (*fn)(void *ctx, const struct addr *at, struct sock_path *ret), void *ctx);
+void uds_doors_on_empty(struct uds_doors *d, void (*fn)(void *ctx), void *ctx); /* the last client of uds_doors_clients has gone */
 
 /* account: what its connections are charged to (the app's). 0, or a negative code with why (a sentence without the address). */
 int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account *account, const struct uds_events *ev, void *user,

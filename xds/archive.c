@@ -405,6 +405,21 @@ void archive_flush(struct archive *a)
 	file_flush(a);
 }
 
+bool archive_lend(struct archive *a)
+{
+	return file_lend(a);
+}
+
+void archive_retake(struct archive *a)
+{
+	file_retake(a);
+}
+
+void archive_settle(struct archive *a)
+{
+	file_settle(a);
+}
+
 void archive_info(const struct archive *a, struct archive_info *ret)
 {
 	bool on = file_is_on(a);

@@ -9,7 +9,10 @@
  * At open the file is scanned: a wrong header, version or identity: refused whole with a warning (and begun anew); a record that is cut or whose check does not fit: the scan
  * ends there, what came before is kept, told once. Compaction: when the dead are more than the living and 1 MiB: a new file is written by the helper, fsync, rename.
  * A file that another daemon holds is left alone: no snapshot, told once. A file that can't be written any more (ENOSPC, EIO) stays as it is: what comes from then on lies in
- * memory, told once. Owner: a view of xds/xds. Rooms: archive.c (index, what this header says), archive_file.c (the log), archive_pack.c (memory). */
+ * memory, told once.
+ *
+ * Hot upgrade: the process that goes lends its file (archive_lend: nothing replaces it any more) to the one that comes, which begins with a copy of it beside it (takeover). Only when that one serves
+ * does the copy get the file's name (archive_settle). Whoever dies on the way, what lies under the name is whole. Owner: a view of xds/xds. Rooms: archive.c (index, what this header says), archive_file.c (the log), archive_pack.c (memory). */
 #pragma once
 #include "base/err.h"
 #include "net/loop.h"
@@ -24,6 +27,7 @@ struct archive_spec {
 	struct account *account;          /* index and what waits to be written */
 	uint64_t max_bytes;               /* of the file; beyond it nothing more is put (counted); 0: ARCHIVE_BYTES_MAX */
 	bool files_in_simulation;         /* a loop that is not real has no files, unless a test says so */
+	bool takeover;                    /* a file that another process holds is its predecessor's: begin with a copy of it */
 	uint64_t key_mask;                /* 0: none. Fewer bits of the index's keys, so that tests see names that collide */
 };
 #define ARCHIVE_BYTES_MAX (UINT64_C(1) << 30)
@@ -52,3 +56,6 @@ struct archive_info {
 };
 void archive_info(const struct archive *a, struct archive_info *ret);
 void archive_flush(struct archive *a);                           /* what waits goes to the helper now */
+bool archive_lend(struct archive *a);                            /* true: all is in the file, and it stays the one of that name. False: ask again soon */
+void archive_retake(struct archive *a);                          /* the one that was to come has died: where it has left a file of its own, ours takes its place again */
+void archive_settle(struct archive *a);                          /* takeover: we serve now */

@@ -579,14 +579,12 @@ static bool is_worth_it(const struct archive *a)
 	return a->dead > DEAD_MIN && a->end > a->compact_above && (a->dead > alive || a->end > a->spec.max_bytes / 4 * 3);
 }
 
-void file_maybe_compact(struct archive *a)
+static void compaction_begin(struct archive *a)
 {
 	struct compaction *c;
 	uint32_t n = 0;
 	size_t charged;
 
-	if (!file_is_on(a) || a->compaction || !is_worth_it(a))
-		return;
 	charged = sizeof(*c) + a->count * sizeof(struct move);
 	if (!mem_try(a->spec.account, charged)) {
 		a->compact_above = a->end + a->end / 2;
@@ -612,6 +610,94 @@ void file_maybe_compact(struct archive *a)
 	c->dir = xstrndup(a->path, (size_t)(strrchr(a->path, '/') - a->path));
 	a->compaction = c;
 	offload_run(a->spec.offload, &c->job);
+}
+
+void file_maybe_compact(struct archive *a)
+{
+	/* What is lent must stay where it is, and a copy has no name yet that a new file could take. */
+	if (file_is_on(a) && !a->compaction && !a->lent && !a->next && is_worth_it(a))
+		compaction_begin(a);
+}
+
+/* ---- hot upgrade ---------------------------------------------------------------------------------------------------------------------- */
+
+bool file_lend(struct archive *a)
+{
+	if (!file_is_on(a))
+		return true;
+	a->lent = true;
+	file_flush(a);
+	return !a->first && !a->compaction;
+}
+
+void file_retake(struct archive *a)
+{
+	struct stat mine, named;
+
+	if (!a->lent)
+		return;
+	a->lent = false;
+	if (!file_is_on(a) || a->compaction || fstat(a->log->fd, &mine) < 0)
+		return;
+	if (stat(a->path, &named) < 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev)
+		compaction_begin(a);
+}
+
+void file_settle(struct archive *a)
+{
+	if (!a->next)
+		return;
+	if (rename(a->next, a->path) < 0) {
+		int code = -errno;
+		unlink(a->next);
+		become_broken(a, code);
+	}
+	free(a->next);
+	a->next = NULL;
+}
+
+static int copy_all(int from, int to, uint64_t size)
+{
+	for (uint64_t at = 0; at < size;) {
+		char buf[CHECK_STEP];
+		size_t n = size - at < sizeof(buf) ? (size_t)(size - at) : sizeof(buf);
+		int code = read_all(from, buf, n, at);
+		if (code == 0)
+			code = write_all(to, buf, n, at);
+		if (code < 0)
+			return code;
+		at += n;
+	}
+	return 0;
+}
+
+/* The predecessor reads from its file and appends to it until we serve, and goes on with it if we do not: nothing of it is touched. A record that it is writing right now is cut
+ * in the copy; it is asked of the control plane again. */
+static int open_copy(struct archive *a)
+{
+	struct stat st;
+	int to = -1, code;
+	int from = open(a->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (from < 0)
+		return -errno;
+	a->next = xasprintf("%s.next", a->path);
+	unlink(a->next); /* of one that died on its way; there is one at a time */
+	code = fstat(from, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -EINVAL : 0;
+	if (code == 0) {
+		to = open(a->next, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		code = to < 0 || flock(to, LOCK_EX | LOCK_NB) < 0 ? -errno : copy_all(from, to, (uint64_t)st.st_size);
+	}
+	close(from);
+	if (code == 0)
+		return to;
+	if (to >= 0) {
+		close(to);
+		unlink(a->next);
+	}
+	free(a->next);
+	a->next = NULL;
+	return code;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------------------------ */
@@ -751,7 +837,10 @@ static void load(struct archive *a, uint64_t size)
 		;
 	a->written = a->end;
 	snprintf(a->state, sizeof(a->state), "loaded");
-	if (a->end < size) {
+	if (a->end < size && a->next) {
+		if (ftruncate(a->log->fd, (off_t)a->end) < 0)
+			become_broken(a, -errno);
+	} else if (a->end < size) {
 		log_warn(a->spec.log, "snapshot '%s': damaged or cut at byte %llu of %llu: %u records before that are kept", a->path,
 			(unsigned long long)a->end, (unsigned long long)size, a->count);
 		snprintf(a->state, sizeof(a->state), "loaded up to a damaged record");
@@ -795,6 +884,10 @@ static void not_opened(struct archive *a, const char *what, int code)
 	if (a->log->fd >= 0)
 		close(a->log->fd);
 	a->log->fd = -1;
+	if (a->next)
+		unlink(a->next);
+	free(a->next);
+	a->next = NULL;
 	free(a->path);
 	a->path = NULL;
 }
@@ -813,6 +906,8 @@ void file_open(struct archive *a, const char *dir, const char *view)
 		return;
 	}
 	code = open_locked(a->path);
+	if (code == -EWOULDBLOCK && a->spec.takeover)
+		code = open_copy(a);
 	if (code < 0) {
 		not_opened(a, a->path, code);
 		return;
@@ -850,6 +945,10 @@ void file_close(struct archive *a)
 
 void file_free(struct archive *a)
 {
+	if (a->next)
+		unlink(a->next);
+	free(a->next);
+	a->next = NULL;
 	mem_give(a->spec.account, a->memory);
 	a->memory = 0;
 	a->orphan = true;

@@ -66,6 +66,7 @@ struct archive {
 	/* the log */
 	struct log_file *log;                /* owned; a stuck helper keeps it beyond us */
 	char *path;                          /* NULL: memory only */
+	char *next;                          /* the name of the copy that we write, until it gets that of path; NULL: we write path itself */
 	uint64_t head_n, end, written, dead; /* of the file: where records begin, where the next one goes, how far it is on disk, bytes of superseded records and tombs */
 	uint64_t wall_ns;
 	struct piece *first, *last;          /* oldest to newest; owned, a given one lent to the helper */
@@ -73,7 +74,7 @@ struct archive {
 	struct compaction *compaction;       /* running; later pieces wait for it */
 	uint64_t compact_above;              /* after a failed one: not before the file is so big */
 	uint64_t memory;                     /* charged, of pieces and a compaction */
-	bool broken, orphan;
+	bool broken, orphan, lent;
 	uint64_t refused, damaged, compactions;
 	char state[120];
 	struct packer packer;
@@ -99,6 +100,9 @@ int file_name(const struct archive *a, const struct record *r, char *buf);   /* 
 int file_get(const struct archive *a, const struct record *r, void *buf);    /* 0; -EIO */
 void file_maybe_compact(struct archive *a);
 void file_flush(struct archive *a);
+bool file_lend(struct archive *a);
+void file_retake(struct archive *a);
+void file_settle(struct archive *a);
 
 /* ---- archive_pack.c ---- */
 int pack_put(struct archive *a, int kind, struct str name, const void *p, size_t n, uint64_t *ret_at);

@@ -262,7 +262,7 @@ static int say(struct sub_stream *st)
 	struct sub *s = st->sub;
 	struct sb out = {0};
 
-	if (!s->say.url || st->said || st != s->current || !has_asked(st) || (s->say.after >= 0 && !st->asked[s->say.after].asked))
+	if (!s->say.url || !*s->say.url || st->said || st != s->current || !has_asked(st) || (s->say.after >= 0 && !st->asked[s->say.after].asked))
 		return 0;
 	struct request r = {.delta = st->form->delta, .type_url = str_of(s->say.url), .error = s->say.error, .error_code = s->say.code, .error_text = str_of(s->say.text)};
 	request_write(&r, &out);

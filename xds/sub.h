@@ -62,6 +62,7 @@ void sub_again(struct sub *s, enum xds_type t);
 bool sub_is_answered(const struct sub *s, enum xds_type t, struct str name);
 /* For initial_resource_versions (delta) and ACKs: the version that was accepted last is kept here, by type and name. */
 /* One message outside of the four types (HealthInformation): goes out after the first ordinary request of the stream, in the same turn where there was one; again after a reconnect. */
+/* type_url NULL: nothing is to be said any more. */
 void sub_say(struct sub *s, const char *type_url, int error_code /* 0: none */, const char *error_text);
 /* It waits for a request of this type besides; -1: any will do. For what stands between us and the server (istio.md 2.1.6). */
 void sub_say_after(struct sub *s, int type);

@@ -26,7 +26,7 @@ enum { VANISHED_S = 2, VANISHED_MOST_S = 64, REGISTER_TRIES = 6 };
 struct workload {
 	struct workload_spec spec;
 	bool registers, greeted;
-	bool spoken, ok, taken;
+	bool spoken, ok, taken, hushed;
 	char text[TEXT_MAX];
 	uint64_t sent, sent_ns;
 	struct timer again;
@@ -128,6 +128,8 @@ static void greet(struct workload *w)
 static void say(struct workload *w)
 {
 	w->taken = false;
+	if (w->hushed)
+		return;
 	sub_say(w->spec.sub, url, w->ok ? 0 : ERROR_CODE, w->ok ? NULL : w->text);
 }
 
@@ -224,7 +226,7 @@ static void vanished_due(struct timer *t)
 {
 	struct workload *w = container_of(t, struct workload, vanished);
 
-	if (!w->taken || !own_is_gone(w))
+	if (!w->taken || w->hushed || !own_is_gone(w))
 		return;
 	w->tries++;
 	w->registered_again++;
@@ -238,7 +240,7 @@ static void on_answered(void *ctx, enum xds_type t)
 	struct workload *w = ctx;
 	uint64_t wait_s = VANISHED_S;
 
-	if (t != XDS_EDS || !w->spoken || !w->ok || !w->self.len)
+	if (t != XDS_EDS || !w->spoken || !w->ok || !w->self.len || w->hushed)
 		return;
 	if (!own_is_gone(w)) {
 		timer_cancel(w->spec.loop, &w->vanished);
@@ -269,6 +271,22 @@ void workload_say(struct workload *w, bool ok, const char *text)
 	say(w);
 	if (ok && w->self.len)
 		(void)own_is_gone(w); /* it may be there already */
+}
+
+void workload_hush(struct workload *w, bool hushed)
+{
+	if (w->hushed == hushed)
+		return;
+	w->hushed = hushed;
+	if (!w->spoken || !w->spec.is_istio)
+		return;
+	if (hushed) {
+		timer_cancel(w->spec.loop, &w->again);
+		timer_cancel(w->spec.loop, &w->vanished);
+		sub_say(w->spec.sub, NULL, 0, NULL);
+	} else {
+		say(w);
+	}
 }
 
 /* ---- a life ---------------------------------------------------------------------------------------------------------------------- */

@@ -20,6 +20,8 @@ struct workload_spec {
 struct workload *workload_new(const struct workload_spec *spec);
 void workload_free(struct workload **w);        /* who waits is told that nobody was; before its sub */
 void workload_say(struct workload *w, bool ok, const char *text);
+/* Another process speaks for the app now (hot upgrade): what was said is kept, and neither said again nor on another stream. false: it is ours to say once more. */
+void workload_hush(struct workload *w, bool hushed);
 void workload_get(const struct workload *w, struct xds_health *ret);
 void workload_info(const struct workload *w, struct xds_stream_info *ret);
 /* w NULL: there is no such view, and fn comes with false. */

@@ -104,7 +104,7 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	identity_of(c, &v->node_bytes, &identity);
 	v->archive = archive_open(&(struct archive_spec){.loop = x->spec.loop, .log = x->spec.log, .offload = x->spec.offload,
 		.dir = x->conf->snapshot_dir && x->conf->snapshot_dir[0] ? x->conf->snapshot_dir : NULL, .view = name, .identity = sb_view(&identity),
-		.account = x->account, .max_bytes = UINT64_C(1) << 30});
+		.account = x->account, .max_bytes = UINT64_C(1) << 30, .takeover = x->spec.takeover});
 	sb_end(&identity);
 	v->resources = resources_new(&(struct resources_spec){.loop = x->spec.loop, .log = x->spec.log, .archive = v->archive, .account = x->account,
 		.metas = x->spec.metas, .conf = c, .view = v->name});
@@ -272,6 +272,51 @@ void xds_thaw(struct xds *x)
 		store_thaw(v->store, x->spec.loop->stood_ns);
 		ads_thaw(v->ads);
 	}
+}
+
+/* ---- hot upgrade ------------------------------------------------------------------------------------------------------------------ */
+
+bool xds_lend(struct xds *x)
+{
+	bool all = true;
+
+	list_each(n, tmp, &x->views)
+		all &= archive_lend(list_entry(n, struct view, node)->archive);
+	return all;
+}
+
+void xds_hush(struct xds *x, bool hushed)
+{
+	list_each(n, tmp, &x->views)
+		workload_hush(list_entry(n, struct view, node)->workload, hushed);
+}
+
+void xds_retake(struct xds *x)
+{
+	list_each(n, tmp, &x->views)
+		archive_retake(list_entry(n, struct view, node)->archive);
+}
+
+void xds_settle(struct xds *x)
+{
+	list_each(n, tmp, &x->views)
+		archive_settle(list_entry(n, struct view, node)->archive);
+	x->spec.takeover = false;
+}
+
+bool xds_is_prepared(const struct xds *x)
+{
+	list_each(n, tmp, &x->views) {
+		const struct view *v = list_entry(n, struct view, node);
+		struct ads_info ads;
+		struct archive_info archive;
+
+		ads_info(v->ads, &ads);
+		archive_info(v->archive, &archive);
+		if (!ads.up && !(archive.on_disk && archive.records))
+			return false;
+	}
+	return true;
 }
 
 /* ---- the workload's health ------------------------------------------------------------------------------------------------------ */

@@ -22,6 +22,7 @@ struct xds_spec {
 	struct dns *dns;
 	struct offload *offload;
 	const struct limits *limits;
+	bool takeover;                /* snapshots that another process holds are our predecessor's (hot upgrade), until xds_settle */
 	struct endpoint_metas *metas;  /* sets of endpoints outlive a control plane that was configured away: lb still has calls on them */
 	const char *(*env)(void *ctx, const char *name); void *env_ctx; /* POD_NAME, ISTIO_META_*, GRPC_XDS_BOOTSTRAP; NULL: none is set */
 	bool (*env_each)(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value); /* for ISTIO_META_*; may be NULL */
@@ -36,6 +37,14 @@ bool xds_apply(struct xds *x, struct conf *conf, struct err *err);
 void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v), void *ctx);
 /* The view of that app; made (and its stream begun) with the first. NULL with the problem in err: files of TLS or of a bootstrap that can't be read. */
 struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err *err);
+/* Hot upgrade. The one that goes: lend: true once all snapshots are written, which from then on stay as they are; hush: another process speaks for the apps; retake: it has died. The one
+ * that comes: settle: it serves. */
+bool xds_lend(struct xds *x);
+void xds_hush(struct xds *x, bool hushed);
+void xds_retake(struct xds *x);
+void xds_settle(struct xds *x);
+/* All views know something: from the snapshot, or because their stream is up. */
+bool xds_is_prepared(const struct xds *x);
 /* The clock jumped (a frozen container): streams are checked at once. */
 void xds_thaw(struct xds *x);
 
