@@ -161,7 +161,7 @@ static void conn_after_read(struct h2_conn *c)
 		h2_frames_deliver(c);
 	conn_give_window(c);
 	if (c->in_block && !c->header_at_ns) {
-		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
+		c->header_at_ns = loop_ran_ns(c->loop) + c->lim->header_time_ns;
 		h2_conn_timers(c);
 	} else if (!c->in_block && c->header_at_ns) {
 		c->header_at_ns = 0;
@@ -303,7 +303,7 @@ static void conn_flush(struct dirty *d)
 	while (!list_empty(&c->unsettled))
 		h2_stream_settle(list_entry(c->unsettled.next, struct h2_stream, unsettled));
 	if (!c->stall_at_ns && (c->queued || !chain_empty(&c->out))) {
-		c->stall_at_ns = c->loop->now_ns + c->lim->stall_ns;
+		c->stall_at_ns = loop_ran_ns(c->loop) + c->lim->stall_ns;
 		c->stall_written = c->out_written;
 		h2_conn_timers(c);
 	} else if (c->stall_at_ns && !c->queued && chain_empty(&c->out)) {
@@ -461,7 +461,7 @@ struct h2_conn *h2_conn_server(struct loop *l, struct sock *taken, const struct 
 	if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, iv, 4) != 0 ||
 	    nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, (int32_t)lim->window_down_conn) != 0)
 		return conn_failed(c);
-	c->preface_at_ns = l->now_ns + lim->preface_time_ns;
+	c->preface_at_ns = loop_ran_ns(l) + lim->preface_time_ns;
 	h2_conn_timers(c);
 	stat_inc(&l->stats, STAT_CONNS_DOWN);
 	if (n) {

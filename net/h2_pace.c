@@ -32,7 +32,7 @@ void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t r
 	h2_conn_pause(c, wait_ns);
 }
 
-/* ---- timers: one a connection, set to the earliest of its reasons ---- */
+/* ---- timers: one a connection, set to the earliest of its reasons. They are kept in loop_ran_ns: a peer that was frozen with us has missed nothing ---- */
 
 static void conn_timer(struct timer *t);
 
@@ -49,14 +49,14 @@ void h2_conn_timers(struct h2_conn *c)
 		at = c->paused_until_ns;
 	if (at == UINT64_MAX)
 		timer_cancel(c->loop, &c->timer);
-	else if (!timer_armed(&c->timer) || c->timer.at_ns != at)
-		timer_set(c->loop, &c->timer, at, conn_timer);
+	else if (!timer_armed(&c->timer) || c->timer.at_ns != at + c->loop->stood_all_ns)
+		timer_set(c->loop, &c->timer, at + c->loop->stood_all_ns, conn_timer);
 }
 
 /* Streams whose queue moved less than limits.stall_bytes in limits.stall: a dripping reader does not hold our memory for ever. */
 static void conn_reap_stalled(struct h2_conn *c)
 {
-	uint64_t now = c->loop->now_ns, next = 0;
+	uint64_t now = loop_ran_ns(c->loop), next = 0;
 	list_each(n, tmp, &c->streams) {
 		struct h2_stream *st = list_entry(n, struct h2_stream, node);
 		if (chain_empty(&st->out) && !st->marks)
@@ -93,7 +93,7 @@ static void conn_reap_stalled(struct h2_conn *c)
 static void conn_timer(struct timer *t)
 {
 	struct h2_conn *c = container_of(t, struct h2_conn, timer);
-	uint64_t now = c->loop->now_ns;
+	uint64_t now = loop_ran_ns(c->loop);
 	if (c->preface_at_ns && now >= c->preface_at_ns) {
 		c->preface_at_ns = 0;
 		stat_inc(&c->loop->stats, STAT_PREFACE_TIME);
@@ -121,8 +121,8 @@ void h2_conn_want(struct h2_conn *c)
 void h2_conn_pause(struct h2_conn *c, uint64_t for_ns)
 {
 	c->paused = true;
-	if (for_ns && c->loop->now_ns + for_ns > c->paused_until_ns)
-		c->paused_until_ns = c->loop->now_ns + for_ns;
+	if (for_ns && loop_ran_ns(c->loop) + for_ns > c->paused_until_ns)
+		c->paused_until_ns = loop_ran_ns(c->loop) + for_ns;
 	h2_conn_want(c);
 	h2_conn_timers(c);
 }
@@ -131,18 +131,18 @@ void h2_conn_resume_check(struct h2_conn *c)
 {
 	if (!c->paused || c->finished)
 		return;
-	if (c->paused_until_ns > c->loop->now_ns)
+	if (c->paused_until_ns > loop_ran_ns(c->loop))
 		return;
 	c->paused_until_ns = 0; /* of the two reasons this one is over: no timer for it any more */
 	if (c->heads_held > c->lim->header_budget)
 		return;
 	c->paused = false;
 	if (c->header_at_ns) {
-		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
+		c->header_at_ns = loop_ran_ns(c->loop) + c->lim->header_time_ns;
 		h2_conn_timers(c);
 	}
 	if (c->header_at_ns) /* the rest of its header block waited for us */
-		c->header_at_ns = c->loop->now_ns + c->lim->header_time_ns;
+		c->header_at_ns = loop_ran_ns(c->loop) + c->lim->header_time_ns;
 	h2_conn_timers(c);
 	h2_conn_want(c);
 }

@@ -239,7 +239,7 @@ static void stream_send_data_(struct stream *s, struct chain *moved, bool fin)
 		return;
 	}
 	if (chain_empty(&st->out)) {
-		st->stall_since_ns = c->loop->now_ns;
+		st->stall_since_ns = loop_ran_ns(c->loop);
 		st->stall_sent = st->sent;
 	}
 	c->queued += moved->bytes;

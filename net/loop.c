@@ -16,6 +16,9 @@ enum { FLUSH_PASSES = 2, BURY_MAX = 2048 /* about 100 us */ };
 static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT64_C(100000000);
 /* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
+/* How often a freeze that was announced is looked for, and how many times; how often sleep is looked for. */
+static const uint64_t frozen_tick_ns = UINT64_C(1000000000), asleep_apart_ns = UINT64_C(10000000);
+enum { FROZEN_TICKS = 30 };
 
 static void seed(struct loop *l)
 {
@@ -39,31 +42,101 @@ struct loop *loop_new(const struct loop_ops *ops, void *ctx, struct log *log)
 	list_init(&l->graves);
 	list_init(&l->tasks);
 	l->wheel = wheel_new(l->now_ns);
+	l->asleep_at_ns = l->now_ns;
+	l->asleep_ns = ops->asleep_ns ? ops->asleep_ns(ctx) : 0;
 	l->scratch = xalloc(LOOP_SCRATCH);
 	l->fields = fields_pool_new();
 	seed(l);
 	return l;
 }
 
-/* ---- the turn ----------------------------------------------------------------------------------------------------------- */
+/* ---- standing still ------------------------------------------------------------------------------------------------------ */
+
+static int64_t wall_ahead_ns(const struct loop *l)
+{
+	return (int64_t)(l->ops->wall_ns(l->ops_ctx) - l->ops->now_ns(l->ops_ctx));
+}
+
+void loop_freeze(struct loop *l)
+{
+	if (l->frozen)
+		return;
+	l->frozen = true;
+	l->frozen_ns = l->now_ns;
+	l->frozen_tick_ns = l->now_ns + frozen_tick_ns;
+	l->frozen_ticks = 0;
+	l->frozen_wall_ns = wall_ahead_ns(l);
+	stat_inc(&l->stats, STAT_FREEZES);
+}
+
+/* Over; lost_ns: by so much timers are late. */
+static void stood(struct loop *l, uint64_t lost_ns, const char *how)
+{
+	if (l->frozen && l->now_ns - l->frozen_ns > lost_ns)
+		lost_ns = l->now_ns - l->frozen_ns;
+	l->frozen = false;
+	l->thawed = true;
+	l->stood_ns = lost_ns;
+	l->stood_all_ns += lost_ns;
+	stat_inc(&l->stats, STAT_THAWS);
+	seed(l); /* a VM may have been restored twice from one snapshot */
+	wheel_shift(l, lost_ns);
+	log_info(l->log, "loop: %s, timers are moved by %llu ms", how, (unsigned long long)(lost_ns / 1000000));
+}
+
+void loop_thaw(struct loop *l)
+{
+	stood(l, 0, l->frozen ? "the freeze that was announced is over" : "a thaw was announced");
+	if (l->on_thaw)
+		l->on_thaw(l->hook_ctx);
+}
+
+void loop_continued(struct loop *l)
+{
+	if (!l->thawed)
+		stood(l, 0, "the process was stopped and goes on");
+}
+
+/* The clock of timers does not count while a machine sleeps. */
+static bool has_slept(struct loop *l)
+{
+	uint64_t was_ns = l->asleep_ns;
+
+	if (!l->ops->asleep_ns || l->now_ns - l->asleep_at_ns < asleep_apart_ns)
+		return false;
+	l->asleep_at_ns = l->now_ns;
+	l->asleep_ns = l->ops->asleep_ns(l->ops_ctx);
+	return l->asleep_ns > was_ns + thaw_gap_ns;
+}
+
+/* True: what was announced is over, or never came. A machine that is restored from a snapshot has lost no time of its own, but the wall's clock tells. */
+static bool freeze_is_over(struct loop *l, const char **ret_how)
+{
+	if (!l->frozen || l->now_ns < l->frozen_tick_ns)
+		return false;
+	l->frozen_tick_ns = l->now_ns + frozen_tick_ns;
+	*ret_how = "the machine was stopped for a while";
+	if (wall_ahead_ns(l) > l->frozen_wall_ns + (int64_t)thaw_gap_ns)
+		return true;
+	*ret_how = "the freeze that was announced did not come";
+	return ++l->frozen_ticks >= FROZEN_TICKS;
+}
 
 void loop_wake_slow(struct loop *l)
 {
 	uint64_t now_ns = l->ops->now_ns(l->ops_ctx);
+	const char *how = "the machine slept";
 
 	l->awake = true;
 	if (now_ns > l->now_ns)
 		l->now_ns = now_ns;
-	if (l->expected_ns == UINT64_MAX || now_ns <= l->expected_ns || now_ns - l->expected_ns <= thaw_gap_ns)
-		return;
-	l->thawed = true;
-	l->stood_ns = now_ns - l->expected_ns;
-	stat_inc(&l->stats, STAT_THAWS);
-	wheel_shift(l->wheel, now_ns - l->expected_ns);
-	seed(l); /* a VM may have been restored twice from one snapshot */
-	log_info(l->log, "loop: the process stood still for %llu ms, timers are moved by as much",
-		(unsigned long long)((now_ns - l->expected_ns) / 1000000));
+	if (l->expected_ns != UINT64_MAX && now_ns > l->expected_ns && now_ns - l->expected_ns > thaw_gap_ns)
+		stood(l, now_ns - l->expected_ns, "the process stood still");
+	else if (has_slept(l) || freeze_is_over(l, &how))
+		stood(l, 0, how);
 }
+
+/* ---- the turn ----------------------------------------------------------------------------------------------------------- */
 
 static int64_t wait_for_ns(struct loop *l, int64_t max_wait_ns)
 {
@@ -71,7 +144,7 @@ static int64_t wait_for_ns(struct loop *l, int64_t max_wait_ns)
 
 	if (!list_empty(&l->dirty) || !list_empty(&l->tasks) || !list_empty(&l->graves))
 		return 0;
-	uint64_t next_ns = wheel_next_ns(l->wheel);
+	uint64_t next_ns = l->frozen ? l->frozen_tick_ns : wheel_next_ns(l->wheel);
 	if (next_ns == UINT64_MAX)
 		return wait_ns;
 	uint64_t left_ns = next_ns > l->now_ns ? next_ns - l->now_ns : 0;
@@ -175,7 +248,8 @@ int loop_turn(struct loop *l, int64_t max_wait_ns)
 	loop_wake(l);
 	if (__builtin_expect(l->thawed, 0) && l->on_thaw)
 		l->on_thaw(l->hook_ctx);
-	wheel_run(l->wheel, l->now_ns);
+	if (!__builtin_expect(l->frozen, 0))
+		wheel_run(l->wheel, l->now_ns);
 	run_tasks(l);
 	flush_dirty(l);
 	bury(l, BURY_MAX);

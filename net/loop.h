@@ -28,7 +28,7 @@ struct proc_child;
 /* The seam. ctx is the implementation's own. Sockets: see net/sock.h for what each function promises. */
 struct loop_ops {
 	uint64_t (*now_ns)(void *ctx);                       /* monotonic */
-	uint64_t (*wall_ns)(void *ctx);                      /* since 1970; for logs only */
+	uint64_t (*wall_ns)(void *ctx);                      /* since 1970; for logs, and to see a machine that was stopped and restored */
 	void (*random)(void *ctx, void *out, size_t n);
 	/* Waits until something is ready, at most timeout_ns (<0: for ever, 0: not at all); calls the readiness events of
 	 * socks and listeners and the signal functions. Returns 0, or a negative errno when it can't go on. */
@@ -42,10 +42,11 @@ struct loop_ops {
 	int (*proc_run)(void *ctx, struct proc_child *c, char *const *argv);
 	void (*proc_kill)(void *ctx, struct proc_child *c);
 	void (*end)(void *ctx);
+	uint64_t (*asleep_ns)(void *ctx);                    /* time that now_ns left out: the machine slept; NULL: none ever */
 };
 
 /* Timers: a hierarchical wheel of 1 ms slots. The node is part of its owner's struct; zero-initialised = unarmed. */
-struct timer { struct list node; uint64_t at_ns; void (*fn)(struct timer *t); uint16_t slot, armed; };
+struct timer { struct list node; uint64_t at_ns; void (*fn)(struct timer *t); uint16_t slot; bool armed, loose; };
 /* Marked objects: flushed or buried at the end of the turn. Zero-initialised = not marked. */
 struct dirty { struct list node; void (*flush)(struct dirty *d); bool marked; };
 struct grave { struct list node; void (*bury)(struct grave *g); bool dug; };
@@ -76,8 +77,15 @@ struct loop {
 	/* The sidecar's: its own pools; the clock jumped (told in that turn, before its timers). Either may be NULL. */
 	void (*on_trim)(void *ctx), (*on_thaw)(void *ctx); void *hook_ctx;
 	bool stopping;
-	bool thawed;              /* the clock jumped in this turn (frozen container): timers were moved, connections shall verify */
-	uint64_t stood_ns;        /* and by so much */
+	bool thawed;              /* the process stood still until this turn (see loop_freeze): timers were moved, connections shall verify */
+	uint64_t stood_ns;        /* and they were moved by so much; */
+	uint64_t stood_all_ns;    /* by all standstills together by so much */
+	uint64_t asleep_ns, asleep_at_ns; /* what ops->asleep_ns said last, and when */
+	bool frozen;              /* announced (loop_freeze): timers do not run */
+	uint64_t frozen_ns;       /* since when */
+	uint64_t frozen_tick_ns;  /* the next look at whether it came */
+	int64_t frozen_wall_ns;   /* by how much the wall's clock was ahead of ours then */
+	uint32_t frozen_ticks;
 };
 enum { LOOP_SCRATCH = 131072, LOOP_READ_MAX = 131072 };
 
@@ -90,6 +98,22 @@ static inline void loop_wake(struct loop *l) { if (!l->awake) loop_wake_slow(l);
 int loop_turn(struct loop *l, int64_t max_wait_ns); /* one turn; waits no longer than max_wait (<0: as long as the timers allow) */
 void loop_run(struct loop *l);                     /* turns until loop_stop */
 void loop_stop(struct loop *l);
+/* ---- standing still ----
+ *
+ * A process may stop for a while without knowing: SIGSTOP, the cgroup freezer, a machine that sleeps or is restored from a snapshot. What the peers did meanwhile is unknown, and what
+ * did not happen meanwhile says nothing about anybody. Four things tell: a wait that ends more than a second late (so nothing is seen while no timer is armed), a clock that
+ * counts sleep too, SIGCONT, and a runtime that announces it. All end in the same: timers are moved by the time that was lost, so each has left what it had; those that are
+ * loose are drawn anew, for many copies of one snapshot would fire together; randomness is seeded anew; STAT_THAWS counts, and on_thaw is told.
+ *
+ * From loop_freeze to the thaw no timer runs: nothing new is begun, what is under way in sockets is finished. Whoever announced it and never froze gets its timers back after half
+ * a minute. A thaw that nothing had gone before is one all the same: connections are verified before they carry calls. */
+void loop_freeze(struct loop *l);                  /* again: harmless */
+void loop_thaw(struct loop *l);                    /* tells on_thaw before it returns; not from within it */
+void loop_continued(struct loop *l);               /* SIGCONT came: for handlers of signals, which run inside the wait */
+/* A clock that stands still when the process does: for times that are kept and compared without a timer. */
+static inline uint64_t loop_ran_ns(const struct loop *l) { return l->now_ns - l->stood_all_ns; }
+/* As timer_set: but nobody minds if a standstill makes it come at any time before its own. */
+void timer_set_loose(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *));
 /* Callers went away: half a second later (at once when it was the last one) free lists go back to libc, and libc's free pages to the kernel. One timer, armed by this only. */
 void loop_trim_soon(struct loop *l);
 

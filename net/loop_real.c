@@ -28,6 +28,13 @@ static uint64_t real_now_ns(void *ctx)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t real_asleep_ns(void *ctx)
+{
+	uint64_t with_sleep_ns = clock_ns(CLOCK_BOOTTIME), without_ns = real_now_ns(ctx);
+
+	return with_sleep_ns > without_ns ? with_sleep_ns - without_ns : 0;
+}
+
 static uint64_t real_wall_ns(void *ctx)
 {
 	(void)ctx;
@@ -224,6 +231,7 @@ static void real_end(void *ctx)
 
 static const struct loop_ops real_ops = {
 	.now_ns = real_now_ns,
+	.asleep_ns = real_asleep_ns,
 	.wall_ns = real_wall_ns,
 	.random = real_random,
 	.wait = real_wait,

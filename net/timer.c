@@ -95,7 +95,8 @@ void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struc
 		unplace(w, t);
 	else
 		w->armed++;
-	t->armed = 1;
+	t->armed = true;
+	t->loose = false;
 	t->at_ns = at_ns;
 	t->fn = fn;
 	place(w, t, tick);
@@ -108,7 +109,7 @@ void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struc
 void timer_cancel_armed(struct loop *l, struct timer *t)
 {
 	unplace(l->wheel, t);
-	t->armed = 0;
+	t->armed = false;
 	l->wheel->armed--;
 }
 
@@ -188,17 +189,42 @@ void wheel_run(struct wheel *w, uint64_t now_ns)
 	list_splice(&due, &w->slot[SLOT_DUE]);
 	for (struct list *n; (n = list_pop(&due));) {
 		struct timer *t = list_entry(n, struct timer, node);
-		t->armed = 0;
+		t->armed = false;
 		w->armed--;
 		t->fn(t);
 	}
 }
 
-/* Rare (a container was frozen), so each timer is visited: its at_ns stays the truth about it. */
-void wheel_shift(struct wheel *w, uint64_t gap_ns)
+void timer_set_loose(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *))
 {
+	timer_set(l, t, at_ns, fn);
+	t->loose = true;
+}
+
+/* Rare (a container was frozen), so each timer is visited: its at_ns stays the truth about it. */
+void wheel_shift(struct loop *l, uint64_t gap_ns)
+{
+	struct wheel *w = l->wheel;
+	struct list loose;
+
+	list_init(&loose);
 	w->base_ns += gap_ns;
 	for (int i = 0; i <= SLOT_DUE; i++)
-		for (struct list *n = w->slot[i].next; n != &w->slot[i]; n = n->next)
-			list_entry(n, struct timer, node)->at_ns += gap_ns;
+		list_each(n, tmp, &w->slot[i])
+		{
+			struct timer *t = list_entry(n, struct timer, node);
+
+			t->at_ns += gap_ns;
+			if (!t->loose || t->at_ns <= l->now_ns)
+				continue;
+			unplace(w, t);
+			list_push(&loose, &t->node);
+		}
+	for (struct list *n; (n = list_pop(&loose));) {
+		struct timer *t = list_entry(n, struct timer, node);
+
+		t->at_ns = l->now_ns + 1 + loop_random_below(l, t->at_ns - l->now_ns);
+		place(w, t, tick_of(w, t->at_ns));
+	}
+	w->next_slot = SLOT_NONE;
 }

@@ -173,7 +173,7 @@ START_TEST(a_shift_keeps_the_time_that_each_timer_had_left)
 
 	timer_set(&l, &near.t, 10 * ms, fire);
 	timer_set(&l, &far.t, 7000 * ms, fire);
-	wheel_shift(l.wheel, 60000 * ms);
+	wheel_shift(&l, 60000 * ms);
 	run_at(&l, 60009 * ms);
 	ck_assert_int_eq(near.fired, 0);
 	run_at(&l, 60010 * ms);

@@ -803,7 +803,8 @@ static bool has_work(struct simnet *n)
 	struct loop *l = n->loop;
 
 	return !list_empty(&l->dirty) || !list_empty(&l->tasks) || !list_empty(&l->graves) || collect(n) > 0 ||
-		(n->heap_n && n->heap[0].at_ns <= n->now_ns) || wheel_next_ns(l->wheel) <= n->now_ns;
+		(n->heap_n && n->heap[0].at_ns <= n->now_ns) ||
+		(l->frozen ? l->frozen_tick_ns : wheel_next_ns(l->wheel)) <= n->now_ns;
 }
 
 static void turn(struct simnet *n, uint64_t max_ns, int *at_one_instant)
