@@ -15,23 +15,21 @@ static bool has_nul(struct str t)
 	return t.n && memchr(t.p, '\0', t.n);
 }
 
-/* Exactly one of the words is written: its index; negative: told. */
-static int one_of(struct schema *s, const struct yaml *node, const char *const *words, int count)
+/* Exactly one of the words is written: its index; negative: told. before: problems until this map was read. */
+static int one_of(struct schema *s, const struct yaml *node, uint32_t before, const char *const *words, int count)
 {
 	struct sb all = {0};
 	int found = -1, many = 0;
-	bool misspelt = false;
 
 	for (int i = 0; i < count; i++) {
 		sb_fmt(&all, "%s%s", i ? ", " : "", words[i]);
-		misspelt |= !declare_misses(node, words[i]);
 		if (declare_has(node, words[i])) {
 			found = i;
 			many++;
 		}
 	}
 	/* A word that was told as unknown already is one mistake, not two. */
-	if (many != 1 && (many > 1 || !misspelt))
+	if (many > 1 || (many == 0 && s->problems->count == before))
 		schema_problem(s, node, "%s, expected exactly one of %.*s", many ? "more than one of them" : "none of them", (int)all.n, all.p);
 	sb_end(&all);
 	return many == 1 ? found : -1;
@@ -322,9 +320,10 @@ void conf_take_check(struct schema *s, const struct yaml *node, void *base)
 	c = d->spec.checks = xnew(struct health_check);
 	d->spec.nchecks = 1;
 	health_check_default(c);
+	const uint32_t before = s->problems->count;
 	schema_init(s, MAP_CHECK, c);
 	schema_read(s, MAP_CHECK, node, c);
-	kind = one_of(s, node, words, sizeof(words) / sizeof(words[0]));
+	kind = one_of(s, node, before, words, sizeof(words) / sizeof(words[0]));
 	if (kind >= 0)
 		c->kind = (enum check_kind)kind;
 	if (kind >= 0 && c->watch && c->kind != CHECK_GRPC)
@@ -501,9 +500,10 @@ void conf_take_app_check(struct schema *s, const struct yaml *node, void *base)
 	}
 	c = a->health.check = xnew(struct health_check);
 	health_check_default(c);
+	const uint32_t before = s->problems->count;
 	schema_init(s, MAP_APP_CHECK, c);
 	schema_read(s, MAP_APP_CHECK, node, c);
-	kind = one_of(s, node, words, sizeof(words) / sizeof(words[0]));
+	kind = one_of(s, node, before, words, sizeof(words) / sizeof(words[0]));
 	if (kind >= 0)
 		c->kind = (enum check_kind)kind;
 	/* There is no traffic of its own that could be missing: a period is a period. */

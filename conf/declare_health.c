@@ -11,14 +11,15 @@
 
 /* ---- sockets of ours ---------------------------------------------------------------------------------------------------- */
 
-/* Exactly one of unix and tcp, any address. False: told. */
-static bool take_socket(struct schema *s, const struct yaml *node, const char *unix_path, const char *tcp, struct addr *ret)
+/* Exactly one of unix and tcp, any address. False: told. told: something of this map is told already; what misses may be it, in another spelling
+ * (declare_misses does not help here: `to` is near to `tcp`). */
+static bool take_socket(struct schema *s, const struct yaml *node, bool told, const char *unix_path, const char *tcp, struct addr *ret)
 {
 	static const char *const unix_only[] = {"mode", "group"};
 	bool both = declare_has(node, "unix") && declare_has(node, "tcp");
-	bool neither = declare_misses(node, "unix") && declare_misses(node, "tcp");
+	bool neither = !declare_has(node, "unix") && !declare_has(node, "tcp");
 
-	if (both || neither) {
+	if (both || (neither && !told)) {
 		schema_problem(s, node, "%s, expected exactly one of unix, tcp", both ? "both unix and tcp" : "neither unix nor tcp");
 		return false;
 	}
@@ -88,12 +89,14 @@ static void take_inbound(struct schema *s, const struct yaml *node, struct conf_
 {
 	struct conf_inbound *in = &a->inbound[a->ninbound];
 	struct draft_inbound d = {0};
-	bool sound;
+	const uint32_t problems = s->problems->count;
+	bool sound, told;
 
 	schema_init(s, MAP_INBOUND, &d);
 	schema_read(s, MAP_INBOUND, node, &d);
-	sound = take_socket(s, node, d.unix_path, d.tcp, &in->addr);
-	if (declare_misses(node, "to"))
+	told = s->problems->count != problems;
+	sound = take_socket(s, node, told, d.unix_path, d.tcp, &in->addr);
+	if (!declare_has(node, "to") && !told)
 		schema_problem(s, node, "has no `to`, expected to: HOST:PORT or unix:/PATH of the app's own server");
 	if (d.to)
 		in->endpoints = one_endpoint(s, node, d.to);
@@ -163,10 +166,11 @@ static void take_listen(struct schema *s, const struct yaml *node, struct conf_a
 {
 	struct conf_listen *l = &a->health.listen[a->health.listens];
 	struct draft_listen d = {.trusted = 0};
+	const uint32_t problems = s->problems->count;
 
 	schema_init(s, MAP_HEALTH_LISTEN, &d);
 	schema_read(s, MAP_HEALTH_LISTEN, node, &d);
-	if (take_socket(s, node, d.unix_path, d.tcp, &l->addr)) {
+	if (take_socket(s, node, s->problems->count != problems, d.unix_path, d.tcp, &l->addr)) {
 		l->is_unix = d.unix_path != NULL;
 		l->mode = d.mode;
 		l->text = xstrdup(l->is_unix ? d.unix_path : d.tcp);
