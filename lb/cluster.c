@@ -228,6 +228,20 @@ void clusters_free(struct clusters **pall)
 	free(all);
 }
 
+void clusters_thaw(struct clusters *all)
+{
+	list_each(n, tmp, &all->clusters)
+	{
+		struct cluster *c = list_entry(n, struct cluster, node);
+
+		held_thaw(c);
+		outlier_thaw(c);
+		if (c->names)
+			names_thaw(c->names);
+	}
+	pools_thaw(all->pools);
+}
+
 void clusters_drain(struct clusters *all)
 {
 	pools_drain(all->pools);

@@ -52,6 +52,9 @@ static inline struct host *host_ref(struct host *h) { h->refs++; return h; }
 struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns);
 void clusters_free(struct clusters **c);    /* closes all pools */
 void clusters_drain(struct clusters *c);    /* process end: upstream connections close when their streams are done */
+/* The process stood still (net/loop.h): connections have to prove that they live, back-offs end, names are asked again, what was counted against hosts is forgotten, and who is held
+ * has as long as it had. Calls that wait for what is dead move within half a second. */
+void clusters_thaw(struct clusters *c);
 struct pools *clusters_pools(struct clusters *c);
 /* What was decided about endpoints that vanished (lb/held.c), once each, while it is done: for the log. host: its text, "" where it is about the whole set. */
 enum cluster_told {

@@ -196,6 +196,7 @@ void held_back(struct cluster *c, struct host *h);    /* it is in the set again 
 void held_changed(struct host *h);                    /* what its pool says, or its check; it may be held no more */
 bool held_serves(const struct cluster *c);            /* one of them may be picked, and nobody knows that it could not be connected to */
 void held_drop(struct cluster *c, enum cluster_told why, struct host *h);
+void held_thaw(struct cluster *c);
 void held_end_all(struct cluster *c);
 struct host *held_pick(struct cluster *c, const struct tried *tried, uint64_t weight_of_others, uint32_t priority);
 bool empty_keeps(struct cluster *c, const struct endpoint_set *set); /* the set is empty: is the last one kept for a while */

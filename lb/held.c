@@ -96,6 +96,12 @@ static bool is_well(const struct host *h)
 	return h->check == HOST_PASSED || (h->check != HOST_FAILED && host_lives(h));
 }
 
+void held_thaw(struct cluster *c)
+{
+	for (struct list *n = c->held.next; n != &c->held; n = n->next)
+		list_entry(n, struct host, held)->held_until_ns += c->all->loop->stood_ns; /* as the timer was moved */
+}
+
 bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weight)
 {
 	uint64_t until = c->all->loop->now_ns + c->spec->removal_hold_ns;

@@ -143,6 +143,7 @@ struct stream *host_open(
 	struct cluster *c = h->cluster;
 	struct stream *s;
 
+	w->from = h;
 	w->counter = &c->pending;
 	w->counter_max = c->spec->max_pending;
 	w->no_connect = c->connections >= c->spec->max_connections;

@@ -176,6 +176,22 @@ void names_use_slow(struct names *n)
 			name_ask(&n->name[i]);
 }
 
+void names_thaw(struct names *n)
+{
+	for (uint32_t i = 0; i < n->count; i++) {
+		struct name *name = &n->name[i];
+
+		if (!timer_armed(&name->timer))
+			continue;
+		timer_cancel(n->loop, &name->timer);
+		name->retry_ns = 0;
+		if (n->use.used || n->use.kept)
+			name_ask(name);
+		else
+			name->due = n->use.due = true;
+	}
+}
+
 /* Mostly it is where it was; only a set with its order changed is searched through. */
 static struct name *names_find(struct names *n, const char *host, uint32_t hint)
 {

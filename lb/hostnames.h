@@ -32,6 +32,7 @@ static inline void names_keep(struct names *n, bool kept)
 	if (kept)
 		names_use(n);
 }
+void names_thaw(struct names *n);             /* the process stood still: what was answered before is old, whatever its TTL was */
 bool names_waiting(const struct names *n);    /* a name has never been answered, not even with a failure */
 const char *names_state(const struct names *n); /* "asked", "resolved", "failed" */
 /* The set with each name replaced by an endpoint for each of its answers; a v6 and a v4 answer are alternates pairwise. A set of its own,

@@ -24,6 +24,7 @@
 #include "lb/pool.h"
 #include "base/err.h"
 #include "base/map.h"
+#include <errno.h>
 #include <stdlib.h>
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -32,6 +33,8 @@
 #define HURRY_NS (SECOND_NS / 100) /* doubles to 160 ms */
 #define EARLY_NS (SECOND_NS / 10)
 #define VERIFY_ACK_NS SECOND_NS
+#define THAW_ACK_NS (SECOND_NS / 2) /* short: to give up one that lives costs a connection, to wait for one that is dead costs calls */
+enum { THAW_PINGS_MAX = 512 }; /* at once; further connections are asked when a call wants them */
 
 /* What makes two pools one, beside the addresses. Zeroed as a whole before it is filled: it is hashed and compared as bytes. */
 struct pool_options {
@@ -88,7 +91,8 @@ struct pool_conn {
 	struct h2_conn *h2;
 	uint64_t up_ns; /* since when it is up */
 	uint64_t used_ns; /* when it last opened or ended a stream */
-	uint64_t thaws; /* STAT_THAWS when it was last known to be alive */
+	uint64_t thaws; /* STAT_THAWS when it was last known to be alive, */
+	uint64_t asked_thaws; /* and when it was asked */
 	uint64_t opened; /* streams */
 	bool carried; /* one of its streams has ended while it stood */
 	bool early_told; /* its early death has been counted (GOAWAY, then closed) */
@@ -336,11 +340,47 @@ static void conn_last_call(struct pool_conn *c)
 
 /* ---- verifying ------------------------------------------------------------------------------------------------------------ */
 
-static void conn_verify_late(struct timer *t)
+static void conn_verify_dead(struct timer *t)
 {
 	struct pool_conn *c = container_of(t, struct pool_conn, verify);
 
 	h2_conn_close(c->h2, H2_NO_ERROR); /* on_closed does the rest */
+}
+
+static bool is_asked_by_thaw(const struct pool_conn *c)
+{
+	return c->thaws != c->asked_thaws;
+}
+
+/* After a thaw: whoever waits goes to another provider now, for the connect timeout of an address that is gone is longer than calls live. Streams that were there before may
+ * still be answered; they have the time of a connect. */
+static void conn_lost_in_thaw(struct pool_conn *c)
+{
+	struct pool *p = c->pool;
+	bool in_use = h2_conn_streams(c->h2) > 0;
+
+	stat_inc(&c->loop->stats, STAT_THAW_CONNS);
+	p->refs++;
+	c->early_told = true;
+	if (in_use) {
+		conn_retire(c);
+		timer_in(c->loop, &c->verify, p->options.connect_timeout_ns, conn_verify_dead);
+	} else {
+		conn_set(c, CONN_RETIRING);
+		h2_conn_close(c->h2, H2_NO_ERROR);
+	}
+	pool_connect_failed(p, -ETIMEDOUT, "no answer to a PING after the process had stood still");
+	pool_unref(&p);
+}
+
+static void conn_verify_late(struct timer *t)
+{
+	struct pool_conn *c = container_of(t, struct pool_conn, verify);
+
+	if (is_asked_by_thaw(c))
+		conn_lost_in_thaw(c);
+	else
+		conn_verify_dead(t);
 }
 
 static void conn_ponged(void *user, bool acked)
@@ -348,10 +388,12 @@ static void conn_ponged(void *user, bool acked)
 	struct pool_conn *c = user;
 	struct pool *p = c->pool;
 
-	if (!acked || c->state != CONN_VERIFYING)
-		return; /* lost: on_closed follows; retiring: nobody waits for it */
-	timer_cancel(p->pools->loop, &c->verify);
-	c->thaws = stat_get(&p->pools->loop->stats, STAT_THAWS);
+	if (!acked)
+		return; /* lost: on_closed follows */
+	timer_cancel(c->loop, &c->verify);
+	if (c->state != CONN_VERIFYING)
+		return; /* retiring: nobody waits for it */
+	c->thaws = c->asked_thaws; /* an answer to what was asked before a thaw says nothing about now */
 	conn_set(c, CONN_UP);
 	p->refs++;
 	pool_pump(p);
@@ -379,9 +421,9 @@ static bool conn_verify(struct pool_conn *c)
 
 	if (h2_conn_ping(c->h2, conn_ponged, c) < 0)
 		return false;
-	/* With calls on it more patience is due: closing it would fail them. */
-	if (!h2_conn_streams(c->h2) && patience > VERIFY_ACK_NS)
-		patience = VERIFY_ACK_NS;
+	c->asked_thaws = stat_get(&l->stats, STAT_THAWS);
+	if (patience > (is_asked_by_thaw(c) ? THAW_ACK_NS : VERIFY_ACK_NS))
+		patience = is_asked_by_thaw(c) ? THAW_ACK_NS : VERIFY_ACK_NS;
 	conn_set(c, CONN_VERIFYING);
 	timer_in(l, &c->verify, patience, conn_verify_late);
 	return true;
@@ -573,7 +615,7 @@ static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, co
 	if (p->pools->first_id)
 		h2_conn_set_ids(h2, p->pools->first_id, p->pools->last_id);
 	c->up_ns = c->used_ns = l->now_ns;
-	c->thaws = stat_get(&l->stats, STAT_THAWS);
+	c->thaws = c->asked_thaws = stat_get(&l->stats, STAT_THAWS);
 	conn_set(c, CONN_UP);
 	stat_inc(&l->stats, STAT_CONNS_UP_TOTAL);
 	if (p->options.idle_timeout_ns)
@@ -718,6 +760,66 @@ void pool_says_dead(struct pool_watch *w, bool dead)
 	p->dead += dead ? 1 : UINT32_MAX;
 	if (dead && p->dead == p->watchers)
 		pool_retire(p);
+}
+
+/* ---- standing still --------------------------------------------------------------------------------------------------------- */
+
+/* What was known of a provider that could not be reached is old: the next call may try it. */
+static void pool_forgive(struct pool *p)
+{
+	p->failures = 0;
+	if (!p->backoff_until_ns)
+		return;
+	p->backoff_until_ns = 0;
+	timer_cancel(p->pools->loop, &p->backoff);
+	pool_tell(p);
+	pool_grow(p);
+}
+
+void pools_thaw(struct pools *all)
+{
+	uint32_t pings = 0;
+
+	list_each(n, tmp, &all->pools)
+	{
+		struct pool *p = list_entry(n, struct pool, node);
+
+		p->refs++;
+		pool_forgive(p);
+		list_each(m, tmp2, &p->conns)
+		{
+			struct pool_conn *c = list_entry(m, struct pool_conn, node);
+
+			if (c->state == CONN_UP && pings < THAW_PINGS_MAX && conn_is_doubtful(c))
+				pings += conn_verify(c);
+		}
+		pool_unref(&p);
+	}
+}
+
+void pool_turn_away(struct pool *p, const void *from, const char *why)
+{
+	struct list leaving;
+
+	if (p->up)
+		return;
+	list_init(&leaving);
+	p->refs++;
+	list_each(n, tmp, &p->waits)
+	{
+		if (list_entry(n, struct pool_wait, node)->from != from)
+			continue;
+		list_del(n);
+		list_push(&leaving, n);
+	}
+	while (!list_empty(&leaving)) {
+		struct pool_wait *w = list_entry(leaving.next, struct pool_wait, node);
+
+		wait_over(w);
+		stat_inc(&p->pools->loop->stats, STAT_TURNED_AWAY);
+		w->failed(w, ERR_CLOSED, why);
+	}
+	pool_unref(&p);
 }
 
 /* ---- pools ---------------------------------------------------------------------------------------------------------------- */

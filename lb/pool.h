@@ -13,6 +13,9 @@ struct pool;
 struct pools *pools_new(struct loop *l, const struct limits *lim);
 void pools_free(struct pools **p);
 void pools_drain(struct pools *p);
+/* The process stood still: connections are asked for a PING now, all at once, and those that do not answer soon are given up; who waited for them fails and goes elsewhere. No back-off
+ * outlives it. */
+void pools_thaw(struct pools *p);
 /* Connections to come number their streams from `next`, and are replaced towards `last` (tests reach the roll-over with it). */
 void pools_ids(struct pools *p, uint32_t next, uint32_t last);
 
@@ -29,6 +32,7 @@ struct pool_wait {
 	void (*ready)(struct pool_wait *w, struct stream *s);
 	void (*failed)(struct pool_wait *w, int err, const char *why); /* connect failed, timed out, limit; the call was not sent */
 	uint32_t *counter, counter_max;/* set by host_open: the cluster's pending calls and their limit; counted here; NULL: none */
+	const void *from;              /* set by host_open: the host; see pool_turn_away */
 	bool no_connect;               /* set by host_open: the cluster may open no more connections, wait for those that are there */
 };
 /* A stream at once (returned; w is not used), or NULL with *ret_err 0: w waits, ready or failed follow later (never before return), or NULL with
@@ -36,6 +40,8 @@ struct pool_wait {
  * Exchanges call host_open (lb/cluster.h), which knows the cluster's limits; this is what lies below it. */
 struct stream *pool_open(struct pool *p, struct pool_wait *w, const struct stream_events *ev, void *user, int *ret_err, const char **ret_why);
 void pool_unwait(struct pool_wait *w);
+/* Who waits here by this host fails (and goes to another one), unless a connection stands. For hosts that left their set. */
+void pool_turn_away(struct pool *p, const void *from, const char *why);
 /* A stream of this pool ended: room may be given to waiters (h2's on_room tells; callers need nothing here). */
 uint32_t pool_connections(const struct pool *p);  /* up or on their way, retiring ones included */
 uint32_t pool_streams(const struct pool *p);

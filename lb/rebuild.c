@@ -425,6 +425,16 @@ static void cluster_switch(struct cluster *c)
 	cluster_changed(c);
 }
 
+/* Calls that wait for a connection to one that is gone go to the others. */
+static void settle_waiting(struct cluster *c, struct host *h)
+{
+	if (!h->refs || !c->m.count)
+		return;
+	h->refs++;
+	pool_turn_away(h->pool, h, "the endpoint is no longer listed");
+	h->refs--;
+}
+
 /* Who has no place ends, unless calls or what is known of its life hold it; the others follow a new spec. Backwards, as above. */
 static int settle_step(struct cluster *c, uint32_t *work)
 {
@@ -441,6 +451,8 @@ static int settle_step(struct cluster *c, uint32_t *work)
 		}
 		if (h->index == UINT32_MAX && !host_is_held(h))
 			host_uncheck(h);
+		if (h->index == UINT32_MAX && !host_is_held(h))
+			settle_waiting(c, h);
 		if (h->index == UINT32_MAX && !host_is_held(h) && !h->refs)
 			host_end(h);
 		if (c->settle > c->host_count)
