@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "conf/health.h"
 #include "xds/decode.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -12,6 +13,20 @@ static void insist(bool true_)
 {
 	if (!true_)
 		abort();
+}
+
+static void check_is_sound(const struct health_check *c)
+{
+	struct health_check copy;
+
+	insist(c->kind <= CHECK_TCP && c->timeout_ns && c->interval_ns && c->no_traffic_interval_ns && c->no_traffic_healthy_interval_ns && c->unhealthy_interval_ns &&
+	       c->unhealthy_edge_interval_ns && c->healthy_edge_interval_ns && c->unhealthy_threshold && c->healthy_threshold);
+	insist(c->path && c->path[0] && c->method && c->method[0] && c->response_buffer && c->response_buffer <= CHECK_BYTES_MAX);
+	insist(c->nadd <= CHECK_FIELDS_MAX && c->nremove <= CHECK_FIELDS_MAX && c->nreceive <= CHECK_PAYLOADS_MAX && c->nexpected <= CHECK_RANGES_MAX);
+	insist(!c->to && !c->argv && !c->watch);
+	health_check_copy(&copy, c);
+	insist(health_check_hash(&copy) == health_check_hash(c));
+	health_check_end(&copy);
 }
 
 static struct cluster_decoded *decode(struct account *a, struct endpoint_metas *metas, const uint8_t *data, size_t size)
@@ -43,6 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		insist(s->ring_min <= s->ring_max && s->panic_percent <= 100 && s->max_connections);
 		insist((first->eds_name != NULL) == (first->type == CLUSTER_EDS || first->type == CLUSTER_ORIGINAL_DST));
 		insist((first->naggregate > 0) == (first->type == CLUSTER_AGGREGATE));
+		insist(s->nchecks <= CHECKS_MAX);
+		for (uint32_t i = 0; i < s->nchecks; i++)
+			check_is_sound(&s->checks[i]);
+		insist(!s->outlier || (s->outlier->interval_ns && s->outlier->base_ejection_ns && s->outlier->max_ejection_ns >= s->outlier->base_ejection_ns &&
+					      s->outlier->max_ejection_percent <= 100 && s->outlier->failure_percentage <= 100));
 		insist(!first->endpoints || endpoints_hash(first->endpoints) == endpoints_hash(second->endpoints));
 	}
 	cluster_decoded_free(&first);
