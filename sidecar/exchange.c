@@ -777,7 +777,7 @@ static void exchange_route(struct exchange *x, const struct name_hit *hit)
 
 static bool exchange_is_let_in(struct exchange *x)
 {
-	const char *closed = inbound_closed(x->app);
+	const char *closed = x->health ? app_is_unwell(x->app) : inbound_closed(x->app);
 	if (!closed)
 		return true;
 	exchange_fail(x, FAULT_APP_CLOSED, closed);

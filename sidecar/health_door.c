@@ -50,7 +50,7 @@ static bool plane_has_answered(const struct app *a)
 static void page_ready(struct local_call *c)
 {
 	struct app *a = c->app;
-	const char *why = !plane_has_answered(a) ? "the control plane has not answered yet" : inbound_closed(a);
+	const char *why = !plane_has_answered(a) ? "the control plane has not answered yet" : app_is_unwell(a);
 	c->type = "application/json";
 	c->status = why ? 503 : 200;
 	sb_str(&c->body, "{\"app\":");

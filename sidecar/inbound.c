@@ -19,10 +19,10 @@ struct inbound {
 	bool open;                     /* as it was at the last inbound_gate */
 };
 
-const char *inbound_closed(const struct app *a)
+const char *app_is_unwell(const struct app *a)
 {
-	if (a->serves_on)
-		return NULL;
+	if (a->sc->draining)
+		return "the sidecar is going away";
 	switch (life_state(a->life)) {
 	case LIFE_OK:
 		return NULL;
@@ -36,6 +36,11 @@ const char *inbound_closed(const struct app *a)
 		return "it is drained";
 	}
 	return "it is not open";
+}
+
+const char *inbound_closed(const struct app *a)
+{
+	return a->serves_on ? NULL : app_is_unwell(a);
 }
 
 static void inbound_request(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse)

@@ -18,5 +18,7 @@ void inbound_free(struct inbound **i);
 bool inbound_is_there(const struct inbound *i);  /* the app has inbound doors: then "in flight" is something that is known */
 uint32_t inbound_connections(const struct inbound *i);
 bool inbound_is_idle(const struct inbound *i);   /* nobody is connected, and no door is leaving */
-/* NULL: the app takes calls; else why it does not (static text). */
+/* NULL: the app is open, and so for whoever asks about it; else why it is not (static text). */
+const char *app_is_unwell(const struct app *a);
+/* NULL: calls for it are let in; else why not. The same, but for the time in which a daemon that goes has told everybody so and serves on. */
 const char *inbound_closed(const struct app *a);

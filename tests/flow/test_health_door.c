@@ -200,6 +200,29 @@ START_TEST(doors_follow_a_reload_and_the_life_of_the_app_stays)
 }
 END_TEST
 
+START_TEST(a_daemon_that_goes_says_so_here_while_it_serves_on)
+{
+	struct seat s = seat(SHOP(HEALTH(ASK) "    inbound: [{tcp: \"" IN "\", to: \"10.0.0.1:1\"}]\n", "drain: {announce: 5s, deadline: 5s}\n"));
+	struct provider *server = provider_new(s.r, "10.0.0.1:1", ECHOES);
+	struct caller *in = caller_new(s.r, IN);
+
+	app_says(s.app, "ok");
+	sidecar_stop(s.r->sc);
+	rig_advance(s.r, 1000);
+	struct call *c = call_unary(in, "shop", NULL);
+	rig_settle(s.r);
+	ck_assert_msg(call_ok(c), "%d %s", c->grpc, call_text(c)); /* who has not heard yet is served */
+	ck_assert_str_eq(call_field(c, MARK), "true");
+	all_questions(&s, false);
+	ck_assert_ptr_nonnull(strstr(call_text(asks(s.net, "GET", "/ready")), "going away"));
+	ck_assert_uint_eq(in->goaways + s.net->goaways, 0);
+	rig_advance(s.r, 5000);
+	ck_assert(!in->h2 && !s.net->h2);
+	ck_assert_uint_eq(server->requests, 1);
+	rig_free(&s.r);
+}
+END_TEST
+
 START_TEST(a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
 {
 	struct seat s = seat(LINES);
@@ -227,4 +250,4 @@ END_TEST
 
 UNIT_SUITE("health_door", every_question_is_answered_by_the_state_of_the_app, a_grpc_call_of_another_service_is_answered_in_its_own_words, http_1_asks_too_and_keeps_its_connection,
 	an_app_is_not_ready_before_its_control_plane_has_answered, where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough,
-	doors_follow_a_reload_and_the_life_of_the_app_stays, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
+	doors_follow_a_reload_and_the_life_of_the_app_stays, a_daemon_that_goes_says_so_here_while_it_serves_on, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
