@@ -23,6 +23,8 @@ void inherited_open(struct inherited *i, struct log *log, struct notify *n, cons
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
+	if (!str_u64(str_of(getenv("FDSTORE")), &i->store_max))
+		i->store_max = 0;
 	if (!handed)
 		return;
 	i->handed = xalloc((handed->ndoors + 1) * sizeof *i->handed);
@@ -201,16 +203,21 @@ static void store_door(void *ctx, const struct uds_held *h)
 	char name[ACTIVATION_NAME];
 	if (!activation_store_name(name, h->addr, h->path ? h->ino : 0))
 		return;
-	if (!is_stored(s->i, name) && !notify_store(s->i->notify, name, h->fd))
+	if (s->n >= s->i->store_max || (!is_stored(s->i, name) && !notify_store(s->i->notify, name, h->fd)))
 		return;
 	s->names = xrealloc(s->names, (s->n + 1) * sizeof *s->names);
 	s->names[s->n++] = xstrdup(name);
 }
 
+bool inherited_is_stored(const struct inherited *i)
+{
+	return i->store_max && i->notify->fd >= 0;
+}
+
 void inherited_store(struct inherited *i, struct uds_doors *doors)
 {
 	struct storing now = {.i = i};
-	if (i->notify->fd < 0)
+	if (!inherited_is_stored(i))
 		return;
 	uds_doors_each(doors, store_door, &now);
 	for (uint32_t k = 0; k < i->nstored; k++) {

@@ -20,6 +20,7 @@ struct inherited {
 	struct handover_door *handed; uint32_t nhanded;
 	struct sock_path pending;      /* of the descriptor that was taken last; path NULL: none */
 	struct addr pending_at;
+	uint64_t store_max;            /* descriptors that the manager keeps; 0: it keeps none */
 	char **stored; uint32_t nstored;
 };
 /* handed NULL: nobody. The environment's variables are taken and unset. */
@@ -33,5 +34,7 @@ void inherited_end(struct inherited *i);         /* closes what is left, removes
 
 /* A line and the descriptors for each door. */
 void inherited_describe(struct inherited *i, struct uds_doors *doors, struct upgrade *u, struct sb *out);
-/* The manager keeps what we have opened ourselves, so that a restart or a crash finds it again (FileDescriptorStoreMax=); what we have closed it forgets. */
+/* The manager keeps what we have opened ourselves, so that a restart or a crash finds it again (FileDescriptorStoreMax=); what we have closed it forgets. Where it keeps any says the variable
+ * FDSTORE: of systemd 254 and later, of our units for older ones. */
 void inherited_store(struct inherited *i, struct uds_doors *doors);
+bool inherited_is_stored(const struct inherited *i);   /* there is a manager, and it keeps descriptors */

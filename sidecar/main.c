@@ -262,6 +262,8 @@ static void on_signal(void *user, int signo)
 		break;
 	default:
 		upgrade_abort(d->upgrade);
+		if (inherited_is_stored(&d->inherited))
+			uds_doors_keep_files(d->sc->doors);
 		sidecar_stop(d->sc);
 		break;
 	}

@@ -482,8 +482,7 @@ static void up_heard(void *user, int fd, int what)
 	if (u->coming == SERVES)
 		return; /* it has drained */
 	log_warn(u->spec.log, "upgrade: process %d has ended before it handed over; goes on alone", (int)u->handed.pid);
-	if (u->coming == READY)
-		serve(u, true);
+	serve(u, true); /* prepared or not: nobody else serves */
 }
 
 static void look(struct timer *t)
@@ -495,10 +494,6 @@ static void look(struct timer *t)
 		return;
 	}
 	u->coming = READY;
-	if (u->up_fd < 0) {
-		serve(u, true);
-		return;
-	}
 	say(u->up_fd, "ready");
 	timer_in(l, t, GO_NS, no_answer);
 }
@@ -508,8 +503,11 @@ void upgrade_prepare(struct upgrade *u)
 	struct loop *l = u->spec.loop;
 	if (u->coming != FOLLOWS)
 		return;
-	if (loop_fd_add(l, u->up_fd, 1, up_heard, u, &u->up_watch) != 0)
+	if (loop_fd_add(l, u->up_fd, 1, up_heard, u, &u->up_watch) != 0) { /* no memory for it: then by the clock */
 		hang_up(&u->up_fd, &u->up_watch);
+		timer_in(l, &u->up_timer, 0, no_answer);
+		return;
+	}
 	u->until_ns = l->now_ns + PREPARE_NS;
 	timer_in(l, &u->up_timer, 0, look);
 }

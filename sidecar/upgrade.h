@@ -9,7 +9,7 @@
  *                             |-------------------------- "go" ---------->  SERVES   accepts
  *
  * Whoever dies, one of the two serves: a successor that ends before "ready" (or takes too long) changes nothing (`failed`); one that ends after it, while we still drain, gives the doors back
- * (`died`); a predecessor that ends before "go" leaves the successor alone with the descriptors, and it serves as soon as it can. "bye" says that an end is meant: SIGTERM, or a successor of its own.
+ * (`died`); a predecessor that ends before "go" leaves the successor alone with the descriptors, and it serves at once. "bye" says that an end is meant: SIGTERM, or a successor of its own.
  * What was drained to its end leaves as any process.
  *
  * Words go over a socket pair (SOCK_SEQPACKET, one word a packet; unknown ones are passed over), state in a memfd. Owner: main's daemon. */

@@ -15,6 +15,7 @@ struct uds_doors {
 	struct map uids;               /* uid as 4 bytes -> struct uid_count, Unix clients only */
 	uint32_t clients;
 	enum uds_hold hold;
+	bool keep_files;
 	bool (*path_of)(void *ctx, const struct addr *at, struct sock_path *ret); void *path_ctx;
 	void (*empty)(void *ctx); void *empty_ctx;
 };
@@ -218,7 +219,7 @@ static uint32_t *ids_copy(const uint32_t *ids, uint32_t n)
 /* A file that another process serves, or will, is not ours to remove. */
 static void listener_unbind(struct uds_listener *l)
 {
-	if (l->has_path && l->doors->hold == DOORS_OURS)
+	if (l->has_path && l->doors->hold == DOORS_OURS && !l->doors->keep_files)
 		sock_path_unbind(&l->path);
 	else if (l->has_path)
 		sock_path_forget(&l->path);
@@ -333,6 +334,11 @@ void uds_doors_ours(struct uds_doors *d)
 {
 	d->hold = DOORS_OURS;
 	doors_resume(d);
+}
+
+void uds_doors_keep_files(struct uds_doors *d)
+{
+	d->keep_files = true;
 }
 
 void uds_doors_let_go(struct uds_doors *d)

@@ -49,6 +49,7 @@ uint32_t uds_doors_clients(const struct uds_doors *d);
 void uds_doors_wait(struct uds_doors *d);
 void uds_doors_leave(struct uds_doors *d);                 /* stops accepting; clients are told to go, those who have not spoken yet when they do */
 void uds_doors_ours(struct uds_doors *d);
+void uds_doors_keep_files(struct uds_doors *d);            /* we end, and the manager keeps our descriptors for the next start: their files stay, too */
 void uds_doors_let_go(struct uds_doors *d);                /* LEFT: nor are descriptors held any more */
 void uds_doors_each(const struct uds_doors *d, void (*fn)(void *ctx, const struct uds_held *h), void *ctx); /* those that are open, the control socket's too */
 /* fn: the lock of the file that belongs to an inherited descriptor, true with ret filled; it is the listener's then. */

@@ -38,6 +38,10 @@ class Failed(AssertionError):
 	pass
 
 
+class Skipped(Exception):
+	"""What the case needs is not on this machine: told, and counted as neither passed nor failed."""
+
+
 def check(ok, *what):
 	if not ok:
 		raise Failed(" ".join(str(w) for w in what) or "not so")
@@ -510,12 +514,15 @@ class Daemon:
 
 
 def run_case(c, binary, worker=0, keep=False):
-	"""Runs a case; returns (ok, what to print if not)."""
+	"""Runs a case; returns (ok, what to print if not); ok is None for one that was skipped."""
 	import traceback
 	t = T(binary, worker)
 	trouble = []
+	skipped = None
 	try:
 		c.fn(t)
+	except Skipped as e:
+		skipped = str(e)
 	except Failed as e:
 		where = [f for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename.startswith(HERE) and not f.filename.endswith("harness.py")]
 		trouble.append("%s%s" % (e, "".join("\n    at %s:%d: %s" % (os.path.basename(f.filename), f.lineno, f.line) for f in where)))
@@ -534,4 +541,6 @@ def run_case(c, binary, worker=0, keep=False):
 		t.remove()
 	elif trouble:
 		trouble.append("kept: " + t.dir)
+	if skipped is not None and not trouble:
+		return None, skipped
 	return not trouble, "\n".join(trouble)
