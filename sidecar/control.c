@@ -9,6 +9,8 @@
 #include <string.h>
 #include "sidecar/control_xds.h"
 #include "sidecar/exchange.h"
+#include "sidecar/health_door.h"
+#include "sidecar/inbound.h"
 
 #define CONTROL_DEFAULT "/run/thinmesh/control.sock"
 
@@ -303,6 +305,10 @@ static void page_status(struct local_call *c)
 			sb_json(b, str_of(a->doors[i]->conf->text));
 			sb_fmt(b, ",\"connections\":%u}", uds_listener_clients(a->doors[i]->listener));
 		}
+		sb_fmt(b, "],\"in_flight\":%u,\"inbound\":[", v.in_flight);
+		inbound_json(a->inbound, b);
+		sb_str(b, "],\"health\":[");
+		health_door_json(a->health_door, b);
 		sb_str(b, "]}");
 	}
 	sb_str(b, "],\"services\":[");

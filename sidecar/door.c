@@ -246,3 +246,12 @@ bool door_set_each(const struct door_set *s, bool (*fn)(void *ctx, const struct 
 			return true;
 	return false;
 }
+
+void door_set_json(const struct door_set *s, struct sb *out)
+{
+	for (uint32_t i = 0; i < s->count; i++) {
+		sb_str(out, i ? ",{\"address\":" : "{\"address\":");
+		sb_json(out, str_of(s->doors[i]->text));
+		sb_fmt(out, ",\"connections\":%u}", uds_listener_clients(s->doors[i]->listener));
+	}
+}

@@ -51,4 +51,5 @@ void door_set_end(struct door_set *s);       /* after close */
 uint32_t door_set_clients(const struct door_set *s); /* of those that leave too */
 bool door_set_is_idle(const struct door_set *s);     /* nobody is connected, and none leaves any more */
 bool door_set_each(const struct door_set *s, bool (*fn)(void *ctx, const struct door *d), void *ctx); /* until fn says true; those that leave too */
+void door_set_json(const struct door_set *s, struct sb *out); /* {"address": ..., "connections": ...}, ... of those that are open */
 void door_idle(void *user);

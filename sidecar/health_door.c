@@ -162,3 +162,9 @@ void health_door_free(struct health_door **d)
 }
 
 bool health_door_is_idle(const struct health_door *d) { return !d || door_set_is_idle(&d->set); }
+
+void health_door_json(const struct health_door *d, struct sb *out)
+{
+	if (d)
+		door_set_json(&d->set, out);
+}

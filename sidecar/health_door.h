@@ -14,6 +14,7 @@ void health_door_open(struct health_door *d, struct err *err);
 void health_door_drain(struct health_door *d);  /* NULL is fine here and below */
 void health_door_close(struct health_door *d);
 void health_door_free(struct health_door **d);
+void health_door_json(const struct health_door *d, struct sb *out); /* for /status: its doors, as members of an array */
 bool health_door_is_idle(const struct health_door *d);   /* nobody is connected, and no door is leaving */
 extern const struct local_row health_door_open_row;      /* any request while the app is open */
 void health_door_mark(const struct app *a, struct fields *head); /* what each answer here says of who answers */

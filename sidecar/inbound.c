@@ -141,3 +141,9 @@ void inbound_free(struct inbound **i)
 bool inbound_is_there(const struct inbound *i) { return i && i->set.count; }
 uint32_t inbound_connections(const struct inbound *i) { return i ? door_set_clients(&i->set) : 0; }
 bool inbound_is_idle(const struct inbound *i) { return !i || door_set_is_idle(&i->set); }
+
+void inbound_json(const struct inbound *i, struct sb *out)
+{
+	if (i)
+		door_set_json(&i->set, out);
+}

@@ -17,6 +17,7 @@ void inbound_close(struct inbound *i);           /* ends connections now */
 void inbound_free(struct inbound **i);
 bool inbound_is_there(const struct inbound *i);  /* the app has inbound doors: then "in flight" is something that is known */
 uint32_t inbound_connections(const struct inbound *i);
+void inbound_json(const struct inbound *i, struct sb *out); /* for /status: its doors, as members of an array */
 bool inbound_is_idle(const struct inbound *i);   /* nobody is connected, and no door is leaving */
 /* NULL: the app is open, and so for whoever asks about it; else why it is not (static text). */
 const char *app_is_unwell(const struct app *a);
