@@ -234,7 +234,12 @@ START_TEST(every_value_reaches_its_place)
 	ck_assert_uint_eq(a->aliases, 1);
 	ck_assert_str_eq(a->alias[0].from, "demo");
 	ck_assert_str_eq(a->paths[0].from, "org.apache.dubbo.demo.GreeterService");
+	ck_assert_uint_eq(a->ninbound, 2);
+	ck_assert_uint_eq(a->health.listens, 2);
+	ck_assert_str_eq(a->health.check->path, "/ready");
 	v = &c->services[0];
+	ck_assert_uint_eq(v->spec->nchecks, 1);
+	ck_assert_uint_eq(v->spec->outlier->consecutive_5xx, 5);
 	ck_assert_uint_eq(endpoints_count(v->endpoints), 5);
 	ck_assert_uint_eq(endpoint_of(v, 1).weight, 50);
 	ck_assert_str_eq(endpoint_of(v, 1).zone, "b");

@@ -144,5 +144,5 @@ START_TEST(kinds_have_names)
 }
 END_TEST
 
-UNIT_SUITE("health", a_check_begins_with_its_defaults_and_what_follows_from_them, a_copy_is_equal_and_lives_on_its_own, texts_that_touch_are_told_apart,
+UNIT_SUITE("health_check", a_check_begins_with_its_defaults_and_what_follows_from_them, a_copy_is_equal_and_lives_on_its_own, texts_that_touch_are_told_apart,
 	a_spec_owns_its_checks_and_has_them_in_its_hash, kinds_have_names)
