@@ -38,8 +38,10 @@ void host_sync(struct host *h)
 
 	c->connections += connections - h->connections;
 	h->connections = connections;
-	if (h->index == UINT32_MAX)
+	if (h->index == UINT32_MAX) {
+		cluster_changed(c); /* it may be held */
 		return;
+	}
 	if (pool_in_backoff(h->pool))
 		cluster_flag(c, h->index, HOT_BACKOFF, 0);
 	else

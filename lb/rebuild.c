@@ -487,6 +487,7 @@ static int rebuild_step(struct cluster *c, struct rebuild *r, uint32_t *work)
 static void rebuild_refused(struct cluster *c)
 {
 	c->updates_refused++;
+	cluster_changed(c);
 	for (uint32_t i = 0; i < c->host_count; i++)
 		c->hosts[i]->next = UINT32_MAX;
 	rebuild_end(c);
@@ -608,6 +609,7 @@ static void cluster_empty(struct cluster *c)
 void cluster_rebuild(struct cluster *c, struct endpoint_set *set)
 {
 	c->names_stale = false;
+	cluster_changed(c);
 	if (!set) {
 		cluster_rebuild_stop(c);
 		cluster_empty(c);

@@ -101,7 +101,8 @@ struct host *check_rig_host(struct lb_rig *r, const char *text)
 void check_rig_say(struct lb_rig *r, const char *text, enum host_check check)
 {
 	for (uint32_t i = 0; !text && i < cluster_endpoints(r->cluster); i++)
-		host_set_check(cluster_host_at(r->cluster, i), check, false);
+		if (cluster_host_at(r->cluster, i))
+			host_set_check(cluster_host_at(r->cluster, i), check, false);
 	if (text)
 		host_set_check(check_rig_host(r, text), check, false);
 }
