@@ -4,8 +4,9 @@ import threading
 
 import grpc
 
-from harness import GREETER, Failed, case, check, http1, same, until
+from harness import GREETER, PATIENCE, Failed, case, check, http1, same, until
 from providers import Provider
+from test_upgrade import Callers, Chat, follow, service
 
 P = "/t.Echo/"
 MARK = "x-envoy-immediate-health-check-fail"
@@ -14,13 +15,13 @@ MARK = "x-envoy-immediate-health-check-fail"
 class Shop:
 	"""A daemon with one app that has an inbound door and a health door, and the app's own server behind it."""
 
-	def __init__(self, t, server=True, **kw):
+	def __init__(self, t, server=True, daemon=None, **kw):
 		self.t, self.port, self.ask = t, t.port(), t.port()
 		while self.ask == self.port:
 			self.ask = t.port()
 		self.socket = t.path("server.sock")
 		self.server = Provider(t, address="unix:" + self.socket) if server else None
-		self.d = t.daemon({}, app={"inbound": [{"tcp": "127.0.0.1:%d" % self.port, "to": "unix:" + self.socket}],
+		self.d = (daemon or t.daemon)({}, app={"inbound": [{"tcp": "127.0.0.1:%d" % self.port, "to": "unix:" + self.socket}],
 			"health": {"listen": [{"tcp": "127.0.0.1:%d" % self.ask}]}}, **kw)
 
 	def says(self, word):
@@ -204,3 +205,24 @@ def a_health_door_outlives_a_flood_of_questions(t):
 		same(http1(("127.0.0.1", shop.ask), "GET", "/ready").status, 200)
 	until(lambda: shop.d.stat("down_connections") <= 2, 5, "connections to end")
 	shop.d.check_growth(memory, 2048)
+
+
+@case
+def a_hot_upgrade_fails_no_call_that_comes_in_and_asks_the_app_nothing(t):
+	shop = Shop(t, daemon=lambda *a, **kw: service(t, *a, **kw), drain={"deadline": "20s"})
+	shop.says("ok")
+	at = "127.0.0.1:%d" % shop.port
+	callers, chat = Callers(t, at), Chat(t, at)
+	callers.more()
+	for _ in range(2):
+		old = follow(shop.d)
+		callers.more(50)
+		chat.say(b"still here")
+		same(shop.curl("/ready")[0], 200) # what the app has said went along
+		chat.end()
+		same(old.wait(5 * PATIENCE), 0)
+		chat = Chat(t, at)
+	chat.end()
+	callers.more()
+	callers.stop()
+	same(callers.failed, [])
