@@ -5,6 +5,7 @@
 
 struct limits {
 	uint32_t streams_per_connection;      /* down; REFUSED_STREAM beyond */
+	uint32_t watches_per_connection;      /* of grpc.health.v1, beside them; RESOURCE_EXHAUSTED beyond */
 	uint32_t header_bytes, field_count;   /* each list: name + value + 32; cookie crumbs counted */
 	uint32_t header_wire_bytes, continuations; /* one header block; connection error beyond */
 	uint32_t header_budget;               /* a connection: all header lists that are held; reading pauses */

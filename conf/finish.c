@@ -20,7 +20,7 @@ static uint64_t rest_hash(const struct conf *c)
 		l->continuations, l->header_budget, l->premature_resets, l->control_frames, l->empty_frames, l->outbound_queue,
 		l->window_down, l->window_up, l->window_down_conn, l->window_up_conn, l->replay_bytes, l->stall_ns, l->stall_bytes,
 		l->preface_time_ns, l->header_time_ns, l->connections, l->connections_per_listener, l->connections_per_uid, l->memory,
-		l->memory_soft_percent, l->memory_hard_percent};
+		l->memory_soft_percent, l->memory_hard_percent, l->watches_per_connection};
 
 	h = declare_hash_text(declare_hash_text(h, c->log.file), c->log.access_file);
 	h = declare_hash_value(declare_hash_text(h, c->snapshot_dir), c->xds.hash);

@@ -104,7 +104,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 		c->nstreams++;
 		if (c->last_told) { /* our last GOAWAY does not count it, whether it is out already or still queued */
 			st->refused_by_us = true;
-		} else if (c->nstreams > c->lim->streams_per_connection) {
+		} else if (c->nstreams > c->lim->streams_per_connection + c->granted) {
 			stat_inc(&c->loop->stats, STAT_STREAMS_REFUSED);
 			st->refused_by_us = true;
 		}
@@ -544,6 +544,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	if (!chain_empty(&st->in))
 		h2_stream_deliver(st, false);
 	c->nstreams--;
+	c->uncounted -= st->uncounted;
+	st->uncounted = false;
 	c->room_due = true;
 	if (st->flush_due && !st->ended && !st->silent && code == H2_NO_ERROR) { /* h2_stream_flushed comes, or conn_finish */
 		st->detached = true;

@@ -11,7 +11,8 @@
 #include "base/err.h"
 #include "net/h2_conn.h"
 
-enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256, H2_INFORMATIONAL_MAX = 100, H2_FEED_MAX = 16384 };
+enum { H2_COPY_BELOW = 2048, H2_IOV_MAX = 256, H2_MARKS = 4096, H2_FRAME_ROOM = 20480, H2_RESET_RING = 256, H2_INFORMATIONAL_MAX = 100, H2_FEED_MAX = 16384,
+	H2_GRANT_STEP = 16 /* Watches: see stream_uncount */ };
 
 /* n body bytes of a stream end at position `end` of the connection's output; n 0: all of a server's stream ends there. */
 struct h2_mark { struct h2_stream *st; uint32_t n; uint64_t end; };
@@ -65,6 +66,7 @@ struct h2_conn {
 	struct list streams;
 	struct h2_stream *hot;       /* the last one looked up: frames of one stream mostly follow each other; NULL */
 	uint32_t nstreams;           /* open at nghttp2 */
+	uint32_t uncounted, granted; /* server: of these the Watches; how many more streams than limits.streams_per_connection the peer was told of because of them */
 	uint64_t carried;
 	/* in */
 	struct h2_stream *partial;   /* its DATA frame is not whole yet, or its data not delivered */
@@ -123,6 +125,7 @@ struct h2_stream {
 	bool head_in, fin_in, head_out, fin_queued, fin_out, trailers_due, deferred, silent, ended, peer_reset, local_reset, is_unsettled, gone, refused_by_us, told_fin, excess,
 		flush_due, detached; /* server: all is packed, done when the kernel has it; nghttp2 knows the stream no more */
 	bool asked_head;             /* client role: the request was a HEAD */
+	bool uncounted;              /* server: see stream_uncount */
 	struct fields *out_head, *out_trailers; /* refs until nghttp2 has packed them */
 	uint64_t mark_head, mark_trailers; /* fields_mark of these lists when they were submitted */
 	uint32_t known_head, known_trailers; /* said before: what h2_said_find found; 0: not */

@@ -207,7 +207,7 @@ bool h2_pack_and_write(struct h2_conn *c)
 		if (c->server && at && n >= 9 && (uint8_t)at[3] == NGHTTP2_SETTINGS && !(at[4] & NGHTTP2_FLAG_ACK))
 			for (ssize_t i = 9; i + 6 <= n; i += 6)
 				if (at[i] == 0 && at[i + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) {
-					uint32_t v = htonl(c->lim->streams_per_connection);
+					uint32_t v = htonl(c->lim->streams_per_connection + c->granted);
 					memcpy(at + i + 2, &v, 4);
 				}
 	}

@@ -331,8 +331,34 @@ static void stream_credit_(struct stream *s, size_t n)
 		h2_conn_mark(st->c);
 }
 
+/* Who keeps to our SETTINGS counts it all the same, so these are told anew: in steps, for a frame a stream would be many, and never back down: what was allowed once may be on its way.
+ * What is refused is what is beyond the number that was told. */
+static bool stream_uncount_(struct stream *s)
+{
+	struct h2_stream *st = stream_of(s);
+	struct h2_conn *c = st->c;
+	if (st->uncounted || st->gone || !c->server)
+		return true;
+	if (c->uncounted >= c->lim->watches_per_connection) {
+		stat_inc(&c->loop->stats, STAT_WATCHES_LIMIT);
+		return false;
+	}
+	st->uncounted = true;
+	if (++c->uncounted <= c->granted)
+		return true;
+	c->granted = c->granted + H2_GRANT_STEP < c->lim->watches_per_connection ? c->granted + H2_GRANT_STEP : c->lim->watches_per_connection;
+	if (c->granted < c->uncounted) /* the limit was lowered meanwhile */
+		c->granted = c->uncounted;
+	nghttp2_settings_entry more = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0x7fffffff}; /* patched like the first one */
+	c->force_memory = true;
+	nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, &more, 1);
+	c->force_memory = false;
+	h2_conn_mark(c);
+	return true;
+}
+
 const struct stream_ops h2_stream_ops = {stream_send_head_, stream_send_data_, stream_send_trailers_, stream_reset_, stream_credit_, stream_forwarded_,
-	stream_reserve_};
+	stream_reserve_, stream_uncount_};
 
 /* nghttp2 asks how much there is to send; the bytes themselves are taken in h2_pack_data (NO_COPY). */
 ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user)

@@ -51,6 +51,7 @@ struct stream_ops {
 	void (*credit)(struct stream *s, size_t n);
 	void (*forwarded)(struct stream *s);
 	bool (*reserve)(struct stream *s, size_t n);
+	bool (*uncount)(struct stream *s);
 };
 struct stream_events {
 	void (*on_head)(void *user, struct fields *head, bool fin);
@@ -75,6 +76,9 @@ static inline void stream_credit(struct stream *s, size_t n) { s->ops->credit(s,
 /* The request's head has gone on its way: it counts no longer against limits.header_budget of its connection. Harmless when repeated. */
 static inline void stream_forwarded(struct stream *s) { if (s->ops->forwarded) s->ops->forwarded(s); }
 static inline bool stream_reserve(struct stream *s, size_t n) { return !s->ops->reserve || s->ops->reserve(s, n); }
+/* Server role: from now on it does not count against limits.streams_per_connection (a Watch, which is open for as long as the app lives). False: there are limits.watches_per_connection
+ * of these on the connection. */
+static inline bool stream_uncount(struct stream *s) { return !s->ops->uncount || s->ops->uncount(s); }
 
 enum h2_code { H2_NO_ERROR, H2_PROTOCOL_ERROR, H2_INTERNAL_ERROR, H2_FLOW_CONTROL_ERROR, H2_SETTINGS_TIMEOUT, H2_STREAM_CLOSED, H2_FRAME_SIZE_ERROR,
 	H2_REFUSED_STREAM, H2_CANCEL, H2_COMPRESSION_ERROR, H2_CONNECT_ERROR, H2_ENHANCE_YOUR_CALM, H2_INADEQUATE_SECURITY, H2_HTTP_1_1_REQUIRED };

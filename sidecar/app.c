@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/exchange.h"
+#include "sidecar/grpc_health.h"
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
@@ -240,6 +241,7 @@ static void life_changed(void *ctx, struct life *l, enum life_state was)
 	struct app *a = ctx;
 	(void)l, (void)was;
 	inbound_gate(a->inbound);
+	grpc_health_life(a);
 }
 
 struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf)
@@ -251,6 +253,7 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	account_init(&a->account, &sc->loop->memory, "app", SIZE_MAX);
 	names_init(&a->names, sc->mesh, loop_random(sc->loop));
 	list_init(&a->exchanges);
+	list_init(&a->asks);
 	list_init(&a->leaving);
 	struct life_spec life = {.loop = sc->loop, .log = sc->log, .limits = &sc->limits, .account = &a->account, .name = conf->name, .changed = life_changed, .ctx = a};
 	a->life = life_new(&life);
@@ -267,6 +270,7 @@ void app_drain(struct app *a)
 		uds_listener_drain(list_entry(n, struct app_door, node)->listener, true);
 	inbound_drain(a->inbound);
 	health_door_drain(a->health_door);
+	grpc_health_end(a);
 }
 
 void app_remove(struct app *a)

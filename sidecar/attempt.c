@@ -2,6 +2,7 @@
 #include "sidecar/attempt.h"
 #include <errno.h>
 #include "sidecar/deadline.h"
+#include "sidecar/grpc_health.h"
 #include <stdio.h>
 #include "sidecar/access.h"
 
@@ -290,5 +291,12 @@ struct attempt *attempt_local(struct exchange *x, const struct local_row *row, c
 {
 	struct attempt *a = attempt_new(x);
 	attempt_send(a, local_open(x->sc, row, x->app, cred, read_only, &up_events, a));
+	return x->attempt;
+}
+
+struct attempt *attempt_ask(struct exchange *x, const char *default_authority)
+{
+	struct attempt *a = attempt_new(x);
+	attempt_send(a, grpc_health_open(x->sc, x->app, x->health, default_authority, &up_events, a));
 	return x->attempt;
 }

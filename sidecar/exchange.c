@@ -30,6 +30,7 @@
 #include "sidecar/answer.h"
 #include "sidecar/attempt.h"
 #include "sidecar/deadline.h"
+#include "sidecar/grpc_health.h"
 #include "sidecar/drain.h"
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
@@ -808,6 +809,27 @@ static void exchange_health(struct exchange *x, const struct exchange_door *door
 	attempt_local(x, &health_door_open_row, door->cred, true);
 }
 
+/* Is it well? The caller's deadline counts as for a call; what is asked of the app itself is answered in any case. */
+static void exchange_ask(struct exchange *x, const struct exchange_door *door)
+{
+	if (!door->health && exchange_is_too_much(x))
+		return;
+	if (!deadline_read(x, x->head, 0)) {
+		exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
+		return;
+	}
+	if (x->deadline_ns)
+		timer_set(x->sc->loop, &x->deadline, x->deadline_ns, deadline_over);
+	x->is_local = true;
+	stat_inc(&x->sc->loop->stats, STAT_CALLS_LOCAL);
+	attempt_ask(x, door->default_authority);
+}
+
+static bool exchange_is_asked(const struct exchange *x, const struct exchange_door *door)
+{
+	return !door->inbound && grpc_health_is(fields_value(x->head, FIELD_METHOD), fields_value(x->head, FIELD_PATH)) && (door->health || !x->app->conf->health.passthrough);
+}
+
 /* Asked again when a name that was waited for is known: it may be another one now (a service that came by a reload). */
 static void exchange_name(struct exchange *x, const char *default_authority)
 {
@@ -891,7 +913,9 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 		exchange_fail(x, FAULT_NO_ROUTE, "this is the control socket");
 		return;
 	}
-	if (door->health)
+	if (exchange_is_asked(x, door))
+		exchange_ask(x, door);
+	else if (door->health)
 		exchange_health(x, door);
 	else if (door->inbound)
 		exchange_inbound(x, door->inbound);

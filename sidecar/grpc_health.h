@@ -16,5 +16,6 @@ bool grpc_health_is(struct str method, struct str path);
 /* The up end, as local_open. app_truth: the app's own life, else the cluster's. default_authority: of the door; copied. */
 struct stream *grpc_health_open(struct sidecar *sc, struct app *app, bool app_truth, const char *default_authority, const struct stream_events *ev, void *user);
 /* The app's life has changed: its watchers are told. */
-void grpc_health_life(struct app *a);
+void grpc_health_life(struct app *a);         /* and so is everybody else after a reload */
+void grpc_health_end(struct app *a);          /* its doors are drained: Watches, which would never end, end as UNAVAILABLE; no new ones */
 uint32_t grpc_health_watches(const struct app *a);

@@ -11,6 +11,7 @@
 #include "sidecar/control.h"
 #include "sidecar/drain.h"
 #include "sidecar/exchange.h"
+#include "sidecar/grpc_health.h"
 #include "sidecar/removals.h"
 
 /* ---- a call comes in ---- */
@@ -167,6 +168,8 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 	}
 	list_each(n, tmp, &sc->apps)
 		app_open(list_entry(n, struct app, node), err);
+	list_each(n, tmp, &sc->apps) /* names, paths, routes: all may be others now */
+		grpc_health_life(list_entry(n, struct app, node));
 	sidecar_views_left(sc);
 }
 
