@@ -13,7 +13,7 @@ struct uds_doors {
 	const struct limits *lim;      /* borrowed */
 	struct list listeners;
 	struct map uids;               /* uid as 4 bytes -> struct uid_count, Unix clients only */
-	uint32_t clients;
+	uint32_t clients, others;      /* others: at doors for anybody */
 	enum uds_hold hold;
 	bool keep_files;
 	bool (*path_of)(void *ctx, const struct addr *at, struct sock_path *ret); void *path_ctx;
@@ -105,12 +105,19 @@ static bool listener_counts_uids(const struct uds_listener *l)
 	return !l->vital && !l->anybody;
 }
 
+/* Whoever is not the app gets four fifths of limits.connections: outside one may open as many as one likes, and the app must still come in. */
+static bool doors_have_room(const struct uds_doors *d, const struct uds_listener *l)
+{
+	uint32_t most = d->lim->connections;
+	return d->clients < most && (!l->anybody || d->others < most - most / 5);
+}
+
 static bool listener_has_room(struct uds_listener *l)
 {
 	struct uds_doors *d = l->doors;
 	if (l->vital)
 		return l->nclients < UDS_VITAL_MAX;
-	if (d->clients >= d->lim->connections) {
+	if (!doors_have_room(d, l)) {
 		stat_inc(&d->loop->stats, STAT_CONNS_REFUSED_LIMIT);
 		return false;
 	}
@@ -142,6 +149,7 @@ static bool listener_accepted(void *user, struct sock *taken)
 	}
 	stat_inc(stats, STAT_CONNS_DOWN_TOTAL);
 	d->clients += !l->vital;
+	d->others += l->anybody;
 	l->nclients++;
 	struct uds_client *c = uds_client_new(l, taken);
 	list_push(&l->clients, &c->node);
@@ -179,7 +187,7 @@ static void doors_resume(struct uds_doors *d)
 		return;
 	list_each(n, tmp, &d->listeners) {
 		struct uds_listener *w = list_entry(n, struct uds_listener, node);
-		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : d->clients < d->lim->connections && w->nclients < d->lim->connections_per_listener))
+		if (w->listen && w->listen->paused && (w->vital ? w->nclients < UDS_VITAL_MAX : doors_have_room(d, w) && w->nclients < d->lim->connections_per_listener))
 			sock_listen_resume(w->listen);
 	}
 }
@@ -194,6 +202,7 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 {
 	struct uds_doors *d = l->doors;
 	d->clients -= !l->vital;
+	d->others -= l->anybody;
 	l->nclients--;
 	if (c->cred.known && listener_counts_uids(l)) {
 		uint32_t uid = c->cred.uid;

@@ -23,7 +23,7 @@ struct uds_door {
 	uint32_t mode;
 	int64_t group;                 /* gid, -1: leave */
 	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
-	bool anybody;                  /* who comes in is not the app: limits.connections_per_uid does not count there */
+	bool anybody;                  /* who comes in is not the app: limits.connections_per_uid does not count there, and a fifth of limits.connections is kept from them */
 	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Copied */
 };
 enum { UDS_VITAL_MAX = 64 };

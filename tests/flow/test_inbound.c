@@ -565,6 +565,25 @@ START_TEST(callers_are_bounded_by_door_and_not_by_user)
 }
 END_TEST
 
+START_TEST(callers_from_outside_leave_room_for_the_app)
+{
+	struct world w = world_of(SHOP(LINE(IN, SERVER), "limits: {connections: 10}\n"), ECHOES);
+	struct caller *c[12];
+
+	says(&w, "ok");
+	for (int i = 0; i < 12; i++)
+		c[i] = caller_new(w.r, IN);
+	ck_assert_uint_eq(inbound_connections(list_entry(w.r->sc->apps.next, struct app, node)->inbound), 8);
+	ck_assert_uint_ge(rig_stat(w.r, STAT_CONNS_REFUSED_LIMIT), 1);
+	struct world second = {.r = w.r, .app = caller_new(w.r, DOOR)};
+	says(&second, "ok"); /* as many as like to may wait outside: the app comes in */
+	caller_close(w.net);
+	rig_advance(w.r, 10);
+	answered(&w, c[7]);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(a_head_beyond_the_limit_is_refused_and_not_counted_in_flight)
 {
 	struct world w = world_of(SHOP(LINE(IN, SERVER), "limits: {field_count: 20}\n"), ECHOES);
@@ -640,5 +659,5 @@ UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_pro
 	a_server_that_is_not_there_is_told_as_such, a_server_that_starts_again_within_a_second_costs_no_call, a_caller_waits_for_the_server_no_longer_than_its_deadline,
 	what_the_server_has_begun_or_refuses_does_not_go_to_it_twice, a_goaway_of_the_server_costs_no_call,
 	a_reload_keeps_the_doors_whose_lines_are_the_same_and_takes_the_others_leave, an_app_that_is_removed_ends_what_came_in_and_may_come_back_meanwhile,
-	the_end_of_the_process_says_goodbye_and_lets_calls_end, the_status_page_tells_who_is_connected_and_what_is_in_flight, callers_are_bounded_by_door_and_not_by_user, a_head_beyond_the_limit_is_refused_and_not_counted_in_flight,
+	the_end_of_the_process_says_goodbye_and_lets_calls_end, the_status_page_tells_who_is_connected_and_what_is_in_flight, callers_are_bounded_by_door_and_not_by_user, callers_from_outside_leave_room_for_the_app, a_head_beyond_the_limit_is_refused_and_not_counted_in_flight,
 	above_the_soft_mark_of_memory_new_callers_are_refused_and_old_calls_go_on, the_access_log_tells_inbound_from_outbound)
