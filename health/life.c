@@ -84,8 +84,7 @@ void life_settle(struct life *l, const struct sock_cred *by)
 {
 	const char *why;
 	enum life_state was = l->state, now = life_judge(l, &why);
-	if (why != l->why)
-		snprintf(l->why, sizeof l->why, "%s", why);
+	snprintf(l->why, sizeof l->why, "%s", why);
 	if (now == was)
 		return;
 	struct loop *loop = l->spec.loop;
@@ -107,17 +106,27 @@ static void life_heard(struct life *l, const struct sock_cred *by)
 	l->pid = l->known ? by->pid : 0;
 }
 
+/* Though the state may be what it was: a check had closed it before. */
+static void life_closing(struct life *l)
+{
+	if (l->spec.closed)
+		l->spec.closed(l->spec.ctx, l);
+}
+
 static void life_say_fail(struct life *l, const struct sock_cred *by, const char *why)
 {
 	struct loop *loop = l->spec.loop;
 	timer_cancel(loop, &l->lease);
 	timer_cancel(loop, &l->lonely);
-	if (l->said != SAID_FAIL || l->gone) /* a new silence: the mesh has not heard of it yet */
+	if ((l->said != SAID_FAIL || l->gone) && !l->leaving) /* a new silence: the mesh has not heard of it yet */
 		l->announced = false;
+	bool closes = !l->announced;
 	l->said = SAID_FAIL;
 	l->gone = false;
 	snprintf(l->said_why, sizeof l->said_why, "%s", why ? why : "");
 	life_settle(l, by);
+	if (closes)
+		life_closing(l);
 }
 
 static void lease_over(struct timer *t)
@@ -271,6 +280,8 @@ void life_leave(struct life *l)
 	timer_cancel(l->spec.loop, &l->lease);
 	timer_cancel(l->spec.loop, &l->lonely);
 	life_settle(l, NULL);
+	if (!l->announced)
+		life_closing(l);
 }
 
 /* The state of the process before us. `checked` begins anew: life_unproven keeps what is open open until the check fails. */
@@ -291,6 +302,8 @@ void life_take_over(struct life *l, enum life_state s, uint64_t since_wall_ns, u
 	log_info(l->spec.log, "app '%s': %s, taken over%s%s", l->name, life_state_name(l->state), *why ? ": " : "", why);
 	if (l->state != was && l->spec.changed)
 		l->spec.changed(l->spec.ctx, l, was);
+	if (l->said == SAID_FAIL && !l->announced)
+		life_closing(l);
 }
 
 /* ---- for people ---- */
@@ -329,12 +342,8 @@ struct life *life_new(const struct life_spec *spec)
 	return l;
 }
 
-void life_free(struct life **at)
+void life_close(struct life *l)
 {
-	struct life *l = *at;
-	if (!l)
-		return;
-	*at = NULL;
 	struct loop *loop = l->spec.loop;
 	list_each(n, tmp, &l->waits)
 		wait_end(list_entry(n, struct life_wait, node));
@@ -343,6 +352,15 @@ void life_free(struct life **at)
 	loop_undefer(&l->idle_task);
 	life_procs_free(l);
 	life_check_free(l);
+}
+
+void life_free(struct life **at)
+{
+	struct life *l = *at;
+	if (!l)
+		return;
+	*at = NULL;
+	life_close(l);
 	free(l->name);
 	free(l);
 }

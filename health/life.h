@@ -22,6 +22,7 @@ struct life_spec {
 	struct loop *loop; struct log *log; const struct limits *limits; struct account *account; /* borrowed */
 	const char *name;                      /* the app's; borrowed */
 	void (*changed)(void *ctx, struct life *l, enum life_state was);
+	void (*closed)(void *ctx, struct life *l); /* it was said that it is closed (fail, the end of a lease, the daemon goes): whoever announces it does so now, then life_announced. NULL: nobody */
 	void (*idle)(void *ctx, struct life *l);   /* nothing inbound is in flight any more, and all watchers of it were told (life_wait) */
 	void *ctx;
 };
@@ -31,6 +32,7 @@ struct life_conf {                             /* of apps[].health; copied but f
 	bool watch;                            /* processes that carry calls are watched */
 };
 struct life *life_new(const struct life_spec *spec);
+void life_close(struct life *l);           /* looks at nothing any more: no check, no process, no timer. A few turns later life_free is allowed: connections of a check are gone then */
 void life_free(struct life **l);
 void life_conf(struct life *l, const struct life_conf *c);  /* at start and at each reload: an equal check goes on */
 

@@ -39,6 +39,7 @@ struct loop_ops {
 	int (*proc_watch)(void *ctx, struct proc_watch *w, const struct sock *peer);
 	void (*proc_unwatch)(void *ctx, struct proc_watch *w);
 	uint64_t (*proc_began)(void *ctx, pid_t pid);
+	int (*proc_owner)(void *ctx, pid_t pid, uid_t *ret);
 	int (*proc_run)(void *ctx, struct proc_child *c, char *const *argv);
 	void (*proc_kill)(void *ctx, struct proc_child *c);
 	void (*end)(void *ctx);

@@ -240,6 +240,7 @@ static const struct loop_ops real_ops = {
 	.proc_watch = proc_real_watch,
 	.proc_unwatch = proc_real_unwatch,
 	.proc_began = proc_real_began,
+	.proc_owner = proc_real_owner,
 	.proc_run = proc_real_run,
 	.proc_kill = proc_real_kill,
 	.end = real_end,

@@ -65,6 +65,11 @@ uint64_t proc_began(struct loop *l, pid_t pid)
 	return l->ops->proc_began ? l->ops->proc_began(l->ops_ctx, pid) : 0;
 }
 
+int proc_owner(struct loop *l, pid_t pid, uid_t *ret)
+{
+	return l->ops->proc_owner ? l->ops->proc_owner(l->ops_ctx, pid, ret) : -ENOSYS;
+}
+
 /* ---- children ---- */
 
 static void child_bury(struct grave *g)

@@ -40,6 +40,7 @@ void proc_child_ended(struct proc_child *c, int code);
 int proc_real_watch(void *ctx, struct proc_watch *w, const struct sock *peer);
 void proc_real_unwatch(void *ctx, struct proc_watch *w);
 uint64_t proc_real_began(void *ctx, pid_t pid);
+int proc_real_owner(void *ctx, pid_t pid, uid_t *ret);
 int proc_real_run(void *ctx, struct proc_child *c, char *const *argv);
 void proc_real_kill(void *ctx, struct proc_child *c);
 struct loop_real;

@@ -70,7 +70,14 @@ static void door_idle(void *user)
 		app_maybe_over(d->app);
 }
 
-static const struct uds_events door_events = {.on_request = sidecar_request, .on_idle = door_idle};
+static void door_client_left(void *user)
+{
+	struct app *a = ((struct app_door *)user)->app;
+	a->callers--;
+	life_connections(a->life, a->callers);
+}
+
+static const struct uds_events door_events = {.on_request = sidecar_request, .on_idle = door_idle, .on_left = door_client_left};
 
 static struct app_door *door_open(struct app *a, const struct conf_listen *c, struct err *err)
 {
@@ -231,6 +238,8 @@ static void app_over(struct task *t)
 	a->ndoors = 0;
 	inbound_close(a->inbound);
 	health_door_close(a->health_door);
+	readiness_end(&a->readiness);
+	life_close(a->life);
 	loop_bury(a->sc->loop, &a->grave, app_bury); /* after its connections, which are charged to it */
 }
 
@@ -239,9 +248,35 @@ static void app_over(struct task *t)
 static void life_changed(void *ctx, struct life *l, enum life_state was)
 {
 	struct app *a = ctx;
-	(void)l, (void)was;
+	(void)l;
 	inbound_gate(a->inbound);
 	grpc_health_life(a);
+	readiness_changed(a, was);
+	healthcheck_changed(a);
+}
+
+static void life_closed(void *ctx, struct life *l)
+{
+	(void)l;
+	readiness_announce(ctx);
+}
+
+/* A tool of ours that a person tries something with is not the app: its end would be taken for the app's. */
+static bool is_our_tool(struct fields *head)
+{
+	return str_starts(fields_value(head, FIELD_USER_AGENT), STR("thinmesh-call/"));
+}
+
+void app_carries(struct app *a, struct uds_client *client, struct fields *head)
+{
+	if (__builtin_expect(uds_client_carries(client), 1) || is_our_tool(head))
+		return;
+	const struct sock *peer = uds_client_peer(client);
+	uds_client_carry(client);
+	a->callers++;
+	life_connections(a->life, a->callers);
+	if (peer)
+		life_watch_caller(a->life, peer);
 }
 
 struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_app *conf)
@@ -255,7 +290,9 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	list_init(&a->exchanges);
 	list_init(&a->asks);
 	list_init(&a->leaving);
-	struct life_spec life = {.loop = sc->loop, .log = sc->log, .limits = &sc->limits, .account = &a->account, .name = conf->name, .changed = life_changed, .ctx = a};
+	healthcheck_init(&a->healthcheck);
+	readiness_init(&a->readiness, a);
+	struct life_spec life = {.loop = sc->loop, .log = sc->log, .limits = &sc->limits, .account = &a->account, .name = conf->name, .changed = life_changed, .closed = life_closed, .ctx = a};
 	a->life = life_new(&life);
 	a->end_task.fn = app_over;
 	list_push(&sc->apps, &a->node);
@@ -295,5 +332,7 @@ void app_close(struct app *a)
 		door_close(&(struct app_door *){list_entry(m, struct app_door, node)});
 	inbound_close(a->inbound);
 	health_door_close(a->health_door);
+	readiness_end(&a->readiness);
+	life_close(a->life);
 	loop_undefer(&a->end_task);
 }

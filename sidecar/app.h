@@ -4,7 +4,9 @@
 #pragma once
 #include "conf/conf.h"
 #include "health/life.h"
+#include "sidecar/healthcheck.h"
 #include "sidecar/names.h"
+#include "sidecar/readiness.h"
 #include "uds/listener.h"
 
 struct inbound; struct health_door;
@@ -20,6 +22,9 @@ struct app {
 	struct list leaving;           /* doors */
 	struct names names;
 	struct life *life;             /* health/life; owned */
+	struct healthcheck healthcheck;
+	struct readiness readiness;
+	uint32_t callers;              /* connections of its own doors that have carried a call */
 	struct inbound *inbound;       /* owned; NULL: no such doors */
 	struct health_door *health_door; /* owned; NULL: no such doors */
 	struct list exchanges;         /* all calls of this app, the parked too */
@@ -40,3 +45,5 @@ void app_drain(struct app *a);         /* all its doors, those that leave too */
 void app_remove(struct app *a);        /* drains; freed when idle */
 void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
 void app_free(struct app **a);
+/* A call that is not answered by ourselves came through that connection: the process behind it is (a part of) the app. Cheap: a flag, once it is known. */
+void app_carries(struct app *a, struct uds_client *client, struct fields *head);

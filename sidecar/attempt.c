@@ -287,10 +287,10 @@ struct attempt *attempt_start(struct exchange *x, struct host *host)
 	return x->attempt;
 }
 
-struct attempt *attempt_local(struct exchange *x, const struct local_row *row, const struct sock_cred *cred, bool read_only)
+struct attempt *attempt_local(struct exchange *x, const struct local_row *row, struct uds_client *client, const struct sock_cred *cred, bool read_only)
 {
 	struct attempt *a = attempt_new(x);
-	attempt_send(a, local_open(x->sc, row, x->app, cred, read_only, &up_events, a));
+	attempt_send(a, local_open(x->sc, row, x->app, client, cred, read_only, &up_events, a));
 	return x->attempt;
 }
 

@@ -18,7 +18,7 @@ struct attempt {
 	struct timer per_try;
 };
 struct attempt *attempt_start(struct exchange *x, struct host *host_taken);  /* may fail at once: exchange_attempt_failed is called later or before return */
-struct attempt *attempt_local(struct exchange *x, const struct local_row *row, const struct sock_cred *cred, bool read_only);
+struct attempt *attempt_local(struct exchange *x, const struct local_row *row, struct uds_client *client, const struct sock_cred *cred, bool read_only);
 struct attempt *attempt_ask(struct exchange *x, const char *default_authority); /* gRPC health, answered here (sidecar/grpc_health) */
 /* Cancels it: no event follows. result: what the host is told. */
 void attempt_end(struct attempt **a, enum host_result result);

@@ -30,8 +30,8 @@
 #include "sidecar/answer.h"
 #include "sidecar/attempt.h"
 #include "sidecar/deadline.h"
-#include "sidecar/grpc_health.h"
 #include "sidecar/drain.h"
+#include "sidecar/grpc_health.h"
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
@@ -806,7 +806,7 @@ static void exchange_health(struct exchange *x, const struct exchange_door *door
 	if (!exchange_is_let_in(x))
 		return;
 	x->is_local = true;
-	attempt_local(x, &health_door_open_row, door->cred, true);
+	attempt_local(x, &health_door_open_row, NULL, door->cred, true);
 }
 
 /* Is it well? The caller's deadline counts as for a call; what is asked of the app itself is answered in any case. */
@@ -906,7 +906,13 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	if (row) {
 		x->is_local = true;
 		stat_inc(&l->stats, STAT_CALLS_LOCAL);
-		attempt_local(x, row, door->cred, door->read_only);
+		if (!deadline_read(x, head, 0)) {
+			exchange_fail(x, FAULT_DEADLINE, "it was over on arrival");
+			return;
+		}
+		if (x->deadline_ns) /* an answer may take its time (?wait=) */
+			timer_set(l, &x->deadline, x->deadline_ns, deadline_over);
+		attempt_local(x, row, door->client, door->cred, door->read_only);
 		return;
 	}
 	if (!x->app) {
@@ -919,6 +925,9 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 		exchange_health(x, door);
 	else if (door->inbound)
 		exchange_inbound(x, door->inbound);
-	else
+	else {
+		if (door->client)
+			app_carries(x->app, door->client, head);
 		exchange_forward(x, door);
+	}
 }

@@ -19,6 +19,7 @@ struct exchange_door {
 	const struct local_row *rows;          /* NULL: none */
 	const char *default_authority;         /* NULL */
 	const struct sock_cred *cred;          /* borrowed during exchange_start */
+	struct uds_client *client;             /* of an app's own door: outlives the exchange's down end; NULL elsewhere */
 	const struct conf_inbound *inbound;    /* a call to the app, not one of it (sidecar/inbound); borrowed during exchange_start. NULL: its own */
 	bool trusted, read_only;
 	bool health;                           /* asked about the app (sidecar/health_door): nothing goes on from here */

@@ -20,7 +20,7 @@ void sidecar_request(void *user, struct uds_client *client, struct stream *s, st
 {
 	struct app_door *d = user;
 	struct exchange_door door = {.sc = d->app->sc, .app = d->app, .rows = local_app_rows, .default_authority = d->conf->default_authority,
-		.cred = uds_client_cred(client), .trusted = d->conf->trusted};
+		.cred = uds_client_cred(client), .client = client, .trusted = d->conf->trusted};
 	exchange_start(&door, s, head, fin, refuse);
 }
 
@@ -171,6 +171,7 @@ static void apply_apps(struct sidecar *sc, struct err *err)
 	list_each(n, tmp, &sc->apps) /* names, paths, routes: all may be others now */
 		grpc_health_life(list_entry(n, struct app, node));
 	sidecar_views_left(sc);
+	readiness_apply(sc);
 }
 
 /* ---- watching folders ---- */

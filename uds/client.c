@@ -17,6 +17,7 @@ static void client_gone(struct uds_client *c)
 	struct loop *l = uds_listener_loop(c->listener);
 	timer_cancel(l, &c->timer);
 	sock_close(&c->sock);
+	c->peer = NULL;
 	list_del(&c->node);
 	uds_listener_forget(c->listener, c);
 	loop_bury(l, &c->grave, client_bury);
@@ -34,6 +35,7 @@ static void on_closed(void *owner, int err)
 	struct uds_client *c = owner;
 	c->h2 = NULL;
 	c->h1 = NULL;
+	c->peer = NULL;
 	client_gone(c);
 }
 
@@ -121,7 +123,7 @@ struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken)
 {
 	struct uds_client *c = xnew(struct uds_client);
 	c->listener = l;
-	c->sock = taken;
+	c->sock = c->peer = taken;
 	c->cred = taken->cred;
 	sock_set(taken, &client_sock_events, c);
 	sock_want(taken, true, false);
@@ -163,4 +165,9 @@ void uds_client_close(struct uds_client *c)
 
 const struct sock_cred *uds_client_cred(const struct uds_client *c) { return &c->cred; }
 struct uds_listener *uds_client_listener(const struct uds_client *c) { return c->listener; }
+const struct sock *uds_client_peer(const struct uds_client *c) { return c->peer; }
+
+bool uds_client_carries(const struct uds_client *c) { return c->carries; }
+void uds_client_carry(struct uds_client *c) { c->carries = true; }
+
 bool uds_client_is_h1(const struct uds_client *c) { return c->h1 != NULL; }

@@ -11,11 +11,12 @@ struct uds_client {
 	struct grave grave;
 	struct sock *sock;             /* owned until it is handed on */
 	struct sock_cred cred;
+	struct sock *peer;             /* borrowed from whoever has the sock; NULL once it is closed */
 	struct h2_conn *h2;            /* borrowed: frees itself; NULL until known */
 	struct h1_conn *h1;
 	struct timer timer;            /* limits.preface_time for the first bytes */
 	char seen[4]; uint32_t nseen;
-	bool draining, gone;
+	bool draining, gone, carries;
 };
 struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken);
 void uds_client_drain(struct uds_client *c, bool goaway);

@@ -210,6 +210,8 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 		if (--u->n == 0)
 			free(map_del(&d->uids, str_n((char *)&uid, sizeof uid)));
 	}
+	if (c->carries && !l->closed && l->ev->on_left)
+		l->ev->on_left(l->user);
 	doors_resume(d);
 	listener_check_end(l);
 	if (d->clients == 0 && d->empty)

@@ -31,6 +31,7 @@ struct uds_events {
 	/* As stream_server.on_request; user is the listener's. */
 	void (*on_request)(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse);
 	void (*on_idle)(void *user);   /* a draining listener has no client any more */
+	void (*on_left)(void *user);   /* a client that was marked by uds_client_carry is gone; may be NULL; not told of a listener that is closed */
 };
 /* Who accepts, where two processes of one daemon have the same doors (hot upgrade):
  *
@@ -73,5 +74,8 @@ void uds_listener_close(struct uds_listener **l);          /* and ends the clien
 size_t uds_doors_shed(struct uds_doors *d);
 
 const struct sock_cred *uds_client_cred(const struct uds_client *c);
+const struct sock *uds_client_peer(const struct uds_client *c);   /* its connection; NULL once that is gone. Lives as long as any of its streams */
+bool uds_client_carries(const struct uds_client *c);              /* it was marked: it has carried a call */
+void uds_client_carry(struct uds_client *c);
 struct uds_listener *uds_client_listener(const struct uds_client *c);
 bool uds_client_is_h1(const struct uds_client *c);

@@ -896,6 +896,7 @@ static const struct loop_ops sim_ops = {
 	.proc_watch = sim_proc_watch,
 	.proc_unwatch = sim_proc_unwatch,
 	.proc_began = sim_proc_began,
+	.proc_owner = sim_proc_owner,
 	.proc_run = sim_proc_run,
 	.proc_kill = sim_proc_kill,
 	.end = sim_end_all,

@@ -96,6 +96,15 @@ uint64_t sim_proc_began(void *ctx, pid_t pid)
 	return e && e->now ? 0 : (e ? e->times : 0) + 1;
 }
 
+int sim_proc_owner(void *ctx, pid_t pid, uid_t *ret)
+{
+	struct sim_ended *e = ended_of(simnet_procs(ctx), pid);
+	if (e && e->now)
+		return -ESRCH;
+	*ret = pid < 10 ? 0 : simnet_knobs(ctx)->cred.uid;
+	return 0;
+}
+
 /* ---- programs ---- */
 
 void simnet_program(struct simnet *net, const char *argv0, int code, uint64_t takes_ns)

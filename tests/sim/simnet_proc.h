@@ -24,5 +24,6 @@ struct sim_procs *simnet_procs(struct simnet *n);
 int sim_proc_watch(void *ctx, struct proc_watch *w, const struct sock *peer);
 void sim_proc_unwatch(void *ctx, struct proc_watch *w);
 uint64_t sim_proc_began(void *ctx, pid_t pid);
+int sim_proc_owner(void *ctx, pid_t pid, uid_t *ret); /* the uid of knobs.cred; those of pids below 10 are root's */
 int sim_proc_run(void *ctx, struct proc_child *c, char *const *argv);
 void sim_proc_kill(void *ctx, struct proc_child *c);
