@@ -75,7 +75,7 @@ static void stood(struct loop *l, uint64_t lost_ns, const char *how)
 	if (l->frozen && l->now_ns - l->frozen_ns > lost_ns)
 		lost_ns = l->now_ns - l->frozen_ns;
 	l->frozen = false;
-	l->thawed = true;
+	l->thawed = l->tell_thaw = true;
 	l->stood_ns = lost_ns;
 	l->stood_all_ns += lost_ns;
 	stat_inc(&l->stats, STAT_THAWS);
@@ -84,11 +84,17 @@ static void stood(struct loop *l, uint64_t lost_ns, const char *how)
 	log_info(l->log, "loop: %s, timers are moved by %llu ms", how, (unsigned long long)(lost_ns / 1000000));
 }
 
+static void tell_thaw(struct loop *l)
+{
+	l->tell_thaw = false;
+	if (l->on_thaw)
+		l->on_thaw(l->hook_ctx);
+}
+
 void loop_thaw(struct loop *l)
 {
 	stood(l, 0, l->frozen ? "the freeze that was announced is over" : "a thaw was announced");
-	if (l->on_thaw)
-		l->on_thaw(l->hook_ctx);
+	tell_thaw(l);
 }
 
 void loop_continued(struct loop *l)
@@ -246,8 +252,8 @@ int loop_turn(struct loop *l, int64_t max_wait_ns)
 	stat_inc(&l->stats, STAT_TURNS);
 	int r = l->ops->wait(l->ops_ctx, wait_ns);
 	loop_wake(l);
-	if (__builtin_expect(l->thawed, 0) && l->on_thaw)
-		l->on_thaw(l->hook_ctx);
+	if (__builtin_expect(l->tell_thaw, 0))
+		tell_thaw(l);
 	if (!__builtin_expect(l->frozen, 0))
 		wheel_run(l->wheel, l->now_ns);
 	run_tasks(l);

@@ -82,6 +82,7 @@ struct loop {
 	uint64_t stood_ns;        /* and they were moved by so much; */
 	uint64_t stood_all_ns;    /* by all standstills together by so much */
 	uint64_t asleep_ns, asleep_at_ns; /* what ops->asleep_ns said last, and when */
+	bool tell_thaw;           /* on_thaw has not been told yet */
 	bool frozen;              /* announced (loop_freeze): timers do not run */
 	uint64_t frozen_ns;       /* since when */
 	uint64_t frozen_tick_ns;  /* the next look at whether it came */

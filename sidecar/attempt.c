@@ -12,7 +12,7 @@
 
 static bool attempt_is_late(const struct attempt *a)
 {
-	return a->x->deadline_ns && a->x->sc->loop->now_ns + DEADLINE_SLACK_NS >= a->x->deadline.at_ns;
+	return a->told_ns && a->x->sc->loop->now_ns + DEADLINE_SLACK_NS >= a->told_ns;
 }
 
 static void attempt_bury(struct grave *g)
@@ -210,8 +210,10 @@ static void attempt_send(struct attempt *a, struct stream *up)
 	a->up = up;
 	up->reader = x->down;
 	bool body_over = x->fin_in && x->received == 0 && !x->request_trailers;
-	if (x->deadline_ns)
+	if (x->deadline_ns) {
 		deadline_forward(x, x->sc->loop->now_ns); /* what is left now: names and connections took their time */
+		a->told_ns = x->deadline.at_ns;
+	}
 	if (stream_send_head(up, x->head, body_over) != 0) {
 		stream_reset(up, H2_INTERNAL_ERROR);
 		a->up = NULL;

@@ -11,6 +11,7 @@ struct attempt {
 	bool answered, ended;
 	bool judged;                 /* the host's cluster wants to know what came of it, and has not been told yet (host_outcome) */
 	bool exception;              /* a business exception (Triple) */
+	uint64_t told_ns;            /* until when the provider was told that it has time; not moved by a thaw, for it has seen the time pass. 0: none */
 	uint32_t begun_thaws;        /* STAT_THAWS when it began */
 	int16_t status;              /* HTTP; of the answer's head, and what grpc-status makes of it */
 	struct grave grave;

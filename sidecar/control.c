@@ -367,6 +367,8 @@ const struct local_row local_control_rows[] = {
 	{"GET", "/config_dump", control_config_dump, false, "what the control plane said: names, clusters, resources, as JSON"},
 	{"GET", "/log", page_log, false, "level and the last records"},
 	{"POST", "/log", page_log_set, true, "?level=off|error|warn|info|debug|trace"},
+	{"POST", "/freeze", freeze_page, true, "the process is about to be frozen: nothing new is begun"},
+	{"POST", "/thaw", freeze_page_thaw, true, "it goes on: connections are verified, calls keep the time that they had"},
 	{"GET", "/help", page_help, false, "this"},
 	{NULL, NULL, NULL, false, NULL},
 };

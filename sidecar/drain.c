@@ -161,6 +161,8 @@ static void tell_mesh(struct drain *d, uint64_t max_ns)
 void sidecar_stop(struct sidecar *sc)
 {
 	struct drain *d = sc->drain;
+	if (sc->loop->frozen) /* who ends us is not about to freeze us, and the end needs its timers */
+		loop_thaw(sc->loop);
 	if (sc->draining || sc->left || sc->waiting) {
 		log_info(sc->log, "stop: %s, ends now", sc->draining ? "asked again" : sc->left ? "another process has taken over" : "nothing is served yet");
 		over(d);

@@ -37,6 +37,7 @@
 #include "sidecar/sidecar.h"
 
 enum { MOVES_MAX = 8 };
+#define HOLD_NS UINT64_C(50000000)
 /* An app's own server that is not there may be starting again: a call that came in for it waits so long. The pool paces the dials. */
 #define SERVER_WAIT_NS UINT64_C(1000000000)
 
@@ -195,6 +196,26 @@ static bool exchange_has_whole_body(const struct exchange *x)
 	return x->replayable || x->received == x->held.bytes;
 }
 
+/* For a while after a thaw nobody knows who is still there, and what is new is on its way: a call that nobody has begun goes on until it finds somebody. It takes nothing from the
+ * budget, which is there to spare providers that are many times asked, and here nobody is asked. */
+static bool exchange_is_settling(const struct exchange *x)
+{
+	const struct sidecar *sc = x->sc;
+	return __builtin_expect(freeze_is_settling(sc), 0) && !x->inbound && !x->answering && exchange_has_whole_body(x) && sc->loop->now_ns < x->begun_ns + sc->conf->park.time_ns;
+}
+
+static bool exchange_hold(struct exchange *x)
+{
+	struct loop *l = x->sc->loop;
+	if (!exchange_is_settling(x))
+		return false;
+	stat_inc(&l->stats, STAT_THAW_HELD);
+	x->tried.count = 0;
+	x->waited = true;
+	timer_in(l, &x->backoff, HOLD_NS / 2 + loop_random_below(l, HOLD_NS), exchange_backoff_over);
+	return true;
+}
+
 /* May what was not processed go out once more (promise 6)? What came in for the app has nobody else to go to: it waits for the app's server to be there (again), and a server that refuses
  * streams is not asked the same again at once. */
 static bool exchange_may_move(struct exchange *x, enum stream_cause cause)
@@ -203,6 +224,8 @@ static bool exchange_may_move(struct exchange *x, enum stream_cause cause)
 		return false;
 	if (x->inbound && cause == END_CONNECT) /* one dial serves all who wait: no budget is needed */
 		return x->sc->loop->now_ns < x->begun_ns + SERVER_WAIT_NS;
+	if (exchange_is_settling(x))
+		return true;
 	return !(x->inbound && cause == END_REFUSED) && cluster_retry_take(x->cluster);
 }
 
@@ -234,10 +257,29 @@ void exchange_attempt_failed(struct exchange *x, enum fault f, const char *why, 
 			exchange_pick(x);
 			return;
 		}
+		if (unprocessed && f != FAULT_OVERFLOW && exchange_hold(x)) {
+			x->fault = f;
+			x->why = why;
+			return;
+		}
 		if (retry_wants_end(&x->retry, cause) && exchange_retry(x))
 			return;
 	}
 	exchange_fail(x, f, why);
+}
+
+/* Its timers were moved with all others; begun in the very turn that saw the thaw, it has lost nothing. */
+void exchange_thaw(struct exchange *x, uint64_t stood_ns)
+{
+	if (x->begun_ns + stood_ns > x->sc->loop->now_ns)
+		return;
+	x->begun_ns += stood_ns;
+	if (x->deadline_ns)
+		x->deadline_ns += stood_ns;
+	if (x->up_open_ns) {
+		x->up_open_ns += stood_ns;
+		x->up_last_ns += x->up_last_ns ? stood_ns : 0;
+	}
 }
 
 /* ---- 5 PICK, 6 OPEN ---- */
@@ -336,6 +378,8 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 			exchange_pick(x);
 			return;
 		}
+		if (exchange_hold(x))
+			return;
 		if (x->tried.count) { /* all of them refused: the last one's reason is what to tell */
 			exchange_fail(x, x->fault ? x->fault : FAULT_CONNECT, x->why);
 			return;
@@ -343,6 +387,8 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 		exchange_fail(x, FAULT_NO_HOST, "it has no endpoints");
 		return;
 	case PICK_UNHEALTHY:
+		if (exchange_hold(x))
+			return;
 		exchange_fail(x, FAULT_NO_HOST, NULL);
 		return;
 	case PICK_TLS: /* never in plaintext what the mesh wants encrypted */

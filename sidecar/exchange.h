@@ -81,4 +81,5 @@ void exchange_answer_data(struct exchange *x, struct chain *data, bool fin);
 void exchange_answer_trailers(struct exchange *x, struct fields *trailers);
 void exchange_sent_up(struct exchange *x, size_t n, uint64_t attempt_sent);
 void exchange_replayed(struct exchange *x); /* the whole of what was held went out once more */
+void exchange_thaw(struct exchange *x, uint64_t stood_ns); /* the process stood still for so long, and its timers were moved */
 void exchange_shut(struct exchange *x, enum fault f); /* process or app end: answers what has not begun, ends the rest */

@@ -122,6 +122,9 @@ static void on_tell(void *ctx, const char *what, const char *text)
 			inherited_store(&d->inherited, d->sc->doors);
 	} else if (strcmp(what, "RELOADING") == 0) {
 		say_reloading(d, text);
+	} else if (strcmp(what, "THAWED") == 0) {
+		if (d->watchdog_ns)
+			notify_watchdog(&d->notify);
 	} else if (strcmp(what, "DRAINING") == 0) {
 		notify_status(&d->notify, "%s", text);
 		notify_extend_timeout(&d->notify, DRAIN_EXTEND_US);

@@ -208,13 +208,9 @@ static void sidecar_trim(void *ctx)
 	pool_mem_trim(&sc->attempts, 16);
 }
 
-/* A frozen container: what the control plane thinks of us is to be learned now, not at the next PING. */
 static void sidecar_thaw(void *ctx)
 {
-	struct sidecar *sc = ctx;
-	checker_thaw(sc->checker);
-	if (sc->xds)
-		xds_thaw(sc->xds);
+	freeze_thaw(ctx);
 }
 
 static void tell(struct sidecar *sc, const char *what, const char *text)
@@ -255,6 +251,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	l->on_trim = sidecar_trim;
 	l->on_thaw = sidecar_thaw;
 	l->hook_ctx = sc;
+	freeze_open(sc);
 	log_set_level(sc->log, sc->conf->log.level);
 	sidecar_limits(sc);
 	sc->access = access_new(sc);

@@ -13,6 +13,7 @@
 #include "sidecar/app.h"
 #include "uds/listener.h"
 #include "xds/xds.h"
+#include "sidecar/freeze.h"
 
 struct access;
 struct control;
@@ -71,6 +72,7 @@ struct sidecar {
 	struct watch **watches; uint32_t nwatches;
 	struct log_every removal_log;
 	struct log_every outlier_log;
+	struct freeze freeze;
 	struct log_every fault_log;
 };
 /* 0: everything in conf is open and READY was told; else a negative code with every problem in err. */
