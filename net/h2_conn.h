@@ -33,7 +33,7 @@ uint64_t h2_conn_last_read_ns(const struct h2_conn *c);
 struct loop *h2_conn_loop(const struct h2_conn *c);   /* borrowed: the one it lives on */
 /* PING; fn(user, true) at the ACK, fn(user, false) when the connection ends first. One at a time; -EBUSY. */
 int h2_conn_ping(struct h2_conn *c, void (*fn)(void *user, bool acked), void *user);
-/* Client: no new streams, closes when the last one ended. Server (process end only): two-phase GOAWAY. */
+/* Client: no new streams, closes when the last one ended. Server (process end only): two-phase GOAWAY, two round trips of PING apart. */
 void h2_conn_drain(struct h2_conn *c);
 /* Ends at the end of this turn: streams end with END_LOST, then on_closed (client role) or stream_server.on_closed comes. code: told by GOAWAY when it is not NO_ERROR (server role: only then). */
 void h2_conn_close(struct h2_conn *c, uint32_t code);

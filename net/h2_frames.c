@@ -423,7 +423,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 				c->ping_fn = NULL;
 				fn(c->ping_user, true);
 			}
-			if (c->notice_sent && c->draining) { /* second phase: what was sent before our notice has arrived by now */
+			if (c->notice_sent && c->draining && !c->notice_acked) {
+				/* gRPC's core writes the ACK in front of calls that were begun before it had read our notice: they come behind it, in this write or the next one. So once more. */
+				c->notice_acked = true;
+				nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, f->ping.opaque_data);
+			} else if (c->notice_sent && c->draining) { /* second phase: what was sent before our notice has arrived by now */
 				c->notice_sent = false;
 				c->last_told = true;
 				nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session), H2_NO_ERROR, NULL, 0);

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whoever has been let in by a process that goes may make his first call. */
+#define FIRST_CALL_NS UINT64_C(1000000000)
+
 static void client_bury(struct grave *g)
 {
 	free(container_of(g, struct uds_client, grave));
@@ -26,6 +29,7 @@ static void client_gone(struct uds_client *c)
 static void on_request(void *owner, struct stream *s, struct fields *head, bool fin, const char *refuse)
 {
 	struct uds_client *c = owner;
+	c->called = true;
 	uds_listener_request(c->listener, c, s, head, fin, refuse);
 }
 
@@ -85,6 +89,8 @@ static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 		client_gone(c);
 	} else if (c->draining) {
 		uds_client_drain(c, true);
+	} else if (c->leaving) {
+		uds_client_leave(c);
 	}
 }
 
@@ -144,11 +150,19 @@ void uds_client_drain(struct uds_client *c, bool goaway)
 		client_gone(c);
 }
 
-/* Somebody who has connected and whose first call is on its way would take a closed connection for a provider that is down. */
+static void client_leaves(struct timer *t)
+{
+	struct uds_client *c = container_of(t, struct uds_client, timer);
+	uds_client_drain(c, true);
+}
+
+/* Somebody who has connected and whose first call is on its way would take a connection that is closed, or says GOAWAY before it has carried anything, for a provider that is down. */
 void uds_client_leave(struct uds_client *c)
 {
 	if (c->sock)
-		c->draining = true;
+		c->leaving = true; /* its timer is that of the preface */
+	else if (!c->called)
+		timer_in(uds_listener_loop(c->listener), &c->timer, FIRST_CALL_NS, client_leaves);
 	else
 		uds_client_drain(c, true);
 }

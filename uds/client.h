@@ -16,7 +16,8 @@ struct uds_client {
 	struct h1_conn *h1;
 	struct timer timer;            /* limits.preface_time for the first bytes */
 	char seen[4]; uint32_t nseen;
-	bool draining, gone, carries;
+	bool draining, leaving, gone, carries;
+	bool called;                   /* it has brought a request */
 };
 struct uds_client *uds_client_new(struct uds_listener *l, struct sock *taken);
 void uds_client_drain(struct uds_client *c, bool goaway);

@@ -402,7 +402,10 @@ START_TEST(a_drain_says_goodbye_in_two_steps_and_lets_streams_finish)
 	ck_assert_uint_eq(raw_count(w, F_GOAWAY, -1), 1);
 	ck_assert(raw_find(w, F_GOAWAY, 0, &f));
 	ck_assert(memcmp(f.p, "\177\377\377\377\0\0\0\0", 8) == 0);
+	raw_frame(w, F_PING, FL_ACK, 0, "tm-drain", 8);
 	raw_headers(w, 3, raw_request, true); /* was on its way */
+	rig_settle(r);
+	ck_assert_uint_eq(raw_count(w, F_GOAWAY, -1), 1);
 	raw_frame(w, F_PING, FL_ACK, 0, "tm-drain", 8);
 	rig_settle(r);
 	ck_assert_uint_eq(raw_count(w, F_GOAWAY, -1), 2);
