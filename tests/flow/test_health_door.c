@@ -223,6 +223,68 @@ START_TEST(a_daemon_that_goes_says_so_here_while_it_serves_on)
 }
 END_TEST
 
+/* A Watch of the app as a whole; its last status: 1 serving, 2 not. */
+static struct call *watches(struct caller *from)
+{
+	struct call *c = call_begin(from, "shop", "/grpc.health.v1.Health/Watch", NULL, false);
+
+	call_data(c, "\0\0\0\0\0", 5, true);
+	rig_settle(from->rig);
+	ck_assert_uint_eq(c->ends, 0);
+	return c;
+}
+
+static int last_status(const struct call *c)
+{
+	return c->data.n ? c->data.p[c->data.n - 1] : -1;
+}
+
+START_TEST(a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process)
+{
+	struct seat s = seat(LINES);
+	struct call *w = watches(s.net);
+
+	ck_assert_int_eq(last_status(w), 2);
+	app_says(s.app, "ok");
+	ck_assert_int_eq(last_status(w), 1);
+	app_says(s.app, "fail");
+	ck_assert_int_eq(last_status(w), 2);
+	ck_assert_uint_eq(s.net->goaways, 0);
+	ck_assert_int_eq(rig_reload(s.r, SHOP(HEALTH("10.9.0.1:15022"), "")), 0);
+	rig_advance(s.r, 10);
+	ck_assert_int_eq(w->grpc, GRPC_UNAVAILABLE);
+	ck_assert_ptr_null(s.net->h2);
+	s.net = caller_new(s.r, "10.9.0.1:15022");
+	w = watches(s.net);
+	ck_assert_int_eq(last_status(w), 2);
+	sidecar_stop(s.r->sc);
+	caller_close(s.app);
+	rig_advance(s.r, 1000);
+	ck_assert_int_eq(w->grpc, GRPC_UNAVAILABLE);
+	ck_assert(s.r->sc->stopped);
+	rig_free(&s.r);
+}
+END_TEST
+
+START_TEST(a_check_says_the_same_as_the_other_answers)
+{
+	struct seat s = seat(LINES);
+
+	for (int open = 0; open < 2; open++) {
+		if (open)
+			app_says(s.app, "ok");
+		struct call *c = call_begin(s.net, "10.9.0.1:15021", "/grpc.health.v1.Health/Check", NULL, false);
+		call_data(c, "\0\0\0\0\0", 5, true);
+		rig_settle(s.r);
+		ck_assert(call_ok(c));
+		ck_assert_int_eq(last_status(c), open ? 1 : 2);
+		ck_assert_str_eq(call_field(c, CHECKED), "shop.web");
+		ck_assert_int_eq(call_field(c, MARK) != NULL, !open);
+	}
+	rig_free(&s.r);
+}
+END_TEST
+
 START_TEST(a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
 {
 	struct seat s = seat(LINES);
@@ -250,4 +312,5 @@ END_TEST
 
 UNIT_SUITE("health_door", every_question_is_answered_by_the_state_of_the_app, a_grpc_call_of_another_service_is_answered_in_its_own_words, http_1_asks_too_and_keeps_its_connection,
 	an_app_is_not_ready_before_its_control_plane_has_answered, where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough,
-	doors_follow_a_reload_and_the_life_of_the_app_stays, a_daemon_that_goes_says_so_here_while_it_serves_on, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
+	doors_follow_a_reload_and_the_life_of_the_app_stays, a_daemon_that_goes_says_so_here_while_it_serves_on,
+	a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process, a_check_says_the_same_as_the_other_answers, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)

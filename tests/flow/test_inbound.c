@@ -149,6 +149,19 @@ START_TEST(a_name_of_the_mesh_is_no_way_out_of_the_inbound_door)
 }
 END_TEST
 
+START_TEST(a_health_call_at_the_inbound_door_is_the_apps_to_answer)
+{
+	struct world w = world(ECHOES);
+	struct call *c = call_begin(w.net, "shop", "/grpc.health.v1.Health/Check", NULL, false);
+
+	call_data(c, "\0\0\0\0\0", 5, true);
+	rig_settle(w.r);
+	ck_assert(call_ok(c));
+	ck_assert_uint_eq(w.server->requests, 1);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(nobody_outside_speaks_for_the_app)
 {
 	struct world w = world(PLAIN);
@@ -652,7 +665,7 @@ START_TEST(the_access_log_tells_inbound_from_outbound)
 END_TEST
 
 UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_proxy_may_say_does_not_reach_the_app_nor_steer_the_call,
-	a_head_without_an_authority_gets_the_host_or_the_apps_name, a_name_of_the_mesh_is_no_way_out_of_the_inbound_door, nobody_outside_speaks_for_the_app,
+	a_head_without_an_authority_gets_the_host_or_the_apps_name, a_name_of_the_mesh_is_no_way_out_of_the_inbound_door, a_health_call_at_the_inbound_door_is_the_apps_to_answer, nobody_outside_speaks_for_the_app,
 	calls_come_in_only_while_the_app_is_ok, the_death_of_the_app_closes_the_gate_in_the_same_turn, an_app_with_a_check_of_its_own_is_closed_until_it_has_passed,
 	who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, the_same_doors_serve_again_after_ok,
 	http_1_is_served_at_the_same_door_and_closes_in_order, a_call_counts_as_in_flight_from_its_head_to_its_end_however_it_ends,

@@ -1,7 +1,7 @@
 /* lb/rebuild: large sets are taken over in slices, small ones at once; what stays keeps its hosts; every refusal leaves the old ones. Work is counted, not
  * timed: c->walked is what the last turn walked. */
 #include "lb/cluster_int.h"
-#include "tests/lb/lbrig.h"
+#include "tests/lb/checkrig.h"
 #include "tests/unit.h"
 
 #include <stdio.h>
@@ -228,6 +228,72 @@ START_TEST(a_hundred_thousand_endpoints_are_held_in_96_bytes_each)
 }
 END_TEST
 
+/* In every turn of a large update somebody fails: of those that are copied, read anew, or in both sets at another place. And who was not there is pending. */
+START_TEST(what_a_check_says_while_a_large_set_is_made_is_known_in_it)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		struct cluster_spec *spec = check_rig_spec();
+		struct check_rig k = {0};
+		struct lb_rig *r = lb_rig_new();
+		uint32_t failed = 0, work;
+
+		check_rig_begin(&k, r);
+		lb_rig_declare(r, spec, "");
+		lb_rig_publish(r, set_range(BIG, UINT32_MAX, NULL));
+		turns(r, &work);
+		ck_assert_uint_eq(lb_rig_view(r).check_pending, BIG);
+		check_rig_say(r, NULL, HOST_PASSED);
+		ck_assert_uint_eq(lb_rig_view(r).healthy, BIG);
+		lb_rig_publish(r, set_range(BIG + 1000, 100, shared ? r->decl.endpoints : NULL));
+		while (r->cluster->rebuild) {
+			host_set_check(cluster_host_at(r->cluster, failed * 700 + 99), HOST_FAILED, false);
+			failed++;
+			loop_turn(r->loop, 0);
+		}
+		ck_assert_uint_gt(failed, 3);
+		turns(r, &work);
+		ck_assert_uint_eq(lb_rig_view(r).hosts, BIG + 1000);
+		ck_assert_uint_eq(lb_rig_view(r).check_failed, failed);
+		ck_assert_uint_eq(lb_rig_view(r).check_pending, 1000);
+		ck_assert_uint_eq(lb_rig_view(r).healthy, BIG - failed);
+		for (uint32_t i = 0; i < failed; i++)
+			ck_assert_int_eq(cluster_host_at(r->cluster, i * 700 + 99)->check, HOST_FAILED);
+		ck_assert_uint_eq(k.gone, 0);
+		ck_assert_uint_eq(k.hosts, BIG + 1000);
+		lb_rig_free(&r);
+		ck_assert_uint_eq(k.hosts, 0);
+	}
+}
+END_TEST
+
+/* Checks that begin under a hundred thousand which serve: nobody stops, and until then nobody is born. */
+START_TEST(checks_that_begin_under_a_large_set_stop_nobody)
+{
+	struct lb_rig *r = big_rig(LB_RANDOM);
+	struct check_rig k = {0};
+	struct cluster_spec *before = r->decl.spec;
+	uint32_t work;
+
+	check_rig_begin(&k, r);
+	ck_assert_uint_eq(r->cluster->host_count, 0);
+	r->decl.spec = check_rig_spec();
+	lb_rig_publish(r, set_range(BIG, UINT32_MAX, NULL));
+	spec_unref(&before);
+	while (r->cluster->rebuild) {
+		ck_assert_uint_eq(check_rig_picks(r, NULL, 1), 1);
+		loop_turn(r->loop, 0);
+	}
+	turns(r, &work);
+	ck_assert_uint_eq(k.hosts, BIG);
+	ck_assert_uint_eq(check_rig_picks(r, NULL, 100), 100);
+	ck_assert_uint_eq(lb_rig_view(r).healthy, BIG);
+	lb_rig_declare(r, lb_rig_spec(), "10.0.0.1:1");
+	ck_assert_uint_eq(k.gone, BIG);
+	ck_assert_uint_eq(check_rig_picks(r, NULL, 1), 1);
+	lb_rig_free(&r);
+}
+END_TEST
+
 /* At every allocation of an update, small or large: the old endpoints stay, nothing is lost, and the next one may succeed. */
 START_TEST(whatever_memory_is_refused_the_old_endpoints_serve_on)
 {
@@ -351,4 +417,5 @@ UNIT_SUITE("rebuild", a_small_set_is_taken_over_at_once_a_large_one_in_slices, a
 	blocks_that_are_shared_are_not_read_again, hosts_calls_and_connections_go_on_across_a_large_update,
 	who_publishes_without_pause_starves_nobody, a_small_set_or_a_withdrawal_does_not_wait_for_a_large_one,
 	a_hundred_thousand_endpoints_are_held_in_96_bytes_each, whatever_memory_is_refused_the_old_endpoints_serve_on,
+	what_a_check_says_while_a_large_set_is_made_is_known_in_it, checks_that_begin_under_a_large_set_stop_nobody,
 	one_address_a_thousand_times_is_taken_over_all_the_same, whatever_is_published_in_any_turn_the_counts_stay_right)
