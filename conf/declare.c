@@ -119,6 +119,17 @@ static const char *port_taken(struct schema *s, const struct addr *addr, char *p
 	return NULL;
 }
 
+const char *declare_listened(const struct schema *s, const struct addr *addr)
+{
+	char text[ADDR_TEXT], all[32];
+	const char *place = map_get(&s->listens, str_of(addr_text(addr, text)));
+
+	if (place || addr_is_unix(addr) || !addr_is_loopback(addr))
+		return place;
+	snprintf(all, sizeof(all), "all%d:%u", addr_is_v6(addr) ? 6 : 4, addr_port(addr));
+	return map_get(&s->listens, str_of(all));
+}
+
 /* The same socket twice, be it of two apps or of the control socket. */
 void declare_claim_address(struct schema *s, const struct yaml *at, const struct addr *addr, char *place)
 {

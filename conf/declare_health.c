@@ -153,10 +153,11 @@ void conf_inbound_finish(struct schema *s)
 			const char *other;
 
 			endpoint_get(in->endpoints, 0, &e);
-			other = e.host ? NULL : map_get(&s->listens, str_of(addr_text(&e.addr, text)));
+			other = e.host ? NULL : declare_listened(s, &e.addr);
 			if (other)
 				problems_add(s->problems, in->place, 0, 0,
-					"apps[%u].inbound[%u].to: %s is listened on by ourselves (%s), expected the app's own server", i, k, text, other);
+					"apps[%u].inbound[%u].to: %s is listened on by ourselves (%s), expected the app's own server", i, k,
+					addr_text(&e.addr, text), other);
 		}
 }
 

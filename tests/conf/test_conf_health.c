@@ -359,6 +359,7 @@ START_TEST(what_is_wrong_is_told_with_its_place_and_what_was_expected)
 		{APP "    inbound: [{tcp: 0.0.0.0:1, to: 'unix:/run/shop.sock'}]\n",
 			"f.yaml:4: apps[0].inbound[0].to: unix:/run/shop.sock is listened on by ourselves (f.yaml:3), expected the app's own server"},
 		{APP "    inbound: [{tcp: 127.0.0.1:1, to: '127.0.0.1:1'}]\n", "apps[0].inbound[0].to: 127.0.0.1:1 is listened on by ourselves (f.yaml:4)"},
+		{APP "    inbound: [{tcp: 0.0.0.0:1, to: '127.0.0.1:1'}]\n", "apps[0].inbound[0].to: 127.0.0.1:1 is listened on by ourselves (f.yaml:4)"},
 		/* the app's health */
 		{APP "    health: x\n", "apps[0].health: a text, expected a map of keys"},
 		{APP "    health: {chek: {tcp: 1}}\n", "apps[0].health.chek: unknown key; did you mean 'check'?"},
