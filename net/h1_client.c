@@ -149,8 +149,8 @@ static void feed_body(struct h1_client *c, const char *p, size_t n)
 	}
 }
 
-/* A complete head of n bytes, and `rest` bytes behind it. */
-static void got_head(struct h1_client *c, char *p, size_t n, const char *rest, size_t rest_n)
+/* A complete head of n bytes, and `rest` bytes behind it. True: it was a 1xx, and these are still to be read. */
+static bool got_head(struct h1_client *c, char *p, size_t n, const char *rest, size_t rest_n)
 {
 	static const struct limits within = {.header_bytes = HEAD_MAX, .field_count = FIELDS_MAX};
 	struct fields *f = fields_new(c->loop->fields, c->account);
@@ -161,7 +161,7 @@ static void got_head(struct h1_client *c, char *p, size_t n, const char *rest, s
 	if (r < 0) {
 		fields_unref(&f);
 		client_fail(c, r, why);
-		return;
+		return false;
 	}
 	str_u64(fields_value(f, FIELD_STATUS), &status);
 	if (status < 200) {
@@ -170,7 +170,7 @@ static void got_head(struct h1_client *c, char *p, size_t n, const char *rest, s
 		/* 101 would change the protocol, which nobody asked for. */
 		if (status == 101 || ++c->informational > INFORMATIONAL_MAX)
 			client_fail(c, -EBADMSG, status == 101 ? "the answer changes the protocol unasked" : "too many 1xx answers");
-		return;
+		return c->state == CLIENT_HEAD;
 	}
 	c->state = CLIENT_BODY;
 	c->chunked = (struct h1_chunked){0};
@@ -178,11 +178,12 @@ static void got_head(struct h1_client *c, char *p, size_t n, const char *rest, s
 	c->ev->on_head(c->user, (int)status, f);
 	fields_unref(&f);
 	if (c->state != CLIENT_BODY)
-		return;
+		return false;
 	if (c->head.body == H1_BODY_NONE)
 		client_done(c, rest_n > 0);
 	else if (rest_n)
 		feed_body(c, rest, rest_n);
+	return false;
 }
 
 static bool in_add(struct h1_client *c, const char *p, size_t n)
@@ -232,8 +233,8 @@ static void feed_head(struct h1_client *c, const char *p, size_t n)
 		c->in_n = 0;
 		c->in_cap = 0;
 		c->scan = (struct h1_scan){0};
-		got_head(c, bytes, (size_t)end, bytes + end, have - (size_t)end);
-		if (c->state == CLIENT_HEAD && have > (size_t)end && !in_add(c, bytes + end, have - (size_t)end)) /* behind a 1xx */
+		bool more = got_head(c, bytes, (size_t)end, bytes + end, have - (size_t)end);
+		if (more && have > (size_t)end && !in_add(c, bytes + end, have - (size_t)end))
 			client_fail(c, -ENOMEM, "no memory for the answer");
 		acct_free(c->account, bytes);
 	}
