@@ -176,8 +176,11 @@ START_TEST(one_endpoints_check_is_not_the_next_ones)
 {
 	static const char text[] = "1:'demo' 2:{2:{1:{" ADDRESS("10.0.0.1", "1") " 3:'a'}} 2:{1:{" ADDRESS("10.0.0.2", "1") " 3:'a'}} 2:{1:{" ADDRESS("10.0.0.3", "1") "}} "
 				   "2:{1:{" ADDRESS("10.0.0.4", "1") " 2:{2:'a'}}} 2:{1:{" ADDRESS("10.0.0.5", "1") " 3:'ab'}} 2:{1:{" ADDRESS("10.0.0.6", "1") " 3:'a' 2:{2:'b'}}} "
-				   "2:{1:{" ADDRESS("10.0.0.7", "1") "} 3:{" MATCH(PAIR("k", "v")) "}} 2:{1:{" ADDRESS("10.0.0.8", "1") " 3:'a'}}}";
-	static const struct kept kept[] = {{.hostname = "a"}, {.hostname = "a"}, {0}, {.host = "a"}, {.hostname = "ab"}, {.hostname = "a", .host = "b"}, {0}, {.hostname = "a"}};
+				   "2:{1:{" ADDRESS("10.0.0.7", "1") "} 3:{" MATCH(PAIR("k", "v")) "}} 2:{1:{" ADDRESS("10.0.0.8", "1") " 3:'a'}} "
+				   /* the same bytes, in another field */
+				   "2:{1:{" ADDRESS("10.0.0.9", "1") " 2:{2:'a'}}} 2:{1:{" ADDRESS("10.0.0.10", "1") " 3:'\x12\x01" "a'}}}";
+	static const struct kept kept[] = {{.hostname = "a"}, {.hostname = "a"}, {0}, {.host = "a"}, {.hostname = "ab"}, {.hostname = "a", .host = "b"}, {0}, {.hostname = "a"},
+		{.host = "a"}, {.hostname = "\x12\x01" "a"}};
 	struct rig r;
 	struct endpoint first, second, last;
 	rig_begin(&r);
