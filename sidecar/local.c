@@ -264,7 +264,7 @@ static void wrong_method(struct local_call *c)
 const struct local_row *local_find(const struct local_row *rows, struct str method, struct str path)
 {
 	/* Almost every call is not for us: two bytes tell. */
-	if (path.n < 2 || path.p[0] != '/' || memchr("hlrscde", path.p[1], 7) == NULL)
+	if (path.n < 2 || path.p[0] != '/' || memchr("hlrscdeft", path.p[1], 9) == NULL)
 		return NULL;
 	ptrdiff_t mark = str_find(path, '?');
 	if (mark >= 0)
