@@ -74,7 +74,8 @@ static void door_client_left(void *user)
 {
 	struct app *a = ((struct app_door *)user)->app;
 	a->callers--;
-	life_connections(a->life, a->callers);
+	if (!a->sc->left) /* they go to the process that has taken over */
+		life_connections(a->life, a->callers);
 }
 
 static const struct uds_events door_events = {.on_request = sidecar_request, .on_idle = door_idle, .on_left = door_client_left};

@@ -183,6 +183,17 @@ void sidecar_stop(struct sidecar *sc)
 
 /* ---- hot upgrade ---- */
 
+/* Calls for the app end here as they end: whatever becomes of its life, the process that serves is the one that judges it. */
+static void serve_on(struct sidecar *sc, bool on)
+{
+	list_each(n, tmp, &sc->apps) {
+		struct app *a = list_entry(n, struct app, node);
+		a->serves_on = on && life_is_open(a->life);
+		if (!on)
+			life_connections(a->life, a->callers);
+	}
+}
+
 void sidecar_leave(struct sidecar *sc)
 {
 	struct drain *d = sc->drain;
@@ -190,9 +201,21 @@ void sidecar_leave(struct sidecar *sc)
 	log_info(sc->log, "drain: another process serves; %u calls in progress, deadline %llu s", sc->nexchanges, (unsigned long long)(sc->conf->drain.deadline_ns / SECOND));
 	if (sc->xds)
 		xds_hush(sc->xds, true);
+	serve_on(sc, true);
 	uds_doors_leave(sc->doors);
 	d->until_ns = sc->loop->now_ns + sc->conf->drain.deadline_ns;
 	finish(d);
+}
+
+void sidecar_said(struct app *a)
+{
+	struct sidecar *sc = a->sc;
+	struct sb text = {0};
+	if (!sc->left || !sc->spec.said)
+		return;
+	life_save(a->life, &text);
+	sc->spec.said(sc->spec.ctx, a->conf->name, sb_view(&text));
+	sb_end(&text);
 }
 
 void sidecar_take_back(struct sidecar *sc)
@@ -201,6 +224,7 @@ void sidecar_take_back(struct sidecar *sc)
 	sc->lent = false;
 	if (sc->left && !sc->stopped) {
 		sc->left = false;
+		serve_on(sc, false);
 		d->phase = STAYS;
 		timer_cancel(sc->loop, &d->timer);
 		timer_cancel(sc->loop, &d->second);

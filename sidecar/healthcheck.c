@@ -255,6 +255,7 @@ static void post_ok(struct local_call *c)
 		return;
 	stat_inc(&c->sc->loop->stats, STAT_POSTS);
 	life_ok(c->app->life, c->cred, q.ttl_ns);
+	sidecar_said(c->app);
 	health_json(c, NULL);
 }
 
@@ -336,6 +337,7 @@ static void post_fail(struct local_call *c)
 		return;
 	stat_inc(&c->sc->loop->stats, STAT_POSTS);
 	life_fail(c->app->life, c->cred, "");
+	sidecar_said(c->app);
 	if (q.has_wait)
 		wait_begin(c, q.wait_ns);
 	else

@@ -207,6 +207,19 @@ static void on_successor_bye(void *ctx)
 	uds_doors_let_go(d->sc->doors);
 }
 
+static void on_said(void *ctx, const char *app, struct str text)
+{
+	struct daemon *d = ctx;
+	upgrade_say_life(d->upgrade, app, text);
+}
+
+static void on_said_before(void *ctx, const char *app, const char *text)
+{
+	struct daemon *d = ctx;
+	if (d->sc)
+		sidecar_restore_life(d->sc, app, str_of(text));
+}
+
 static bool on_prepared(void *ctx)
 {
 	struct daemon *d = ctx;
@@ -354,11 +367,11 @@ static int run_daemon(char **argv, char **paths, size_t npaths)
 		return EXIT_FAILED;
 	}
 	struct upgrade_spec upgrade = {.loop = d.loop, .log = d.log, .argv = argv, .ctx = &d, .lend = on_lend, .describe = on_describe, .served = on_served, .failed = on_upgrade_failed,
-		.died = on_successor_died, .bye = on_successor_bye, .prepared = on_prepared, .go = on_go};
+		.died = on_successor_died, .bye = on_successor_bye, .prepared = on_prepared, .said = on_said_before, .go = on_go};
 	d.upgrade = upgrade_new(&upgrade);
 	daemon_environment(&d);
 	inherited_claim_names(&d.inherited, conf);
-	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .inherit_path = on_inherit_path,
+	struct sidecar_spec spec = {.loop = d.loop, .log = d.log, .conf = conf, .reload = on_reload, .inherit = on_inherit, .inherit_path = on_inherit_path, .said = on_said,
 		.takeover = upgrade_handed(d.upgrade), .tell = on_tell, .env = on_env,
 		.env_each = on_env_each, .ctx = &d};
 	/* Before anybody can know that we are there: the first SIGHUP or SIGTERM may come in the moment after READY=1. They are told by the loop, so d.sc

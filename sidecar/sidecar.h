@@ -32,6 +32,8 @@ struct sidecar_spec {
 	int (*inherit)(void *ctx, const struct addr *at, const char *app);
 	/* The file that an inherited descriptor belongs to, where we have (or had) made it: true with ret filled, which is taken. May be NULL. */
 	bool (*inherit_path)(void *ctx, const struct addr *at, struct sock_path *ret);
+	/* What an app says to us after another process has taken over (on a connection that has not gone yet) is for that one: health/life's line. May be NULL. */
+	void (*said)(void *ctx, const char *app, struct str text);
 	bool takeover;                         /* another process of this daemon serves yet: sidecar_go says when it is our turn */
 	/* Progress for the service manager: "READY", "RELOADING", "STOPPING", "DRAINING" (each second), with a text for people. May be NULL. */
 	void (*tell)(void *ctx, const char *what, const char *text);
@@ -86,6 +88,7 @@ void sidecar_stop(struct sidecar *sc);
 bool sidecar_lend(struct sidecar *sc);
 void sidecar_each_life(struct sidecar *sc, void (*fn)(void *ctx, const char *app, struct str text), void *ctx);
 void sidecar_leave(struct sidecar *sc);
+void sidecar_said(struct app *a);              /* it has posted something */
 void sidecar_take_back(struct sidecar *sc);
 /* The one that comes (spec.takeover): what was known of an app, before the first turn; is there reason to wait; serve. */
 bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text);

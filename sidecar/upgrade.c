@@ -21,6 +21,7 @@
 #define GO_NS UINT64_C(3000000000)
 #define LEND_NS UINT64_C(5000000000)
 
+enum { WORD = 4096 };
 enum state { IDLE, LENDING, STARTED, SERVED };
 enum coming { NOT, FOLLOWS, READY, SERVES };
 
@@ -90,11 +91,11 @@ static void say(int fd, const char *word)
 }
 
 /* One word; false: there is none now. *ret_end: nor will there ever be. Descriptors that come along are closed by the kernel: there is no room for them. */
-static bool hear(int fd, char word[16], bool *ret_end)
+static bool hear(int fd, char word[WORD], bool *ret_end)
 {
 	ssize_t n;
 	do
-		n = recv(fd, word, 15, MSG_DONTWAIT);
+		n = recv(fd, word, WORD - 1, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	*ret_end = n == 0 || (n < 0 && errno != EAGAIN);
 	word[n > 0 ? n : 0] = '\0';
@@ -158,7 +159,7 @@ static void heard(void *user, int fd, int what)
 {
 	(void)what;
 	struct upgrade *u = user;
-	char word[16];
+	char word[WORD];
 	bool end;
 	while (u->fd == fd && hear(fd, word, &end)) {
 		if (strcmp(word, "ready") == 0 && u->state == STARTED && !u->late) {
@@ -367,6 +368,15 @@ bool upgrade_is_under_way(const struct upgrade *u)
 	return u->state == LENDING || u->state == STARTED;
 }
 
+void upgrade_say_life(struct upgrade *u, const char *app, struct str text)
+{
+	struct sb line = {0};
+	handover_write_life(&line, app, text);
+	if (u->state == SERVED && line.n < WORD)
+		say(u->fd, line.p);
+	sb_end(&line);
+}
+
 void upgrade_abort(struct upgrade *u)
 {
 	say(u->up_fd, "bye");
@@ -467,15 +477,30 @@ static void no_answer(struct timer *t)
 	serve(u, true);
 }
 
+static void up_said(struct upgrade *u, const char *line)
+{
+	struct handover h;
+	struct sb text = {0};
+	handover_write_head(&text, 0, 0, 0);
+	sb_str(&text, line);
+	if (handover_parse(&h, sb_view(&text)) == 0)
+		for (uint32_t i = 0; i < h.nlives; i++)
+			u->spec.said(u->spec.ctx, h.lives[i].app, h.lives[i].text);
+	handover_end(&h);
+	sb_end(&text);
+}
+
 static void up_heard(void *user, int fd, int what)
 {
 	(void)what;
 	struct upgrade *u = user;
-	char word[16];
+	char word[WORD];
 	bool end;
 	while (u->up_fd == fd && hear(fd, word, &end))
 		if (strcmp(word, "go") == 0 && u->coming == READY)
 			serve(u, false);
+		else if (strncmp(word, "life ", 5) == 0)
+			up_said(u, word);
 	if (u->up_fd != fd || !end)
 		return;
 	hang_up(&u->up_fd, &u->up_watch);

@@ -12,7 +12,7 @@
  * (`died`); a predecessor that ends before "go" leaves the successor alone with the descriptors, and it serves at once. "bye" says that an end is meant: SIGTERM, or a successor of its own.
  * What was drained to its end leaves as any process.
  *
- * Words go over a socket pair (SOCK_SEQPACKET, one word a packet; unknown ones are passed over), state in a memfd. Owner: main's daemon. */
+ * Words go over a socket pair (SOCK_SEQPACKET, one a packet; unknown ones are passed over), state in a memfd; what an app says to the one that drains is sent behind it, a `life` line a packet. Owner: main's daemon. */
 #pragma once
 #include "net/loop.h"
 #include "sidecar/handover.h"
@@ -31,6 +31,7 @@ struct upgrade_spec {
 	void (*bye)(void *ctx);               /* the successor ends by its own will: what we still hold for its sake may go */
 	/* The one that comes. */
 	bool (*prepared)(void *ctx);
+	void (*said)(void *ctx, const char *app, const char *text); /* of an app's life, later than what was handed */
 	void (*go)(void *ctx, bool alone);    /* serve. alone: the predecessor is no more, nobody has told the manager */
 };
 /* At the start of every process, before anything is opened: the predecessor's hand-over is read, if there is one. */
@@ -44,5 +45,6 @@ bool upgrade_binary_is_new(const struct upgrade *u);   /* another file lies wher
 /* 0; -EBUSY: one is on its way or has taken over; -EPERM: as PID 1 (its end would end the container). Logged either way. within_ns: until "ready". */
 int upgrade_begin(struct upgrade *u, uint64_t within_ns);
 void upgrade_give(struct upgrade *u, int fd);          /* describe: this descriptor goes along, under its number */
+void upgrade_say_life(struct upgrade *u, const char *app, struct str text); /* to a successor that serves */
 void upgrade_abort(struct upgrade *u);                 /* we are told to end: a successor that is not ready yet ends too, the others are told that this end is meant */
 bool upgrade_is_under_way(const struct upgrade *u);    /* LENDING or STARTED */

@@ -325,6 +325,21 @@ def what_the_app_has_said_goes_along(t):
 
 
 @case
+def who_was_just_let_in_by_the_old_process_may_speak_and_is_heard_by_the_new_one(t):
+	d = service(t, {})
+	same(http1(d.sock, "POST", "/healthcheck/ok").status, 200)
+	silent = dial(d.sock)
+	until(lambda: d.status()["apps"][0]["listen"][0]["connections"] >= 1, 5, "the old process to accept it")
+	old = follow(d)
+	same(old.poll(), None)
+	silent.sendall(b"POST /healthcheck/fail HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	check(silent.recv(4096).startswith(b"HTTP/1.1 200"))
+	until(lambda: http1(d.sock, "GET", "/healthcheck").json["state"] in ("failing", "drained"), 5, "the new process to know it")
+	silent.close()
+	same(old.wait(5 * PATIENCE), 0)
+
+
+@case
 def long_streams_end_at_the_deadline_as_UNAVAILABLE(t):
 	p = Provider(t, "a")
 	d = service(t, {DEMO: [p.address]}, drain={"deadline": "300ms"})
