@@ -80,7 +80,7 @@ static void answer_head(struct probe *p, int status, const struct fields *head)
 /* False: it is over. */
 static bool answer_body(struct probe *p, const char *bytes, size_t n)
 {
-	uint64_t within = p->check->response_buffer ? p->check->response_buffer : UINT64_MAX;
+	uint64_t within = p->check->response_buffer ? p->check->response_buffer : CHECK_BYTES_MAX;
 
 	if (p->body < within)
 		payload_feed(&p->receive, bytes, n < within - p->body ? n : (size_t)(within - p->body));
