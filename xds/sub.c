@@ -326,6 +326,12 @@ static void flush(struct task *task)
 	}
 }
 
+static void say_now(struct dirty *d)
+{
+	flush(&container_of(d, struct sub, word)->flush);
+}
+
+/* Not by the task: a post is heard in one, and a task of a task waits for the next turn. What is dirty is flushed twice a turn: the words, then the connection. */
 void sub_say(struct sub *s, const char *type_url, int error_code, const char *error_text)
 {
 	set_text(&s->say.url, str_of(type_url));
@@ -334,7 +340,7 @@ void sub_say(struct sub *s, const char *type_url, int error_code, const char *er
 	s->say.error = error_code != 0;
 	list_each(at, tmp, &s->streams)
 		list_entry(at, struct sub_stream, node)->said = false;
-	loop_defer(s->loop, &s->flush, flush);
+	loop_dirty(s->loop, &s->word, say_now);
 }
 
 void sub_say_after(struct sub *s, int type)
@@ -821,6 +827,7 @@ void sub_free(struct sub **ps)
 		return;
 	*ps = NULL;
 	loop_undefer(&s->flush);
+	loop_clean(&s->word);
 	timer_cancel(s->loop, &s->again);
 	list_each(at, tmp, &s->streams) {
 		ads_stream_set(list_entry(at, struct sub_stream, node)->ads, NULL);

@@ -103,6 +103,7 @@ struct sub {
 	struct sub_stream *current;
 	uint64_t streams_ever, messages;
 	struct task flush;
+	struct dirty word;          /* sub_say: what an app's post says goes out in the turn of that post */
 	struct timer again;         /* the peer does not read: later */
 	struct { char *url, *text; int code, after; bool error; void (*fn)(void *ctx, bool taken); void *ctx; } say;
 };
