@@ -354,13 +354,13 @@ START_TEST(a_killed_one_a_hung_one_and_one_that_talks_nonsense_cost_no_call)
 	calls(w, 8, got);
 	provider_cut(w->p[0]);
 	provider_listen(w->p[0], false);
-	provider_stall(w->p[1], true);
+	w->says[1] = SILENT;
 	rig_advance(w->r, 1700);
 	ck_assert_uint_eq(stat(w, STAT_CHECK_HEALTHY), 2);
 	calls(w, 20, got);
 	ck_assert_uint_eq(got[2] + got[3], 20);
 	provider_listen(w->p[0], true);
-	provider_stall(w->p[1], false);
+	w->says[1] = SERVING;
 	w->says[2] = BREAKS;
 	rig_advance(w->r, 1700);
 	ck_assert_uint_eq(stat(w, STAT_CHECK_HEALTHY), 3);
