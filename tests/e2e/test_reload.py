@@ -114,6 +114,8 @@ def the_mode_of_the_control_socket_follows_a_reload(t):
 def the_health_state_of_an_app_outlives_a_reload(t):
 	d = t.daemon({DEMO: ["127.0.0.1:1"]})
 	http1(d.sock, "POST", "/healthcheck/fail")
+	# Failing, and drained as soon as everybody has heard, which is a moment later.
+	until(lambda: http1(d.sock, "GET", "/healthcheck").json["state"] == "drained", 5, "the app to be drained")
 	failing = http1(d.sock, "GET", "/healthcheck")
 	d.reload(t.config({"other:1": ["127.0.0.1:1"]}))
 	again = http1(d.sock, "GET", "/healthcheck")
