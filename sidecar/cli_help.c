@@ -34,19 +34,28 @@ static const struct help_row rows[] = {
 		"\n"
 		"  thinmesh call -d 0a0568656c6c6f demo.default.svc.cluster.local:50051/greet.Greeter/SayHello\n"
 		"  thinmesh call -H 'content-type: application/json' -d @hello.json demo/greet.Greeter/SayHello\n"},
-	{"ok", "ok [-s SOCKET] [--timeout T]", "tell that the app is ready (POST /healthcheck/ok)",
+	{"ok", "ok [-s SOCKET] [--ttl T] [--pid N | --watch] [--timeout T]", "tell that the app is ready (POST /healthcheck/ok)",
 		"  -s SOCKET     the app's socket; see `Sockets`\n"
+		"  --ttl T       for so long: it fails by itself unless it is said again in time (100ms to 744h)\n"
+		"  --pid N       the app is that process: its end is a fail at once. It must be yours (root: anybody's),\n"
+		"                and in the daemon's PID namespace. Processes whose connections carry calls are\n"
+		"                watched anyway, this command's own never is\n"
+		"  --watch       the same with the process that runs this command (a script that execs the app)\n"
 		"  --timeout T   for the answer (5s)\n"
 		"\n"
 		"For hooks: postStart, ExecStartPost=. Says nothing when all is well.\n"
-		"Exit 0: told; 1: not told, and why.\n"},
+		"Exit 0: told; 1: not told, and why; 2: wrong usage.\n"
+		"\n"
+		"  ExecStartPost=/usr/bin/thinmesh ok --pid $MAINPID\n"},
 	{"fail", "fail [-s SOCKET] [--wait T] [--timeout T]", "tell that the app goes (POST /healthcheck/fail)",
 		"  -s SOCKET     the app's socket; see `Sockets`\n"
-		"  --wait T      the daemon may answer so much later, once the mesh has heard and calls have ended (10s)\n"
+		"  --wait T      come back when no call to the app is in flight any more, or after T (up to 1h). Without\n"
+		"                inbound: in its configuration: when the mesh has heard of it and drain.announce is over\n"
 		"  --timeout T   for the answer (T of --wait, and 5s)\n"
 		"\n"
-		"For hooks: preStop, ExecStop=, ExecStopPost=. Says nothing when all is well.\n"
-		"Exit 0: told; 1: not told, and why.\n"},
+		"For hooks: preStop, ExecStop=, ExecStopPost=. Says nothing when all is well; that T was over first is\n"
+		"said on stderr. The app's own calls go on.\n"
+		"Exit 0: told; 1: not told, and why; 2: wrong usage.\n"},
 	{"ready", "ready [-s CONTROL] [--timeout T]", "exit 0 when the daemon is ready, for probes",
 		"  -s CONTROL    the control socket; see `Sockets`\n"
 		"  --timeout T   for the answer (5s)\n"

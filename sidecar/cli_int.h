@@ -13,7 +13,7 @@ enum { CLI_OK = 0, CLI_NO = 1, CLI_USAGE = 2 }; /* exit codes */
 /* ---- arguments: options first or mixed with operands; "--" ends them; "-x V", "-xV", "--long V", "--long=V" ---- */
 
 struct cli_option { int code; const char *name; bool takes; }; /* code: the letter, or beyond CLI_LONG where there is none; name NULL: no long form */
-enum { CLI_LONG = 256, CLI_TIMEOUT, CLI_WAIT, CLI_JSON };
+enum { CLI_LONG = 256, CLI_TIMEOUT, CLI_WAIT, CLI_TTL, CLI_PID, CLI_WATCH, CLI_JSON };
 enum { CLI_END = -1, CLI_OPERAND = -2, CLI_BAD = -3 };
 struct cli_args {
 	const char *command;  /* borrowed */
