@@ -232,7 +232,56 @@ START_TEST(a_missing_directory_is_named)
 }
 END_TEST
 
-UNIT_SUITE("sock_path", the_file_has_exactly_the_mode_asked_for_whatever_the_umask, a_stale_socket_is_taken_over,
+static uint64_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+START_TEST(a_file_that_we_made_in_another_life_is_ours_again)
+{
+	struct place p = place_new();
+	struct sock_path made, again, none;
+	int fd;
+
+	ck_assert_int_eq(bind_at(&p, 0660, &made, &fd), 0);
+	uint64_t ino = inode_of(p.path);
+	/* While its holder lives, nobody else has it. */
+	ck_assert_int_eq(sock_path_adopt(p.path, ino, &none, p.why, sizeof(p.why)), -EADDRINUSE);
+	sock_path_forget(&made);
+	ck_assert_uint_eq(inode_of(p.path), ino);
+	ck_assert_int_eq(access(p.lock, F_OK), 0);
+	ck_assert_int_eq(sock_path_adopt(p.path, ino, &again, p.why, sizeof(p.why)), 0);
+	ck_assert(connects(p.path));
+	sock_path_unbind(&again);
+	ck_assert_int_eq(access(p.path, F_OK), -1);
+	close(fd);
+	place_end(&p); /* no lock was left behind */
+}
+END_TEST
+
+START_TEST(a_file_that_is_another_one_or_gone_is_not)
+{
+	struct place p = place_new();
+	struct sock_path none;
+	int fd;
+
+	ck_assert_int_eq(sock_path_adopt(p.path, 5, &none, p.why, sizeof(p.why)), -ESTALE);
+	ck_assert_ptr_nonnull(strstr(p.why, "not there any more"));
+	fd = foreign_socket(p.path, true);
+	ck_assert_int_eq(sock_path_adopt(p.path, inode_of(p.path) + 1, &none, p.why, sizeof(p.why)), -ESTALE);
+	ck_assert(connects(p.path));
+	close(fd);
+	unlink(p.path);
+	close(open(p.path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+	ck_assert_int_eq(sock_path_adopt(p.path, 0, &none, p.why, sizeof(p.why)), -ESTALE);
+	unlink(p.path);
+	place_end(&p);
+}
+END_TEST
+
+UNIT_SUITE("sock_path", a_file_that_we_made_in_another_life_is_ours_again, a_file_that_is_another_one_or_gone_is_not, the_file_has_exactly_the_mode_asked_for_whatever_the_umask, a_stale_socket_is_taken_over,
 	a_live_socket_of_another_program_is_never_taken, a_second_daemon_is_told_of_the_lock_and_the_first_is_not_disturbed,
 	what_a_crash_left_behind_is_no_obstacle, a_file_that_is_no_socket_is_left_alone, the_file_is_removed_only_while_it_is_ours,
 	a_path_that_is_too_long_is_told_with_its_length_and_the_limit, a_directory_that_everybody_may_write_to_is_told_unless_sticky,

@@ -257,7 +257,88 @@ START_TEST(names_may_be_missing_or_empty_but_not_endless)
 }
 END_TEST
 
+/* ---- what was ours ---- */
+
+START_TEST(what_the_manager_kept_is_found_by_the_address_in_its_name)
+{
+	struct addr bound, path = address("unix:/run/a:b %.sock"), other = address("unix:/run/other.sock");
+	struct activation a;
+	char name[ACTIVATION_NAME], names[3 * ACTIVATION_NAME], tcp_name[ACTIVATION_NAME];
+
+	bound = lay(0, "unix:@tm-bound"); /* a path is bound under another name than the one it has then, as this is */
+	struct addr tcp = lay(1, "127.0.0.1:0");
+	ck_assert(activation_store_name(name, &path, 99));
+	ck_assert_ptr_null(strchr(name, ':'));
+	ck_assert_ptr_null(strchr(name, ' '));
+	ck_assert(activation_store_name(tcp_name, &tcp, 0));
+	snprintf(names, sizeof(names), "%s:%s", name, tcp_name);
+	ck_assert_int_eq(parse(&a, "2", names), 0);
+	ck_assert(a.sockets[0].stored && a.sockets[1].stored);
+	ck_assert_uint_eq(a.sockets[0].ino, 99);
+	ck_assert_str_eq(a.sockets[0].name, "");
+	ck_assert_int_eq(activation_take_addr(&a, &bound, "x"), -ENOENT);
+	ck_assert_int_eq(activation_take_addr(&a, &other, "x"), -ENOENT);
+	ck_assert_int_eq(activation_take_name(&a, "", AF_UNIX, "x"), FIRST_FD); /* an app is never called so */
+	ck_assert_ptr_eq(activation_find(&a, &path), &a.sockets[0]);            /* taken, and known */
+	ck_assert_int_eq(activation_take_addr(&a, &tcp, "x"), FIRST_FD + 1);
+	ck_assert_ptr_null(activation_find(&a, &other));
+	close(FIRST_FD);
+	close(FIRST_FD + 1);
+	activation_free(&a);
+}
+END_TEST
+
+START_TEST(a_name_that_is_none_of_ours_stays_a_name)
+{
+	static const char *const names[] = {"shop", "shop@1", "unix%3A/run/x.sock", "unix%3A/run/x.sock@", "unix%3A/run/x.sock@x", "unix%3/run@1", "%@1", "127.0.0.1%3A80@0", "@"};
+
+	for (size_t i = 0; i < UNIT_COUNT(names); i++) {
+		struct activation a;
+		lay(0, "unix:@tm-name");
+		ck_assert_int_eq(parse(&a, "1", names[i]), 0);
+		ck_assert_msg(!a.sockets[0].stored, "%s", names[i]);
+		ck_assert_str_eq(a.sockets[0].name, names[i]);
+		activation_free(&a);
+	}
+}
+END_TEST
+
+START_TEST(a_path_that_no_name_has_room_for_is_not_stored)
+{
+	char name[ACTIVATION_NAME], text[128] = "unix:/";
+	struct addr at;
+
+	memset(text + 6, ' ', 100);
+	at = address(text);
+	ck_assert(!activation_store_name(name, &at, 1));
+	memset(text + 6, 'x', 100);
+	at = address(text);
+	ck_assert(activation_store_name(name, &at, UINT64_MAX));
+}
+END_TEST
+
+START_TEST(what_another_process_of_ours_hands_over_is_taken_as_if_the_manager_had)
+{
+	struct addr path = address("unix:/run/x.sock");
+	struct activation a = {0};
+
+	lay(0, "unix:@tm-handed");
+	ck_assert_int_eq(activation_add(&a, FIRST_FD, &path, ""), 0);
+	ck_assert_int_ne(fcntl(FIRST_FD, F_GETFD) & FD_CLOEXEC, 0);
+	ck_assert_int_eq(activation_take_addr(&a, &path, "app"), FIRST_FD);
+	close(FIRST_FD);
+	/* One that does not listen is not handed out, and closed with the rest. */
+	place(socket(AF_UNIX, SOCK_STREAM, 0), 1);
+	path = address("unix:/run/y.sock");
+	ck_assert_int_eq(activation_add(&a, FIRST_FD + 1, &path, ""), 0);
+	ck_assert_int_eq(activation_take_addr(&a, &path, "app"), -ENOENT);
+	ck_assert_uint_eq(activation_close_unclaimed(&a, NULL, NULL), 1);
+	activation_free(&a);
+}
+END_TEST
+
 UNIT_SUITE("activation", a_socket_is_found_by_its_address_before_any_name, a_path_and_a_tcp_address_are_compared_as_configured,
 	a_name_is_taken_once_each_and_only_in_its_family, what_is_passed_becomes_close_on_exec_and_non_blocking,
 	what_nobody_claims_is_told_and_closed, only_listening_stream_sockets_are_handed_out,
-	variables_are_parsed_strictly_and_a_bad_one_touches_no_descriptor, names_may_be_missing_or_empty_but_not_endless)
+	what_the_manager_kept_is_found_by_the_address_in_its_name, a_name_that_is_none_of_ours_stays_a_name, a_path_that_no_name_has_room_for_is_not_stored,
+	what_another_process_of_ours_hands_over_is_taken_as_if_the_manager_had, variables_are_parsed_strictly_and_a_bad_one_touches_no_descriptor, names_may_be_missing_or_empty_but_not_endless)

@@ -264,7 +264,49 @@ START_TEST(the_watchdog_is_fed_twice_in_its_time_and_only_by_whom_it_names)
 }
 END_TEST
 
+START_TEST(a_descriptor_goes_into_the_store_under_a_name_and_out_of_it)
+{
+	struct manager m;
+	struct notify n;
+	char text[1024], control[256];
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text) - 1};
+	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	int pipes[2], got;
+	ssize_t len;
+
+	manager_start(&m);
+	ck_assert_int_eq(notify_open(&n, m.name), 0);
+	ck_assert_int_eq(pipe2(pipes, O_CLOEXEC), 0);
+	ck_assert(notify_store(&n, "unix%3A/run/x.sock@7", pipes[1]));
+	len = recvmsg(m.fd, &h, 0);
+	ck_assert_int_gt(len, 0);
+	text[len] = '\0';
+	ck_assert_str_eq(text, "FDSTORE=1\nFDNAME=unix%3A/run/x.sock@7\nFDPOLL=0\n");
+	ck_assert_ptr_nonnull(CMSG_FIRSTHDR(&h));
+	ck_assert_int_eq(CMSG_FIRSTHDR(&h)->cmsg_type, SCM_RIGHTS);
+	memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(got));
+	/* It is that descriptor, and ours is still open. */
+	ck_assert_int_eq(write(got, "x", 1), 1);
+	ck_assert_int_eq(write(pipes[1], "y", 1), 1);
+	ck_assert_int_eq(read(pipes[0], text, 9), 2);
+	notify_unstore(&n, "unix%3A/run/x.sock@7");
+	ck_assert_str_eq(manager_hears(&m, text), "FDSTOREREMOVE=1\nFDNAME=unix%3A/run/x.sock@7\n");
+	notify_main_pid(&n, 4711);
+	ck_assert_str_eq(manager_hears(&m, text), "MAINPID=4711\n");
+	close(got);
+	close(pipes[0]);
+	close(pipes[1]);
+	/* Nobody there: told, and nothing else. */
+	close(m.fd);
+	ck_assert(!notify_store(&n, "x", STDERR_FILENO));
+	ck_assert_uint_eq(n.dropped, 1);
+	notify_close(&n);
+	ck_assert(!notify_store(&n, "x", STDERR_FILENO));
+	ck_assert_str_eq(n.owed, "");
+}
+END_TEST
+
 UNIT_SUITE("notify", every_state_is_one_datagram_of_assignments, a_socket_in_the_file_system_is_reached_too,
-	without_a_manager_nothing_is_done, an_address_that_is_none_is_told_and_harmless, a_status_cannot_smuggle_another_assignment,
+	a_descriptor_goes_into_the_store_under_a_name_and_out_of_it, without_a_manager_nothing_is_done, an_address_that_is_none_is_told_and_harmless, a_status_cannot_smuggle_another_assignment,
 	a_long_status_is_cut_and_still_ends_its_line, a_deaf_manager_blocks_nobody_and_hears_the_last_state_later,
 	the_socket_is_not_inherited_by_children, the_watchdog_is_fed_twice_in_its_time_and_only_by_whom_it_names)

@@ -975,7 +975,146 @@ START_TEST(an_archive_that_ends_in_a_compaction_loses_nothing)
 }
 END_TEST
 
-UNIT_SUITE("archive", what_was_put_is_what_one_gets_whatever_came_between, names_that_share_a_key_are_kept_apart,
+/* ---- hot upgrade: two processes, one file ---- */
+
+static struct archive *successor(struct bench *b)
+{
+	struct archive_spec spec = {.loop = b->loop, .log = b->log, .offload = b->offload, .dir = b->dir, .view = "shop", .identity = str_of(b->identity), .account = &b->account,
+		.files_in_simulation = true, .takeover = true};
+
+	return archive_open(&spec);
+}
+
+static void lend(struct bench *b)
+{
+	for (int i = 0; i < 100 && !archive_lend(b->a); i++)
+		settle(b);
+	ck_assert(archive_lend(b->a));
+}
+
+static ino_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+START_TEST(a_successor_knows_all_that_was_lent_and_the_file_is_its_own_once_it_serves)
+{
+	struct bench b;
+
+	bench_begin(&b, true);
+	b.a = opened(&b, true);
+	for (int i = 0; i < 50; i++)
+		ck_assert_int_eq(put_nth(b.a, CDS, i, 1), 0);
+	ck_assert(!archive_lend(b.a)); /* it is on its way yet */
+	lend(&b);
+	ino_t first = inode_of(path_of(&b));
+	struct archive *next = successor(&b);
+	for (int i = 0; i < 50; i++)
+		ck_assert(is_nth(next, CDS, i, 1));
+	/* Each goes on by itself; the name is the old one's until the new one serves. */
+	ck_assert_int_eq(put_nth(next, CDS, 100, 2), 0);
+	ck_assert_int_eq(put_nth(b.a, CDS, 200, 3), 0);
+	archive_flush(next);
+	settle(&b);
+	ck_assert_uint_eq(inode_of(path_of(&b)), first);
+	archive_settle(next);
+	ck_assert_uint_ne(inode_of(path_of(&b)), first);
+	ck_assert(is_nth(b.a, CDS, 7, 1)); /* who drains still reads what it wrote */
+	ck_assert(is_nth(b.a, CDS, 200, 3));
+	archive_free(&b.a);
+	b.a = next;
+	restart(&b);
+	ck_assert(is_nth(b.a, CDS, 100, 2));
+	ck_assert(is_nth(b.a, CDS, 49, 1));
+	ck_assert(!has_nth(b.a, CDS, 200));
+	bench_end(&b);
+}
+END_TEST
+
+START_TEST(a_successor_that_dies_before_it_serves_has_changed_nothing)
+{
+	struct bench b;
+	char next_path[160];
+
+	bench_begin(&b, true);
+	b.a = opened(&b, true);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_eq(put_nth(b.a, CDS, i, 1), 0);
+	lend(&b);
+	ino_t first = inode_of(path_of(&b));
+	b.identity = "somebody else";  /* it would begin anew: in its copy */
+	struct archive *next = successor(&b);
+	ck_assert(!has_nth(next, CDS, 1));
+	snprintf(next_path, sizeof(next_path), "%s.next", path_of(&b));
+	ck_assert_int_ge(size_of(next_path), 0);
+	archive_free(&next);
+	ck_assert_int_eq(size_of(next_path), -1);
+	b.identity = "istiod:15010 me";
+	archive_retake(b.a);
+	ck_assert_uint_eq(inode_of(path_of(&b)), first);
+	ck_assert_int_eq(put_nth(b.a, CDS, 1, 2), 0);
+	settle(&b);
+	restart(&b);
+	ck_assert(is_nth(b.a, CDS, 1, 2));
+	ck_assert(is_nth(b.a, CDS, 19, 1));
+	bench_end(&b);
+}
+END_TEST
+
+START_TEST(who_takes_back_from_a_successor_that_served_has_its_file_under_the_name_again)
+{
+	struct bench b;
+
+	bench_begin(&b, true);
+	b.a = opened(&b, true);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_eq(put_nth(b.a, CDS, i, 1), 0);
+	lend(&b);
+	struct archive *next = successor(&b);
+	ck_assert_int_eq(put_nth(next, CDS, 5, 9), 0);
+	archive_settle(next);
+	archive_free(&next);
+	ck_assert_int_eq(put_nth(b.a, CDS, 6, 2), 0);
+	archive_retake(b.a);
+	settle(&b);
+	ck_assert_uint_eq(info_of(&b).compactions, 1);
+	restart(&b);
+	ck_assert(is_nth(b.a, CDS, 5, 1));
+	ck_assert(is_nth(b.a, CDS, 6, 2));
+	bench_end(&b);
+}
+END_TEST
+
+START_TEST(what_is_lent_is_not_written_anew_under_the_successors_feet)
+{
+	struct bench b;
+
+	bench_begin(&b, true);
+	b.a = opened(&b, true);
+	lend(&b);
+	for (int version = 1; version < 60; version++)
+		for (int i = 0; i < 40; i++)
+			ck_assert_int_eq(put_nth(b.a, CDS, i, version), 0);
+	settle(&b);
+	ck_assert_uint_eq(info_of(&b).compactions, 0);
+	archive_retake(b.a);
+	ck_assert_int_eq(put_nth(b.a, CDS, 0, 60), 0);
+	archive_flush(b.a);
+	settle(&b);
+	archive_mark(b.a, EDS);
+	archive_sweep(b.a, EDS, NULL, NULL); /* looks whether it is worth it */
+	settle(&b);
+	ck_assert_uint_eq(info_of(&b).compactions, 1);
+	for (int i = 1; i < 40; i++)
+		ck_assert(is_nth(b.a, CDS, i, 59));
+	bench_end(&b);
+}
+END_TEST
+
+UNIT_SUITE("archive", a_successor_knows_all_that_was_lent_and_the_file_is_its_own_once_it_serves, a_successor_that_dies_before_it_serves_has_changed_nothing,
+	who_takes_back_from_a_successor_that_served_has_its_file_under_the_name_again, what_is_lent_is_not_written_anew_under_the_successors_feet, what_was_put_is_what_one_gets_whatever_came_between, names_that_share_a_key_are_kept_apart,
 	kinds_empty_bodies_empty_names_and_bodies_of_megabytes_are_kept, names_of_a_kind_are_told_until_enough_is_enough,
 	a_whole_state_sweeps_what_was_not_in_it_and_only_of_its_kind, an_equal_hash_writes_nothing,
 	two_thousand_clusters_cost_less_than_a_mebibyte_without_a_file_and_their_index_with_one, who_may_have_no_memory_is_told_and_keeps_nothing_stale,
