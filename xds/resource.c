@@ -422,6 +422,13 @@ static void save_slice(struct task *t)
 	save_next(r);
 }
 
+bool resources_save_soon(struct resources *r)
+{
+	timer_cancel(r->spec.loop, &r->save);
+	save_next(r);
+	return !r->saving.r;
+}
+
 void resources_save(struct resources *r)
 {
 	timer_cancel(r->spec.loop, &r->save);

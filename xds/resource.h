@@ -52,6 +52,7 @@ void resources_set_sub(struct resources *r, struct sub *sub); /* whose events go
 extern const struct sub_events resources_events;
 /* Called by resources_events.state; the store's. */
 void resources_on_state(struct resources *r, void (*fn)(void *ctx, bool up, const char *why), void *ctx);
+bool resources_save_soon(struct resources *r); /* the same in slices, a turn each; true: it is done */
 void resources_save(struct resources *r);   /* before the end: endpoints that changed just now go to the archive at once */
 /* One came of a type that comes whole, needed or not: its authority may be wanted (wildcard). */
 void resources_on_came(struct resources *r, void (*fn)(void *ctx, enum xds_type t, struct str name), void *ctx);

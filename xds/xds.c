@@ -280,8 +280,13 @@ bool xds_lend(struct xds *x)
 {
 	bool all = true;
 
-	list_each(n, tmp, &x->views)
-		all &= archive_lend(list_entry(n, struct view, node)->archive);
+	list_each(n, tmp, &x->views) {
+		struct view *v = list_entry(n, struct view, node);
+
+		/* What waits for a quiet moment does not wait for this one. */
+		if (!resources_save_soon(v->resources) || !archive_lend(v->archive))
+			all = false;
+	}
 	return all;
 }
 

@@ -355,6 +355,60 @@ def long_streams_end_at_the_deadline_as_UNAVAILABLE(t):
 	d.wait_log("deadline has passed with 1 calls")
 
 
+# ---- beside a control plane ------------------------------------------------------------------------------------------------
+
+def in_a_mesh(t):
+	p = Provider(t, "a")
+	plane = t.plane()
+	plane.service(DEMO, p.address)
+	d = service(t, {}, xds={"server": plane.server}, snapshot={"dir": t.path("snap")}, drain={"deadline": "20s"})
+	callers = Callers(t, d, threads=2)
+	callers.more(20)
+	return p, plane, d, callers
+
+
+@case
+def names_of_a_mesh_are_known_to_the_new_process_from_the_snapshot(t):
+	p, plane, d, callers = in_a_mesh(t)
+	chat = Chat(t, d)
+	old = follow(d)
+	callers.more(50)
+	# Two processes, two streams; one file, which is the new one's.
+	same(d.status()["xds"][0]["snapshot"]["state"], "loaded") if "snapshot" in d.status()["xds"][0] else None
+	same(os.listdir(t.path("snap")), ["shop.snapshot"])
+	chat.end()
+	same(old.wait(5 * PATIENCE), 0)
+	# And again with nobody to ask.
+	plane.kill()
+	same(follow(d).wait(5 * PATIENCE), 0)
+	callers.more(50)
+	callers.stop()
+	same(callers.failed, [])
+	check("another daemon holds it" not in d.stderr(), "the new process had no snapshot")
+
+
+@case
+def a_snapshot_is_the_old_processs_again_when_the_new_one_dies(t):
+	p, plane, d, callers = in_a_mesh(t)
+	d.expect_error("upgrade")
+	chat = Chat(t, d)
+	old = follow(d)
+	d.process.kill()
+	d.wait_log("which had taken over, has died")
+	d.process = old
+	chat.end()
+	until(lambda: os.listdir(t.path("snap")) == ["shop.snapshot"], 5, "one snapshot")
+	callers.more(20)
+	callers.stop()
+	plane.kill()
+	same(follow(d).wait(5 * PATIENCE), 0)
+	# Those that were called before the new process died had their answers from it, or none.
+	late = Callers(t, d, threads=1)
+	late.more(20)
+	late.stop()
+	same(late.failed, [])
+
+
 # ---- programs that are no good ---------------------------------------------------------------------------------------------
 
 BAD = [
