@@ -16,6 +16,8 @@ enum { FLUSH_PASSES = 2, BURY_MAX = 2048 /* about 100 us */ };
 static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT64_C(100000000);
 /* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
+/* When in the wait we stopped nobody knows. Whoever waits for an answer shall have this much to get it, if he had it when the wait began. */
+static const uint64_t thaw_grace_ns = UINT64_C(500000000);
 /* How often a freeze that was announced is looked for, and how many times; how often sleep is looked for. */
 static const uint64_t frozen_tick_ns = UINT64_C(1000000000), asleep_apart_ns = UINT64_C(10000000);
 enum { FROZEN_TICKS = 30 };
@@ -84,6 +86,13 @@ static void stood(struct loop *l, uint64_t lost_ns, const char *how)
 	log_info(l->log, "loop: %s, timers are moved by %llu ms", how, (unsigned long long)(lost_ns / 1000000));
 }
 
+static uint64_t with_grace_ns(const struct loop *l, uint64_t late_ns)
+{
+	uint64_t waited_ns = l->now_ns - late_ns - l->waits_ns;
+
+	return late_ns + (waited_ns < thaw_grace_ns ? waited_ns : thaw_grace_ns);
+}
+
 static void tell_thaw(struct loop *l)
 {
 	l->tell_thaw = false;
@@ -99,8 +108,10 @@ void loop_thaw(struct loop *l)
 
 void loop_continued(struct loop *l)
 {
+	uint64_t late_ns = l->expected_ns != UINT64_MAX && l->now_ns > l->expected_ns ? l->now_ns - l->expected_ns : 0;
+
 	if (!l->thawed)
-		stood(l, 0, "the process was stopped and goes on");
+		stood(l, with_grace_ns(l, late_ns), "the process was stopped and goes on");
 }
 
 /* The clock of timers does not count while a machine sleeps. */
@@ -137,7 +148,7 @@ void loop_wake_slow(struct loop *l)
 	if (now_ns > l->now_ns)
 		l->now_ns = now_ns;
 	if (l->expected_ns != UINT64_MAX && now_ns > l->expected_ns && now_ns - l->expected_ns > thaw_gap_ns)
-		stood(l, now_ns - l->expected_ns, "the process stood still");
+		stood(l, with_grace_ns(l, now_ns - l->expected_ns), "the process stood still");
 	else if (has_slept(l) || freeze_is_over(l, &how))
 		stood(l, 0, how);
 }
@@ -246,6 +257,7 @@ int loop_turn(struct loop *l, int64_t max_wait_ns)
 
 	/* The first turn has no past: what start-up took is no freeze. */
 	l->expected_ns = wait_ns < 0 || l->turn == 0 ? UINT64_MAX : l->now_ns + (uint64_t)wait_ns;
+	l->waits_ns = l->now_ns;
 	l->turn++;
 	l->awake = false;
 	l->thawed = false;

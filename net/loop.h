@@ -71,6 +71,7 @@ struct loop {
 	struct fields_pool *fields; /* net/fields: free blocks of header lists */
 	void *h2;                 /* net/h2_conn: shared callbacks, free lists */
 	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
+	uint64_t waits_ns;        /* when it began */
 	bool busy;                /* this turn does more than relay small messages: its length is looked at (STAT_TURN_LONGEST) */
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
 	struct timer trim;
@@ -104,7 +105,8 @@ void loop_stop(struct loop *l);
  *
  * A process may stop for a while without knowing: SIGSTOP, the cgroup freezer, a machine that sleeps or is restored from a snapshot. What the peers did meanwhile is unknown, and what
  * did not happen meanwhile says nothing about anybody. Four things tell: a wait that ends more than a second late (so nothing is seen while no timer is armed), a clock that
- * counts sleep too, SIGCONT, and a runtime that announces it. All end in the same: timers are moved by the time that was lost, so each has left what it had; those that are
+ * counts sleep too, SIGCONT, and a runtime that announces it. All end in the same: timers are moved by the time that was lost, so each has left what it had (when exactly it began is
+ * not known: it is taken for late in the wait, but so that half a second is left to what would be due at once, if it had as much); those that are
  * loose are drawn anew, for many copies of one snapshot would fire together; randomness is seeded anew; STAT_THAWS counts, and on_thaw is told.
  *
  * From loop_freeze to the thaw no timer runs: nothing new is begun, what is under way in sockets is finished. Whoever announced it and never froze gets its timers back after half

@@ -152,7 +152,9 @@ static void on_said(void *ctx, bool taken)
 	}
 	w->sent++;
 	w->sent_ns = w->spec.loop->now_ns;
-	timer_in(w->spec.loop, &w->again, (AGAIN_S - AGAIN_JITTER_S / 2) * second + loop_random_below(w->spec.loop, AGAIN_JITTER_S * second), again_due);
+	/* Loose: many copies of one frozen machine shall not say it together. */
+	timer_set_loose(w->spec.loop, &w->again,
+		w->spec.loop->now_ns + (AGAIN_S - AGAIN_JITTER_S / 2) * second + loop_random_below(w->spec.loop, AGAIN_JITTER_S * second), again_due);
 	waits_over(w, true);
 }
 

@@ -550,6 +550,7 @@ START_TEST(a_freeze_is_not_taken_from_the_time_that_goes_upstream)
 	simnet_freeze(r->net, 600 * SEC);
 	rig_advance(r, 100);
 	ck_assert_uint_ge(rig_stat(r, STAT_THAWS), 1);
+	rig_advance(r, 100); /* DNS froze with us, and has the rest of its time to answer */
 	ck_assert_uint_eq(p->requests, 1);
 	ck_assert(grpc_timeout_parse(str_of(served_field(provider_last(p), "grpc-timeout")), &left));
 	ck_assert_msg(left > 9 * SEC && left <= 10 * SEC, "%llu ns", (unsigned long long)left);

@@ -144,7 +144,7 @@ START_TEST(a_freeze_moves_the_timers_and_is_told_for_one_turn)
 	loop_turn(l, 0);
 	timer_in(l, &near.t, 1000 * ms, on_timer);
 	timer_in(l, &far.t, 5000 * ms, on_timer);
-	uint64_t left_ns = far.t.at_ns - l->now_ns - 1000 * ms;
+	uint64_t left_ns = far.t.at_ns - l->now_ns - 500 * ms; /* it waited for a second, and froze in the last half of that, as far as we know */
 	simnet_freeze(n, 60000 * ms);
 	loop_turn(l, -1);
 	ck_assert(l->thawed);
@@ -162,6 +162,93 @@ START_TEST(a_freeze_moves_the_timers_and_is_told_for_one_turn)
 	ck_assert(!l->thawed);
 	ck_assert_uint_eq(far.t.at_ns, at_ns);
 	timer_cancel(l, &far.t);
+	simnet_free(&n);
+}
+END_TEST
+
+START_TEST(a_standstill_draws_loose_timers_anew_and_never_later)
+{
+	enum { COUNT = 64 };
+	struct simnet *n = simnet_new(1);
+	struct loop *l = simnet_loop(n);
+	struct item near = {.l = l, .diary = &(struct diary){""}}, loose[COUNT];
+	uint64_t least = UINT64_MAX, most = 0;
+
+	timer_in(l, &near.t, 1000 * ms, on_timer);
+	for (int i = 0; i < COUNT; i++) {
+		loose[i] = (struct item){.l = l, .diary = near.diary};
+		timer_set_loose(l, &loose[i].t, l->now_ns + 30000 * ms, on_timer);
+	}
+	loop_turn(l, 0); /* the first turn has no past */
+	simnet_freeze(n, 60000 * ms);
+	loop_turn(l, -1);
+	ck_assert(l->thawed);
+	for (int i = 0; i < COUNT; i++) {
+		uint64_t left = loose[i].t.at_ns - l->now_ns;
+
+		ck_assert(left > 0 && left <= 29500 * ms);
+		least = left < least ? left : least;
+		most = left > most ? left : most;
+	}
+	ck_assert(least < 5000 * ms && most > 24000 * ms);
+	for (int i = 0; i < COUNT; i++) {
+		ck_assert_int_eq(loose[i].times, 0);
+		timer_cancel(l, &loose[i].t);
+	}
+	timer_cancel(l, &near.t);
+	simnet_free(&n);
+}
+END_TEST
+
+static void count_thaw(void *ctx)
+{
+	++*(int *)ctx;
+}
+
+START_TEST(a_freeze_that_is_announced_stops_the_timers_until_the_thaw)
+{
+	struct simnet *n = simnet_new(1);
+	struct loop *l = simnet_loop(n);
+	struct item a = {.l = l, .diary = &(struct diary){""}};
+	uint64_t before[4], ran;
+	int told = 0;
+
+	l->on_thaw = count_thaw;
+	l->hook_ctx = &told;
+	timer_in(l, &a.t, 100 * ms, on_timer);
+	loop_freeze(l);
+	loop_freeze(l);
+	ck_assert_uint_eq(stat_get(&l->stats, STAT_FREEZES), 1);
+	memcpy(before, l->rng, sizeof(before));
+	simnet_advance(n, 5000 * ms);
+	ck_assert_int_eq(a.times, 0);
+	ran = loop_ran_ns(l);
+	loop_thaw(l);
+	ck_assert_int_eq(told, 1);
+	ck_assert_uint_eq(l->stood_ns, 5000 * ms);
+	ck_assert_uint_eq(loop_ran_ns(l), ran - 5000 * ms);
+	ck_assert(memcmp(before, l->rng, sizeof(before)) != 0); /* two copies of one snapshot shall differ */
+	simnet_advance(n, 99 * ms);
+	ck_assert_int_eq(a.times, 0);
+	simnet_advance(n, 2 * ms);
+	ck_assert_int_gt(a.times, 0);
+	loop_thaw(l); /* again: nothing is moved */
+	ck_assert_int_eq(told, 2);
+	ck_assert_uint_eq(l->stood_ns, 0);
+	loop_turn(l, 0);
+	a.times = 0;
+	timer_in(l, &a.t, 100 * ms, on_timer);
+	loop_turn(l, -1);
+	loop_turn(l, 0);
+	timer_in(l, &a.t, 100 * ms, on_timer);
+	loop_continued(l); /* SIGCONT: told by the turn */
+	ck_assert_int_eq(told, 2);
+	loop_turn(l, 0);
+	ck_assert_int_eq(told, 3);
+	loop_turn(l, 0);
+	ck_assert_int_eq(told, 3);
+	timer_cancel(l, &a.t);
+	l->on_thaw = NULL;
 	simnet_free(&n);
 }
 END_TEST
@@ -315,6 +402,7 @@ END_TEST
 
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
-	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_freeze_moves_the_timers_and_is_told_for_one_turn,
+	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw,
+	a_freeze_moves_the_timers_and_is_told_for_one_turn,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
 	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
