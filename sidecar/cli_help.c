@@ -13,7 +13,8 @@ static const struct help_row rows[] = {
 		"INSTANCE_IP and ISTIO_META_* where the file does not say it; see man 5 thinmesh.yaml.\n"
 		"\n"
 		"SIGHUP reloads (a broken file changes nothing and is told), SIGTERM drains (a second one ends now),\n"
-		"SIGUSR1 reopens log files. Exit 2: the configuration is wrong.\n"},
+		"SIGUSR1 reopens log files, SIGUSR2 starts the program on disk anew and hands over to it (so does SIGHUP where\n"
+		"that is another one). Exit 2: the configuration is wrong.\n"},
 	{"check", "check -c FILE|DIR...", "say what is wrong with a configuration, with places",
 		"  -c FILE|DIR   as for run\n"
 		"\n"
