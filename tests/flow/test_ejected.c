@@ -193,6 +193,19 @@ START_TEST(a_provider_that_says_it_is_degraded_is_spared_while_others_do)
 }
 END_TEST
 
+START_TEST(a_provider_that_says_it_fails_is_left_at_once_where_it_is_checked)
+{
+	struct three w = three_new(OUTLIER("") NO_RETRY "    health: {tcp: {}, interval: 60s}\n");
+
+	rig_advance(w.r, 70000);
+	w.p[1]->act.head = "x-envoy-immediate-health-check-fail: true\n";
+	ck_assert_uint_eq(calls(&w, 30), 30);
+	ck_assert_uint_eq(w.p[1]->requests, 1);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_CHECK_PASSIVE_FAILURE), 1);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(what_was_lost_in_a_standstill_is_no_failure)
 {
 	struct three w = three_new(OUTLIER(", consecutive_5xx: 1") NO_RETRY);
@@ -217,4 +230,5 @@ END_TEST
 
 UNIT_SUITE("ejected", a_provider_is_judged_by_grpc_status_and_not_by_http, one_bad_provider_among_three_is_avoided_and_comes_back,
 	a_provider_that_answers_too_late_is_ejected_and_a_caller_that_gives_up_is_no_failure, what_is_retried_counts_too, a_provider_that_says_goaway_does_not_fail,
-	without_outlier_detection_nothing_is_counted, a_provider_that_says_it_is_degraded_is_spared_while_others_do, what_was_lost_in_a_standstill_is_no_failure)
+	without_outlier_detection_nothing_is_counted, a_provider_that_says_it_is_degraded_is_spared_while_others_do,
+	a_provider_that_says_it_fails_is_left_at_once_where_it_is_checked, what_was_lost_in_a_standstill_is_no_failure)

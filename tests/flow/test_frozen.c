@@ -267,6 +267,9 @@ static void all_replaced(bool swallow, uint64_t told_after_ms)
 	for (int i = 0; i < n; i++)
 		ck_assert_msg(call_ok(c[i]), "call %d: %u %d %s", i, c[i]->ends, c[i]->grpc, call_text(c[i]));
 	ck_assert_uint_eq(rig_stat(w.r, STAT_RETRY_BUDGET_EMPTY), 0);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_THAW_CONNS), MANY);
+	if (told_after_ms)
+		ck_assert_uint_gt(rig_stat(w.r, swallow ? STAT_TURNED_AWAY : STAT_THAW_HELD), 0);
 	uint32_t served = 0;
 	for (int i = 0; i < MANY; i++)
 		served += fresh[i]->requests;
