@@ -111,28 +111,39 @@ int life_watch_caller(struct life *l, const struct sock *peer)
 
 /* ---- for a daemon that takes over ---- */
 
+/* With the number: which process it is. /proc may hide it from us, and older kernels have no key. */
+static uint64_t proc_identity(const struct life_proc *p)
+{
+	return p->key ? p->key : proc_began(p->life->spec.loop, p->pid);
+}
+
 void life_procs_save(const struct life *l, struct sb *out)
 {
 	const char *comma = "";
 	sb_str(out, " pids=");
 	list_each(n, tmp, &l->procs) {
 		const struct life_proc *p = list_entry(n, struct life_proc, node);
-		uint64_t began = proc_began(l->spec.loop, p->pid);
-		if (p->pid <= 0 || !began)
+		uint64_t which = proc_identity(p);
+		if (p->pid <= 0 || !which)
 			continue; /* of another PID namespace: watched again with its next connection */
-		sb_fmt(out, "%s%d:%llu", comma, (int)p->pid, (unsigned long long)began);
+		sb_fmt(out, "%s%d:%llu", comma, (int)p->pid, (unsigned long long)which);
 		comma = ",";
 	}
 }
 
 static void procs_take_over(struct life *l, struct str one)
 {
-	uint64_t pid, began;
+	uint64_t pid, which;
 	ptrdiff_t colon = str_find(one, ':');
-	if (colon < 0 || !str_u64(str_cut(one, 0, (size_t)colon), &pid) || !str_u64(str_cut(one, (size_t)colon + 1, one.n), &began) || !pid || pid > INT32_MAX)
+	if (colon < 0 || !str_u64(str_cut(one, 0, (size_t)colon), &pid) || !str_u64(str_cut(one, (size_t)colon + 1, one.n), &which) || !pid || pid > INT32_MAX)
 		return;
-	if (proc_began(l->spec.loop, (pid_t)pid) == began)
-		life_watch_pid(l, (pid_t)pid);
+	if (life_watch_pid(l, (pid_t)pid) != 0)
+		return;
+	list_each(n, tmp, &l->procs) {
+		struct life_proc *p = list_entry(n, struct life_proc, node);
+		if (p->pid == (pid_t)pid && proc_identity(p) != which)
+			proc_free(p); /* another one has the number by now */
+	}
 }
 
 /* Who ended while nobody was looking has ended all the same. */

@@ -1,6 +1,6 @@
 /* health/life_save: an app's life in one line, for another process of this daemon that takes over (hot upgrade). Words "key=value", `why` last:
  *
- *   v1 state=ok said=ok gone=0 announced=0 since=WALL_NS lease=NS_LEFT pids=PID:BEGAN,... why=TEXT
+ *   v1 state=ok said=ok gone=0 announced=0 since=WALL_NS lease=NS_LEFT pids=PID:WHICH,... why=TEXT
  *
  * A state that is taken over is no transition: it was logged and counted where it came about. */
 #include "health/life_int.h"

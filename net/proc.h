@@ -14,7 +14,7 @@ int proc_watch_pid(struct loop *l, pid_t pid, void (*fn)(void *user), void *user
 void proc_unwatch(struct proc_watch **w);   /* accepts NULL */
 pid_t proc_watch_number(const struct proc_watch *w);  /* 0: of another PID namespace, where it has none that we could say */
 uint64_t proc_watch_key(const struct proc_watch *w);  /* no two processes have the same, ever; 0: this kernel (before 6.9) has none */
-int proc_owner(struct loop *l, pid_t pid, uid_t *ret); /* whose it is; -ESRCH: it is not there, or /proc does not say */
+int proc_owner(struct loop *l, pid_t pid, uid_t *ret); /* whose it is; -ESRCH: it is not there, or not to be seen from here */
 uint64_t proc_began(struct loop *l, pid_t pid);       /* with the number: which process that is, for another process of ours (hot upgrade); 0: not known */
 /* A child: argv[0] is a path or found in PATH; no shell, stdin and stdout are /dev/null, stderr too, no descriptor of ours. done once: exit code >= 0, or negative: -ETIMEDOUT (it was killed, and with
  * it what it started), -ECHILD (ended by a signal), errno of the start. Never before return. -EAGAIN: too many run already (counted); done is not called then. */

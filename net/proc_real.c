@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -67,14 +68,31 @@ uint64_t proc_real_began(void *ctx, pid_t pid)
 	return stat_began(text);
 }
 
+/* Linux 6.13: where /proc hides the processes of others (ProtectProc= of our own unit) the kernel still says whose they are. */
+static int owner_by_pidfd(pid_t pid, uid_t *ret)
+{
+	struct pidfd_creds { uint64_t mask, cgroup; uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid, exit_code; } info = {.mask = 2 /* PIDFD_INFO_CREDS */};
+	int fd = pidfd_open(pid, 0);
+	if (fd < 0)
+		return -ESRCH;
+	int rc = ioctl(fd, _IOWR(0xFF, 11, struct pidfd_creds) /* PIDFD_GET_INFO, its first size */, &info);
+	close(fd);
+	if (rc != 0 || !(info.mask & 2))
+		return -ESRCH;
+	*ret = info.euid;
+	return 0;
+}
+
 int proc_real_owner(void *ctx, pid_t pid, uid_t *ret)
 {
 	char path[48];
 	struct stat st;
 	(void)ctx;
 	snprintf(path, sizeof path, "/proc/%d", (int)pid);
-	if (pid <= 0 || !proc_is_ours() || stat(path, &st) != 0)
+	if (pid <= 0)
 		return -ESRCH;
+	if (!proc_is_ours() || stat(path, &st) != 0)
+		return owner_by_pidfd(pid, ret);
 	*ret = st.st_uid; /* root's for one that may not be dumped: then root alone may speak of it */
 	return 0;
 }

@@ -233,9 +233,11 @@ static bool watch_other(struct local_call *c, const struct post_query *q)
 		refuse(c, STAT_POSTS_BAD, 400, "the poster lives in another PID namespace than the daemon: pid= would mean somebody else; the process itself can post watch=pid");
 		return false;
 	}
-	if (proc_owner(c->sc->loop, (pid_t)q->pid, &owner) != 0)
+	if (c->cred->uid == 0) /* where /proc is hidden from us (ProtectProc=) nobody has to be asked */
+		owner = 0;
+	else if (proc_owner(c->sc->loop, (pid_t)q->pid, &owner) != 0)
 		return watch_is_well(c, -ESRCH, q->pid);
-	if (c->cred->uid != 0 && c->cred->uid != owner) {
+	if (c->cred->uid != owner) {
 		refuse(c, STAT_POSTS_DENIED, 403, "process %llu belongs to uid %u: uid %u may not have it watched", (unsigned long long)q->pid, (unsigned)owner, (unsigned)c->cred->uid);
 		return false;
 	}

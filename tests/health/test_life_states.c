@@ -12,7 +12,7 @@
 #define SEC (1000 * MS)
 
 struct seen { int changes, closes, idles; enum life_state was, now; };
-struct world { struct simnet *net; struct loop *loop; struct log *log; struct account account; struct limits limits; struct life *life; struct seen seen; struct sb said; };
+struct world { struct simnet *net; struct loop *loop; struct log *log; struct account account; struct limits limits; struct life *life; struct seen seen; struct sb said; struct health_check check; };
 
 static void changed(void *ctx, struct life *l, enum life_state was)
 {
@@ -43,6 +43,21 @@ static void life_begin(struct world *w)
 	w->life = life_new(&spec);
 }
 
+/* An exec check whose program says what a test wants: period 10 s, three failures, one success. */
+static void check_begin(struct health_check *c)
+{
+	health_check_default(c);
+	c->kind = CHECK_EXEC;
+	c->argv = xalloc(2 * sizeof *c->argv);
+	c->argv[0] = xstrdup("probe");
+	c->nargv = 1;
+	c->interval_ns = 10 * SEC;
+	c->timeout_ns = 1 * SEC;
+	c->unhealthy_threshold = 3;
+	c->healthy_threshold = 1;
+	health_check_settle(c);
+}
+
 static struct world *world_new(void)
 {
 	struct world *w = xnew(struct world);
@@ -51,6 +66,7 @@ static struct world *world_new(void)
 	w->log = log_new(LOG_DEBUG, 0);
 	log_set_sink(w->log, sink, w);
 	account_init(&w->account, &w->loop->memory, "app", SIZE_MAX);
+	check_begin(&w->check);
 	life_begin(w);
 	return w;
 }
@@ -63,6 +79,7 @@ static void world_free(struct world *w)
 	ck_assert_uint_eq(simnet_running(w->net), 0);
 	ck_assert_uint_eq(stat_get(&w->loop->stats, STAT_PROCS_WATCHED), 0);
 	account_end(&w->account);
+	health_check_end(&w->check);
 	log_free(&w->log);
 	simnet_free(&w->net);
 	sb_end(&w->said);
@@ -70,23 +87,6 @@ static void world_free(struct world *w)
 }
 
 static const struct sock_cred poster = {.known = true, .uid = 1000, .gid = 1000, .pid = 77};
-
-/* An exec check whose program says what a test wants: period 10 s, three failures, one success. */
-static struct health_check check_new(void)
-{
-	static char *argv[] = {"probe", NULL};
-	struct health_check c;
-	health_check_default(&c);
-	c.kind = CHECK_EXEC;
-	c.argv = argv;
-	c.nargv = 1;
-	c.interval_ns = 10 * SEC;
-	c.timeout_ns = 1 * SEC;
-	c.unhealthy_threshold = 3;
-	c.healthy_threshold = 1;
-	health_check_settle(&c);
-	return c;
-}
 
 static void conf(struct world *w, const struct health_check *check, uint64_t gone_after_ns)
 {
@@ -102,7 +102,6 @@ static void conf(struct world *w, const struct health_check *check, uint64_t gon
  *   . a second    s a minute */
 static void play(struct world *w, const char *words)
 {
-	struct health_check check = check_new();
 	for (; *words; words++) {
 		switch (*words) {
 		case 'o': life_ok(w->life, &poster, 0); break;
@@ -119,7 +118,7 @@ static void play(struct world *w, const char *words)
 		case '-': life_inbound(w->life, -1); break;
 		case 'c': life_connections(w->life, 1); break;
 		case 'n': life_connections(w->life, 0); break;
-		case 'K': conf(w, &check, 20 * SEC); break;
+		case 'K': conf(w, &w->check, 20 * SEC); break;
 		case 'k': conf(w, NULL, 20 * SEC); break;
 		case 'B': simnet_program(w->net, "probe", 1, 0); break;
 		case 'G': simnet_program(w->net, "probe", 0, 0); break;
@@ -406,12 +405,12 @@ END_TEST
 START_TEST(a_check_keeps_its_delay_its_period_and_its_thresholds)
 {
 	struct world *w = world_new();
-	struct health_check c = check_new();
-	c.initial_delay_ns = 15 * SEC;
-	c.healthy_threshold = 2;
+	struct health_check *c = &w->check;
+	c->initial_delay_ns = 15 * SEC;
+	c->healthy_threshold = 2;
 	play(w, "o");
 	simnet_program(w->net, "probe", 0, 500 * MS);
-	conf(w, &c, 0);
+	conf(w, c, 0);
 	simnet_advance(w->net, 14 * SEC);
 	ck_assert_uint_eq(simnet_runs(w->net), 0);
 	simnet_advance(w->net, 2 * SEC);
@@ -434,15 +433,15 @@ END_TEST
 START_TEST(an_equal_check_goes_on_over_a_reload_and_another_one_begins_anew)
 {
 	struct world *w = world_new();
-	struct health_check c = check_new();
+	struct health_check *c = &w->check;
 	play(w, "oB");
-	conf(w, &c, 0);
+	conf(w, c, 0);
 	simnet_advance(w->net, 11 * SEC); /* two failures */
-	conf(w, &c, 0);
+	conf(w, c, 0);
 	simnet_advance(w->net, 10 * SEC);
 	ck_assert_int_eq(life_state(w->life), LIFE_FAILING);
-	c.interval_ns = 5 * SEC;
-	conf(w, &c, 0);
+	c->interval_ns = 5 * SEC;
+	conf(w, c, 0);
 	ck_assert_int_eq(life_state(w->life), LIFE_FAILING);
 	play(w, "G");
 	simnet_advance(w->net, 5 * SEC);
@@ -454,10 +453,10 @@ END_TEST
 START_TEST(a_process_that_stood_still_has_no_failed_check)
 {
 	struct world *w = world_new();
-	struct health_check c = check_new();
-	c.unhealthy_threshold = 1;
+	struct health_check *c = &w->check;
+	c->unhealthy_threshold = 1;
 	simnet_program(w->net, "probe", 0, 900 * MS);
-	conf(w, &c, 0);
+	conf(w, c, 0);
 	simnet_advance(w->net, 2 * SEC);
 	ck_assert_int_eq(life_state(w->life), LIFE_OK);
 	simnet_advance(w->net, 8500 * MS); /* one is in flight */
@@ -552,7 +551,7 @@ START_TEST(a_line_that_is_not_understood_changes_nothing)
 	}
 	/* Processes that make no sense are none. */
 	struct world *w = world_new();
-	ck_assert(life_restore(w->life, STR("v1 state=ok said=ok gone=0 announced=0 since=1 lease=0 pids=x,1:,:2,99999999999:1,30:1 why=\n")));
+	ck_assert(life_restore(w->life, STR("v1 state=ok said=ok gone=0 announced=0 since=1 lease=0 pids=x,1:,:2,99999999999:1,31:5,30:128849018881 why=\n")));
 	ck_assert_uint_eq(simnet_watches(w->net), 1);
 	world_free(w);
 }

@@ -109,6 +109,10 @@ START_TEST(who_has_ended_before_cannot_be_watched)
 	ck_assert_ptr_null(w);
 	ck_assert_uint_eq(proc_began(l, pid), 0);
 	ck_assert_uint_gt(proc_began(l, getpid()), 0);
+	uid_t owner = (uid_t)-1;
+	ck_assert_int_eq(proc_owner(l, getpid(), &owner), 0);
+	ck_assert_uint_eq(owner, geteuid());
+	ck_assert_int_eq(proc_owner(l, pid, &owner), -ESRCH);
 	loop_free(&l);
 }
 END_TEST
