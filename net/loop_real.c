@@ -14,6 +14,9 @@
 #include "net/loop_real.h"
 #include "net/proc_int.h"
 
+/* A wait that ends so late may have been a stop. */
+static const uint64_t late_ns = UINT64_C(20000000);
+
 static uint64_t clock_ns(clockid_t which)
 {
 	struct timespec t;
@@ -84,13 +87,17 @@ static int real_wait(void *ctx, int64_t timeout_ns)
 {
 	struct loop_real *r = ctx;
 	int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
+	uint64_t until_ns = timeout_ns > 0 ? r->loop->now_ns + (uint64_t)timeout_ns + late_ns : UINT64_MAX;
 
 	if (timeout_ns == 0)
 		flags |= EVLOOP_NONBLOCK;
 	else
 		arm(r, timeout_ns < 0 ? UINT64_MAX : r->loop->now_ns + (uint64_t)timeout_ns);
 	errno = 0;
-	return event_base_loop(r->base, flags) < 0 ? -(errno ? errno : EIO) : 0;
+	/* After SIGSTOP the kernel ends the wait with EINTR, and libevent goes on to the timers without having looked at anything: what came meanwhile, SIGCONT included, is older. */
+	if (event_base_loop(r->base, flags) < 0 || (real_now_ns(NULL) > until_ns && event_base_loop(r->base, flags | EVLOOP_NONBLOCK) < 0))
+		return -(errno ? errno : EIO);
+	return 0;
 }
 
 /* ---- reserve descriptors -------------------------------------------------------------------------------------------------- */
