@@ -32,7 +32,7 @@ static void over(struct drain *d)
 static void look(struct task *t)
 {
 	struct drain *d = container_of(t, struct drain, task);
-	if (d->phase >= FINISH && !d->sc->stopped && sidecar_idle(d->sc))
+	if (d->phase >= FINISH && !d->sc->stopped && sidecar_idle(d->sc) && (!d->sc->left || d->sc->followed))
 		over(d);
 }
 
@@ -207,6 +207,12 @@ void sidecar_leave(struct sidecar *sc)
 	finish(d);
 }
 
+void sidecar_followed(struct sidecar *sc)
+{
+	sc->followed = true;
+	drain_emptied(sc);
+}
+
 void sidecar_said(struct app *a)
 {
 	struct sidecar *sc = a->sc;
@@ -223,7 +229,7 @@ void sidecar_take_back(struct sidecar *sc)
 	struct drain *d = sc->drain;
 	sc->lent = false;
 	if (sc->left && !sc->stopped) {
-		sc->left = false;
+		sc->left = sc->followed = false;
 		serve_on(sc, false);
 		d->phase = STAYS;
 		timer_cancel(sc->loop, &d->timer);

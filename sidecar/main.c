@@ -177,6 +177,12 @@ static void on_served(void *ctx, pid_t pid)
 	sidecar_leave(d->sc);
 }
 
+static void on_here(void *ctx)
+{
+	struct daemon *d = ctx;
+	sidecar_followed(d->sc);
+}
+
 static void say_ready_again(struct daemon *d, const char *status)
 {
 	if (d->reloading)
@@ -366,7 +372,7 @@ static int run_daemon(char **argv, char **paths, size_t npaths)
 		fprintf(stderr, "thinmesh: the event loop can't be made: %s\n", strerror(errno));
 		return EXIT_FAILED;
 	}
-	struct upgrade_spec upgrade = {.loop = d.loop, .log = d.log, .argv = argv, .ctx = &d, .lend = on_lend, .describe = on_describe, .served = on_served, .failed = on_upgrade_failed,
+	struct upgrade_spec upgrade = {.loop = d.loop, .log = d.log, .argv = argv, .ctx = &d, .lend = on_lend, .describe = on_describe, .served = on_served, .here = on_here, .failed = on_upgrade_failed,
 		.died = on_successor_died, .bye = on_successor_bye, .prepared = on_prepared, .said = on_said_before, .go = on_go};
 	d.upgrade = upgrade_new(&upgrade);
 	daemon_environment(&d);

@@ -65,7 +65,7 @@ struct sidecar {
 	uint64_t memory_soft, memory_hard, started_ns, started_wall_ns;
 	bool ready, draining, stopped;
 	bool waiting;                          /* takeover: everything is open, sidecar_go has not come */
-	bool lent, left;                       /* hot upgrade: a successor begins; it serves, and we finish what we have */
+	bool lent, left, followed;             /* hot upgrade: a successor begins; it is to serve, and we finish what we have; it does serve */
 	bool reload_owed;                      /* asked while we were waiting or lent */
 	struct drain *drain;                   /* sidecar/drain */
 	struct timer memory_timer;
@@ -89,6 +89,7 @@ bool sidecar_lend(struct sidecar *sc);
 void sidecar_each_life(struct sidecar *sc, void (*fn)(void *ctx, const char *app, struct str text), void *ctx);
 void sidecar_leave(struct sidecar *sc);
 void sidecar_said(struct app *a);              /* it has posted something */
+void sidecar_followed(struct sidecar *sc);     /* it accepts: nothing keeps us but what is left */
 void sidecar_take_back(struct sidecar *sc);
 /* The one that comes (spec.takeover): what was known of an app, before the first turn; is there reason to wait; serve. */
 bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text);

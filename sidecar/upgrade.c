@@ -142,6 +142,7 @@ static void ended(struct upgrade *u, pid_t pid, int status)
 		return;
 	}
 	u->pid = 0;
+	timer_cancel(u->spec.loop, &u->timer);
 	hang_up(&u->fd, &u->watch);
 	if (u->state != SERVED)
 		return; /* broken off */
@@ -153,6 +154,20 @@ static void ended(struct upgrade *u, pid_t pid, int status)
 	u->state = IDLE;
 	stat_inc(&u->spec.loop->stats, STAT_UPGRADES_FAILED);
 	u->spec.died(u->spec.ctx);
+}
+
+/* Before that our end would leave nobody, should it die in between. */
+static void is_here(struct upgrade *u)
+{
+	if (u->state != SERVED)
+		return;
+	timer_cancel(u->spec.loop, &u->timer);
+	u->spec.here(u->spec.ctx);
+}
+
+static void surely_here(struct timer *t)
+{
+	is_here(container_of(t, struct upgrade, timer));
 }
 
 static void heard(void *user, int fd, int what)
@@ -169,9 +184,13 @@ static void heard(void *user, int fd, int what)
 			log_info(u->spec.log, "upgrade: process %d is ready after %llu ms and takes over", (int)u->pid, (unsigned long long)((u->spec.loop->now_ns - u->begun_ns) / 1000000));
 			u->spec.served(u->spec.ctx, u->pid);
 			say(u->fd, "go");
+			timer_in(u->spec.loop, &u->timer, GO_NS, surely_here);
 			say(u->up_fd, "bye"); /* where ours still drains: our own end will be meant */
+		} else if (strcmp(word, "here") == 0) {
+			is_here(u);
 		} else if (strcmp(word, "bye") == 0 && !u->bye) {
 			u->bye = true;
+			is_here(u);
 			if (u->state == SERVED)
 				u->spec.bye(u->spec.ctx);
 		}
@@ -468,6 +487,7 @@ static void serve(struct upgrade *u, bool alone)
 	u->coming = SERVES;
 	timer_cancel(u->spec.loop, &u->up_timer);
 	u->spec.go(u->spec.ctx, alone);
+	say(u->up_fd, "here");
 }
 
 static void no_answer(struct timer *t)

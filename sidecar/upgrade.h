@@ -7,6 +7,7 @@
  *                           SERVED    <---------------- "ready" ----------  READY
  *                             |        MAINPID=; stops accepting, drains
  *                             |-------------------------- "go" ---------->  SERVES   accepts
+ *                             |        may end    <----- "here" ----------
  *
  * Whoever dies, one of the two serves: a successor that ends before "ready" (or takes too long) changes nothing (`failed`); one that ends after it, while we still drain, gives the doors back
  * (`died`); a predecessor that ends before "go" leaves the successor alone with the descriptors, and it serves at once. "bye" says that an end is meant: SIGTERM, or a successor of its own.
@@ -26,6 +27,7 @@ struct upgrade_spec {
 	bool (*lend)(void *ctx);
 	void (*describe)(void *ctx, struct upgrade *u, struct sb *out);
 	void (*served)(void *ctx, pid_t pid); /* the successor is ready: tell the manager, stop accepting; it goes on once this has returned */
+	void (*here)(void *ctx);              /* it accepts: we may end as soon as nothing is left */
 	void (*failed)(void *ctx);            /* as if nothing had been (logged and counted already) */
 	void (*died)(void *ctx);              /* served was wrong: take everything back */
 	void (*bye)(void *ctx);               /* the successor ends by its own will: what we still hold for its sake may go */

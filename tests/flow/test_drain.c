@@ -268,6 +268,9 @@ START_TEST(who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh)
 	served_answer(provider_call(w.one, 0));
 	rig_advance(w.r, 10);
 	ck_assert(call_ok(held));
+	ck_assert(!w.r->sc->stopped); /* the successor could die yet */
+	sidecar_followed(w.r->sc);
+	rig_advance(w.r, 10);
 	ck_assert(w.r->sc->stopped);
 	rig_free(&w.r);
 }
