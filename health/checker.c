@@ -22,7 +22,8 @@ enum {
 	WALK = 512,           /* endpoints of a new set looked at in a turn */
 	SPREAD_FROM = 16,     /* fewer endpoints than that are checked when their intervals say, to the millisecond */
 	VOIDS_MAX = 3,        /* in a row, asked again at once */
-	WHY_MAX = 200
+	WHY_MAX = 200,
+	STEP_MAX_NS = 100000000
 };
 static const uint64_t second_ns = UINT64_C(1000000000);
 
@@ -117,16 +118,25 @@ static uint64_t interval_base(const struct check *c, bool passed, enum transitio
 
 static void check_due(struct timer *t);
 
+/* Who has many endpoints is woken for some of them together: to the nearest fiftieth of the interval, and at most a tenth of a second. A thousand every 5 s are 10 wake-ups a second, not 200. */
+static uint64_t in_steps(uint64_t at_ns, uint64_t base_ns)
+{
+	uint64_t step = base_ns / 50 < STEP_MAX_NS ? base_ns / 50 : STEP_MAX_NS;
+
+	return step > 1 ? (at_ns + step / 2) / step * step : at_ns;
+}
+
 static void check_again(struct check *c, bool passed, enum transition t)
 {
 	struct group *g = c->of->group;
-	uint64_t base = interval_base(c, passed, t), in = jittered(loop_of(c), spec_of(c), base);
+	uint64_t base = interval_base(c, passed, t), in = jittered(loop_of(c), spec_of(c), base), at;
 
 	/* All began together: each takes the next place, and keeps it. */
 	if (!c->settled && g->count >= SPREAD_FROM && !spec_of(c)->initial_jitter_ns)
 		in = base / g->count * (g->spread++ % g->count + 1);
 	c->settled = true;
-	timer_in(loop_of(c), &c->timer, in, check_due);
+	at = loop_of(c)->now_ns + in;
+	timer_set(loop_of(c), &c->timer, g->count >= SPREAD_FROM ? in_steps(at, base) : at, check_due);
 }
 
 /* ---- what is known of a host ------------------------------------------------------------------------------------------------ */
@@ -737,7 +747,7 @@ static void traffic(void *ctx, struct cluster *cl)
 			uint64_t at = ck->loop->now_ns + (g->count > 1 ? 1 + loop_random_below(ck->loop, base) : base);
 
 			if (timer_armed(&c->timer) && c->state != HOST_PENDING && at < c->timer.at_ns)
-				timer_set(ck->loop, &c->timer, at, check_due);
+				timer_set(ck->loop, &c->timer, g->count >= SPREAD_FROM ? in_steps(at, base) : at, check_due);
 		}
 	}
 }
