@@ -411,6 +411,27 @@ def rolling_kill(lab):
 	return rolling(lab, "--kill")
 
 
+def upgrades(lab, count):
+	done = subprocess.run([os.path.join(HERE, "upgrades.py"), "--upgrades", str(count), lab.binary], capture_output=True, text=True, timeout=600)
+	if not done.stdout.strip():
+		raise Broken("upgrades: %s" % done.stderr.strip()[-400:])
+	report = json.loads(done.stdout.splitlines()[-1])
+	out = {"unit": "failed calls", "ours": report["wrong"], "goal": {"ours": 0}, **{k: v for k, v in report.items() if k != "wrong"}}
+	if report["wrong"]:
+		out["error"] = "; ".join(report["complaints"])
+	return out
+
+
+@row("upgrades_short")
+def upgrades_short(lab):
+	return upgrades(lab, 20)
+
+
+@row("upgrades", default=False)
+def upgrades_whole(lab):
+	return upgrades(lab, 100)
+
+
 @row("cancellations")
 def cancellations(lab, seconds=60):
 	"""A thousand cancellations a second beside a hundred ordinary calls, on four connections."""

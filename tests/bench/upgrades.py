@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+"""No call lost over hot upgrades: 2,000 calls a second by grpcio in two processes of four channels each, three long streams beside them that live over each hand-over, and the daemon is
+followed by a new process again and again.
+
+	upgrades.py [--upgrades N] [--rate N] BINARY
+
+Channels are as gRPC makes them by default. One JSON line; exit code 1 where a call failed, a stream broke or a process did not end."""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+sys.dont_write_bytecode = True
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+CALLERS, CHANNELS, STREAMS = 2, 4, 3
+
+
+def caller(target, authority, path, rate):
+	"""Each channel calls by the clock, one call after the other; what falls behind is caught up with."""
+	import grpc
+	import threading
+
+	stop, lock, done, failed = threading.Event(), threading.Lock(), [0], []
+
+	def run(number):
+		channel = grpc.insecure_channel(target, options=[("grpc.default_authority", authority), ("grpc.use_local_subchannel_pool", 1)])
+		call, due, mine = channel.unary_unary(path), time.monotonic() + number * 0.001, 0
+		while not stop.is_set():
+			time.sleep(max(0, due - time.monotonic()))
+			due += CHANNELS / rate
+			try:
+				if call(b"%d" % mine, timeout=10) != b"%d" % mine:
+					failed.append("another answer")
+			except grpc.RpcError as e:
+				failed.append("%s: %s" % (e.code(), e.details()))
+			mine += 1
+		with lock:
+			done[0] += mine
+	threads = [threading.Thread(target=run, args=(n,)) for n in range(CHANNELS)]
+	for th in threads:
+		th.start()
+	sys.stdin.readline()
+	stop.set()
+	for th in threads:
+		th.join()
+	print(json.dumps({"calls": done[0], "failed": failed[:100]}), flush=True)
+	os._exit(0)
+
+
+def run(args):
+	from harness import DEMO, GREETER, T, until
+	from providers import ProviderProcess
+	from test_upgrade import Chat, follow, service
+	t = T(args.binary, 7)
+	took, callers, complaints, calls = [], [], [], 0
+	try:
+		p = ProviderProcess(t, "a")
+		d = service(t, {DEMO: [p.address]}, drain={"deadline": "60s"})
+		callers = [subprocess.Popen([sys.executable, os.path.abspath(__file__), "caller", d.target, DEMO, GREETER, str(args.rate / CALLERS)],
+			stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(CALLERS)]
+		chats = [Chat(t, d) for _ in range(STREAMS)]
+		until(lambda: d.stat("calls") > 200, 20, "the callers to call")
+		begun = time.monotonic()
+		for _ in range(args.upgrades):
+			asked = time.monotonic()
+			old = follow(d)
+			took.append((time.monotonic() - asked) * 1000)
+			for chat in chats:
+				chat.say(b"over the hand-over")
+				chat.end()
+			old.wait(30)
+			chats = [Chat(t, d) for _ in range(STREAMS)]
+		seconds = time.monotonic() - begun
+		for chat in chats:
+			chat.end()
+		for c in callers:
+			said = json.loads(c.communicate(b"\n", 60)[0])
+			calls += said["calls"]
+			complaints += said["failed"]
+		if d.stat("upgrades") != args.upgrades:
+			complaints.append("%d upgrades were counted" % d.stat("upgrades"))
+	except Exception as e:    # a stream that breaks is one, too
+		complaints.append("%s: %s" % (type(e).__name__, e))
+		seconds = 0
+	finally:
+		for c in callers:
+			if c.poll() is None:
+				c.kill()
+		complaints += t.finish()
+		t.remove()
+	print(json.dumps({"wrong": len(complaints), "upgrades": len(took), "calls": calls, "calls_a_second": round(calls / seconds) if seconds else None, "streams": STREAMS * len(took),
+		"takes_over_ms": round(statistics.median(took), 1) if took else None, "complaints": complaints[:10]}))
+	return 1 if complaints else 0
+
+
+def main():
+	if len(sys.argv) > 1 and sys.argv[1] == "caller":
+		return caller(*sys.argv[2:5], float(sys.argv[5]))
+	parser = argparse.ArgumentParser()
+	parser.add_argument("--upgrades", type=int, default=100)
+	parser.add_argument("--rate", type=int, default=2000)
+	parser.add_argument("binary")
+	return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+	sys.exit(main())
