@@ -62,6 +62,7 @@ struct ads {
 	/* the present try */
 	enum phase phase;
 	uint32_t at;                /* which server */
+	bool held, owed;          /* no new stream is opened (hot upgrade); one would have been */
 	struct timer retry;
 	struct dns_query *query;
 	struct dial *dial;
@@ -659,6 +660,9 @@ static void try_now(struct timer *t)
 
 static void try_at(struct ads *a, uint64_t in_ns)
 {
+	a->owed = a->held;
+	if (a->held)
+		return;
 	a->phase = in_ns ? BACKOFF : CONNECTING;
 	timer_in(a->loop, &a->retry, in_ns, try_now);
 }
@@ -699,6 +703,17 @@ static void stream_drop(struct ads *a, struct ads_stream **at, const char *why)
 	if (a->ev->closed)
 		a->ev->closed(a->user, s, GRPC_OK, why);
 	stream_leave(s);
+}
+
+void ads_hold(struct ads *a, bool held)
+{
+	a->held = held;
+	if (held && timer_armed(&a->retry)) {
+		timer_cancel(a->loop, &a->retry);
+		a->owed = true;
+	} else if (!held && a->owed) {
+		try_at(a, 0);
+	}
 }
 
 void ads_restart(struct ads *a, const char *why)

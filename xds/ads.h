@@ -39,6 +39,7 @@ void ads_start(struct ads *a);     /* begins to connect; open comes later */
 int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err); /* other servers or TLS: a new stream by make before break; negative: the old ones stay */
 void ads_set_path(struct ads *a, const char *path);
 void ads_restart(struct ads *a, const char *why);            /* ends the stream and opens another one (back-off as after an answered one) */
+void ads_hold(struct ads *a, bool held);                      /* held: a stream that is there goes on, and when it is lost no other one is opened; false: opens what is missing */
 void ads_stream_end(struct ads_stream *s, const char *why);  /* this one alone: what it said makes no sense; closed comes */
 void ads_thaw(struct ads *a);
 int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again later; ERR_CLOSED */

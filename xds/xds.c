@@ -283,6 +283,8 @@ bool xds_lend(struct xds *x)
 	list_each(n, tmp, &x->views) {
 		struct view *v = list_entry(n, struct view, node);
 
+		if (is_behind_agent(&x->conf->xds)) /* it serves one stream, the newest: the two of us would take it from each other by turns */
+			ads_hold(v->ads, true);
 		/* What waits for a quiet moment does not wait for this one. */
 		if (!resources_save_soon(v->resources) || !archive_lend(v->archive))
 			all = false;
@@ -298,8 +300,12 @@ void xds_hush(struct xds *x, bool hushed)
 
 void xds_retake(struct xds *x)
 {
-	list_each(n, tmp, &x->views)
-		archive_retake(list_entry(n, struct view, node)->archive);
+	list_each(n, tmp, &x->views) {
+		struct view *v = list_entry(n, struct view, node);
+
+		ads_hold(v->ads, false);
+		archive_retake(v->archive);
+	}
 }
 
 void xds_settle(struct xds *x)

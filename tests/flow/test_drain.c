@@ -311,6 +311,33 @@ START_TEST(who_takes_back_serves_as_before)
 }
 END_TEST
 
+/* Istio's agent serves one stream, the newest: two processes would take it from each other by turns. */
+START_TEST(behind_an_agent_the_stream_is_left_to_the_successor)
+{
+	for (int agent = 0; agent < 2; agent++) {
+		const char *at = agent ? "unix:/run/agent.sock" : PLANE;
+		char yaml[512];
+		struct world w = {.r = rig_bare(7)};
+		snprintf(yaml, sizeof yaml, APPS "xds: {server: \"%s\"}\n", at);
+		w.p = rig_plane(w.r, at, PLANE_ISTIO);
+		w.one = provider_new(w.r, "10.0.0.1:1", ANSWERS);
+		world_start(&w, yaml);
+		plane_service(w.p, HOST, 50051, "10.0.0.1:1");
+		ck_assert(call_ok(world_call(&w, HOST ":50051")));
+		ck_assert(sidecar_lend(w.r->sc));
+		ck_assert_uint_eq(plane_open(w.p), 1); /* it goes on while it may */
+		plane_cut(w.p);
+		rig_advance(w.r, 30000);
+		ck_assert_uint_eq(plane_open(w.p), !agent);
+		ck_assert(call_ok(world_call(&w, HOST ":50051")));
+		sidecar_take_back(w.r->sc);
+		rig_advance(w.r, 3000);
+		ck_assert_uint_eq(plane_open(w.p), 1);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 START_TEST(what_changes_while_a_successor_begins_is_read_when_it_has_failed)
 {
 	struct rig *r = rig_demo(ONE, NULL, NULL);
@@ -378,5 +405,5 @@ UNIT_SUITE("drain", the_mesh_hears_of_it_before_anybody_is_turned_away, a_contro
 	a_control_plane_that_cannot_hear_is_waited_for_a_second, calls_for_the_app_are_served_while_it_is_announced_and_new_ones_end_with_the_goaway,
 	what_is_left_at_the_deadline_ends_as_unavailable_and_is_counted_apart, a_caller_that_reads_nothing_holds_nobody_beyond_the_deadline,
 	the_last_call_ends_it_in_the_same_turn_and_nothing_ticks_meanwhile, with_nothing_left_it_ends_in_a_millisecond, a_second_word_ends_it_in_every_phase,
-	who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh, who_takes_back_serves_as_before, what_changes_while_a_successor_begins_is_read_when_it_has_failed,
+	who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh, who_takes_back_serves_as_before, behind_an_agent_the_stream_is_left_to_the_successor, what_changes_while_a_successor_begins_is_read_when_it_has_failed,
 	who_comes_serves_when_it_is_told_and_knows_what_the_app_has_said, who_comes_and_is_stopped_before_its_turn_is_gone_at_once)
