@@ -1,13 +1,16 @@
 /* tests/bench/backend: the provider of the benchmarks: HTTP/2 on loopback ports, one thread. The request comes back once it has ended,
- * with grpc-status 0 in the trailers. A path that ends in /hang is never answered.
+ * with grpc-status 0 in the trailers. A path that ends in /hang is never answered. grpc.health.v1.Health/Check is answered SERVING.
  *
- *	backend FIRST_PORT [COUNT]
+ *	backend [-j FILE] FIRST_PORT [COUNT]
+ *
+ * -j: the moment of each health check (ns, CLOCK_MONOTONIC) is a line of FILE.
  */
 #include "tests/bench/wire.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,7 +20,7 @@
 struct call {
 	uint8_t *body;
 	size_t n, cap, sent;
-	bool hang;
+	bool hang, check;
 	struct call *next; /* of the free ones, which keep their body's memory */
 };
 
@@ -25,6 +28,7 @@ struct backend {
 	struct wires wires;
 	struct call *free;
 	nghttp2_session_callbacks *callbacks;
+	FILE *journal; /* of health checks; NULL */
 };
 
 struct client {
@@ -47,9 +51,16 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	else
 		call = must(calloc(1, sizeof(*call)));
 	call->n = call->sent = 0;
-	call->hang = false;
+	call->hang = call->check = false;
 	nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
 	return 0;
+}
+
+static bool ends_with(const uint8_t *value, size_t n, const char *end)
+{
+	size_t m = strlen(end);
+
+	return n >= m && memcmp(value + n - m, end, m) == 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n, const uint8_t *value, size_t value_n,
@@ -58,10 +69,19 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	struct call *call;
 
 	(void)flags, (void)user;
-	if (name_n == 5 && memcmp(name, ":path", 5) == 0 && value_n >= 5 && memcmp(value + value_n - 5, "/hang", 5) == 0 &&
-	    (call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)))
-		call->hang = true;
+	if (name_n != 5 || memcmp(name, ":path", 5) != 0 || !(call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id)))
+		return 0;
+	call->hang = ends_with(value, value_n, "/hang");
+	call->check = ends_with(value, value_n, "/grpc.health.v1.Health/Check");
 	return 0;
+}
+
+static void body_add(struct call *call, const uint8_t *data, size_t n)
+{
+	if (call->n + n > call->cap)
+		call->body = must(realloc(call->body, call->cap = (call->n + n) * 2));
+	memcpy(call->body + call->n, data, n);
+	call->n += n;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
@@ -69,12 +89,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	struct call *call = nghttp2_session_get_stream_user_data(session, id);
 
 	(void)flags, (void)user;
-	if (!call)
-		return 0;
-	if (call->n + n > call->cap)
-		call->body = must(realloc(call->body, call->cap = (call->n + n) * 2));
-	memcpy(call->body + call->n, data, n);
-	call->n += n;
+	if (call)
+		body_add(call, data, n);
 	return 0;
 }
 
@@ -96,15 +112,27 @@ static ssize_t give_body(nghttp2_session *session, int32_t id, uint8_t *to, size
 	return (ssize_t)n;
 }
 
+/* What was asked is of no interest: all of this provider is well. */
+static void check_answer(struct backend *b, struct call *call)
+{
+	static const uint8_t serving[] = {0, 0, 0, 0, 2, 8, 1};
+
+	call->n = 0;
+	body_add(call, serving, sizeof(serving));
+	if (b->journal)
+		fprintf(b->journal, "%llu\n", (unsigned long long)now_ns());
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	static const nghttp2_nv head[] = {NV(":status", "200"), NV("content-type", "application/grpc+proto")};
 	struct call *call;
 
-	(void)user;
 	if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	if (call && call->check)
+		check_answer(((struct client *)user)->backend, call);
 	if (call && !call->hang) {
 		nghttp2_data_provider body = {.source.ptr = call, .read_callback = give_body};
 
@@ -149,12 +177,16 @@ static void accept_all(struct backend *b, int listener)
 
 int main(int argc, char **argv)
 {
-	int first = argc > 1 ? atoi(argv[1]) : 0, count = argc > 2 ? atoi(argv[2]) : 1;
 	struct backend b = {.wires.epoll = epoll_create1(EPOLL_CLOEXEC)};
 	struct epoll_event events[256];
+	int option;
 
-	if (first < 1 || count < 1 || first + count > 65536)
-		die("usage: backend FIRST_PORT [COUNT]");
+	while ((option = getopt(argc, argv, "j:")) == 'j')
+		b.journal = must(fopen(optarg, "w"));
+	int first = argc > optind ? atoi(argv[optind]) : 0, count = argc > optind + 1 ? atoi(argv[optind + 1]) : 1;
+
+	if (option != -1 || first < 1 || count < 1 || first + count > 65536)
+		die("usage: backend [-j FILE] FIRST_PORT [COUNT]");
 	int *listeners = must(calloc((size_t)count, sizeof(int)));
 
 	nghttp2_session_callbacks_new(&b.callbacks);
@@ -184,5 +216,7 @@ int main(int argc, char **argv)
 			}
 		}
 		wire_sweep(&b.wires);
+		if (b.journal)
+			fflush(b.journal);
 	}
 }

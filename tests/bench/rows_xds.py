@@ -29,13 +29,13 @@ def may_be_alone():
 
 
 class MeshProxy(Proxy):
-	def __init__(self, lab, plane, start=True, snapshot="", alone=False, **xds):
-		"""alone: nobody takes the core from it (SCHED_FIFO, where that is allowed), for what is told by the clock is not all its own doing otherwise."""
+	def __init__(self, lab, plane, start=True, snapshot="", alone=False, app=None, **xds):
+		"""app: more of what is configured of it. alone: nobody takes the core from it (SCHED_FIFO, where that is allowed), for what is told by the clock is not all its own doing otherwise."""
 		lab.made += 1
 		base = "%s/%d.mesh" % (lab.work, lab.made)
 		self.lab, self.kind, self.sock, self.control = lab, "ours", base + ".s", base + ".c"
 		with open(base + ".yaml", "w") as f:
-			json.dump({"apps": [{"name": "bench", "listen": [{"unix": self.sock, "mode": "0777"}]}], "control": {"unix": self.control},
+			json.dump({"apps": [dict({"name": "bench", "listen": [{"unix": self.sock, "mode": "0777"}]}, **(app or {}))], "control": {"unix": self.control},
 				"snapshot": {"dir": snapshot}, "xds": dict({"server": plane.at, "removal_hold": "0s"}, **xds)}, f)
 		self.argv = (["chrt", "-f", "5"] if alone and may_be_alone() else []) + [lab.binary, "run", "-c", base + ".yaml"]
 		self.child = None

@@ -125,6 +125,10 @@ class Plane:
 	def requests(self, kind="ANY", start=0):
 		return self.tell("requests", kind, start)
 
+	def life(self):
+		"""The last HealthInformation: {count, early, ok, at_ns (time.monotonic_ns), stream, text}."""
+		return self.tell("life")
+
 	def asked(self, kind):
 		"""Names of a type that were asked for on the newest stream, by its requests."""
 		seen = self.requests(kind)

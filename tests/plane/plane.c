@@ -375,6 +375,18 @@ static void do_heads(struct process *p, const struct line *l)
 	sb_char(&p->out, ']');
 }
 
+/* life: what was said of the app's health (HealthInformation), and when (CLOCK_MONOTONIC, of the turn that read it). early: said before anything was asked for, and so not heard. */
+static void do_life(struct process *p, const struct line *l)
+{
+	struct plane *at = p->plane;
+
+	(void)l;
+	sb_fmt(&p->out, "{\"count\":%u,\"early\":%u,\"ok\":%s,\"at_ns\":%llu,\"stream\":%u,\"text\":", at->health.count, at->health.early, at->health.ok ? "true" : "false",
+		(unsigned long long)at->health.at_ns, at->health.stream);
+	sb_json(&p->out, str_of(at->health.text));
+	sb_char(&p->out, '}');
+}
+
 static const struct { const char *name; int words; void (*fn)(struct process *p, const struct line *l); const char *help; } commands[] = {
 	{"service", 3, do_service, "HOST PORT [ENDPOINT...]: all of a service, or what differs of it"},
 	{"endpoints", 3, do_endpoints, "HOST PORT [ENDPOINT...]: its assignment alone"},
@@ -396,6 +408,7 @@ static const struct { const char *name; int words; void (*fn)(struct process *p,
 	{"stats", 1, do_stats, ""},
 	{"requests", 2, do_requests, "TYPE|ANY [FROM]"},
 	{"heads", 1, do_heads, "the header fields of all streams"},
+	{"life", 1, do_life, "what was heard of the app's health, and when"},
 };
 
 /* ---- the process ---- */
