@@ -95,7 +95,7 @@ void declare_claim_name(struct schema *s, const struct yaml *node, struct map *n
 		map_put(names, str_of(name), place);
 }
 
-static bool is_wildcard(const struct addr *a)
+bool declare_is_wildcard(const struct addr *a)
 {
 	return addr_is_v6(a) ? IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) : a->in4.sin_addr.s_addr == INADDR_ANY;
 }
@@ -109,12 +109,12 @@ static const char *port_taken(struct schema *s, const struct addr *addr, char *p
 
 	snprintf(any, sizeof(any), "any%d:%u", family, addr_port(addr));
 	snprintf(all, sizeof(all), "all%d:%u", family, addr_port(addr));
-	other = map_get(&s->listens, str_of(is_wildcard(addr) ? any : all));
+	other = map_get(&s->listens, str_of(declare_is_wildcard(addr) ? any : all));
 	if (other)
 		return other;
 	if (!map_get(&s->listens, str_of(any)))
 		map_put(&s->listens, str_of(any), place);
-	if (is_wildcard(addr))
+	if (declare_is_wildcard(addr))
 		map_put(&s->listens, str_of(all), place);
 	return NULL;
 }

@@ -18,6 +18,7 @@ void declare_claim_address(struct schema *s, const struct yaml *at, const struct
 bool declare_unix(struct schema *s, const struct yaml *node, const char *text, struct addr *ret);
 void declare_ids(struct schema *s, const struct yaml *node, struct conf_allow *allow);
 /* Who listens at that address of this machine: its place; NULL: nobody of ours. */
+bool declare_is_wildcard(const struct addr *a);   /* of TCP: all addresses of the machine */
 const char *declare_listened(const struct schema *s, const struct addr *addr);
 /* take() for each map of a list that may hold `max` in all files together. */
 void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *));

@@ -140,11 +140,49 @@ void conf_app_health_settle(struct conf_app *a)
 	}
 }
 
+/* Whoever asks there is answered by that door. A door for all addresses of the machine: which those are is not known here, and nobody's app is on another one. */
+static bool inbound_is_at(const struct conf_inbound *in, const struct addr *at)
+{
+	if (addr_eq(&in->addr, at))
+		return true;
+	return !in->is_unix && !addr_is_unix(at) && addr_is_v6(&in->addr) == addr_is_v6(at) && addr_port(&in->addr) == addr_port(at) &&
+		(declare_is_wildcard(&in->addr) || declare_is_wildcard(at));
+}
+
+/* The app's own check at the app's own inbound door would wait for the gate that waits for it: the server behind the door is asked. Other doors of ours say nothing about the app. */
+static void check_finish(struct schema *s, struct conf_app *a, uint32_t i)
+{
+	struct health_check *c = a->health.check;
+	char text[ADDR_TEXT];
+	const char *other;
+
+	if (!c || !c->to_addr.len)
+		return;
+	for (uint32_t k = 0; k < a->ninbound; k++) {
+		struct endpoint e;
+
+		endpoint_get(a->inbound[k].endpoints, 0, &e);
+		if (!inbound_is_at(&a->inbound[k], &c->to_addr))
+			continue;
+		if (!e.host)
+			c->to_addr = e.addr;
+		else
+			problems_add(s->problems, a->inbound[k].place, 0, 0, "apps[%u].health.check: %s is the inbound door, which is closed until the check passes; expected the address of '%s' itself", i,
+				addr_text(&c->to_addr, text), e.host);
+		return;
+	}
+	other = declare_listened(s, &c->to_addr);
+	if (other)
+		problems_add(s->problems, a->place, 0, 0, "apps[%u].health.check: %s is listened on by ourselves (%s), expected the app's own server", i, addr_text(&c->to_addr, text), other);
+}
+
 /* What would come back to us for ever. */
 void conf_inbound_finish(struct schema *s)
 {
 	const struct conf *c = s->conf;
 
+	for (uint32_t i = 0; i < c->napps; i++)
+		check_finish(s, &c->apps[i], i);
 	for (uint32_t i = 0; i < c->napps; i++)
 		for (uint32_t k = 0; k < c->apps[i].ninbound; k++) {
 			const struct conf_inbound *in = &c->apps[i].inbound[k];

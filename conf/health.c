@@ -162,6 +162,10 @@ uint64_t health_check_hash(const struct health_check *c)
 		h = hash_text(h, c->remove[i]);
 	for (uint32_t i = 0; i < c->nargv; i++)
 		h = hash_text(h, c->argv[i]);
+	if (c->to_addr.len) { /* where `to` is a door of ours it is not what is asked */
+		char at[ADDR_TEXT];
+		h = hash_text(h, addr_text(&c->to_addr, at));
+	}
 	h = hash_ranges(hash_ranges(h, c->expected, c->nexpected), c->retriable, c->nretriable);
 	h = hash_bytes(h, c->send.p, c->send.n);
 	for (uint32_t i = 0; i < c->nreceive; i++)

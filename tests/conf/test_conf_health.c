@@ -73,6 +73,7 @@ START_TEST(the_example_of_the_product_is_read)
 	ck_assert_uint_eq(a->health.posts, 5);
 	ck_assert_int_eq(a->health.check->kind, CHECK_GRPC);
 	ck_assert_str_eq(a->health.check->to, "127.0.0.1:20880");
+	ck_assert(addr_eq(&a->health.check->to_addr, &e.addr)); /* the door is closed until the check passes: the server behind it is asked */
 	ck_assert_uint_eq(a->health.check->interval_ns, 10 * S);
 	ck_assert_int_eq(check_of(c)->kind, CHECK_GRPC);
 	ck_assert_uint_eq(check_of(c)->interval_ns, 5 * S);
@@ -339,6 +340,34 @@ START_TEST(a_change_of_any_key_is_another_app_or_service)
 }
 END_TEST
 
+START_TEST(a_check_of_the_app_at_its_own_inbound_door_asks_the_server_behind_it)
+{
+	static const struct { const char *door, *check; bool behind; } rows[] = {
+		{"tcp: '0.0.0.0:1'", "tcp: '127.0.0.1:1'", true},
+		{"tcp: '0.0.0.0:1'", "tcp: '10.1.2.3:1'", true}, /* the pod's own, from the environment */
+		{"tcp: '127.0.0.1:1'", "grpc: '127.0.0.1:1'", true},
+		{"tcp: '127.0.0.1:1'", "tcp: '0.0.0.0:1'", true},
+		{"tcp: '[::]:1'", "http: {address: '[::1]:1'}", true},
+		{"unix: /in", "unix: /in", true},
+		{"tcp: '127.0.0.1:1'", "tcp: '127.0.0.2:1'", false},
+		{"tcp: '0.0.0.0:1'", "tcp: '127.0.0.1:2'", false},
+		{"tcp: '0.0.0.0:1'", "unix: /in", false},
+		{"unix: /in", "tcp: '127.0.0.1:1'", false},
+	};
+	struct addr server;
+
+	ck_assert_int_eq(addr_unix(STR("/server"), &server), 0);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		char text[512];
+
+		snprintf(text, sizeof(text), APP "    inbound: [{%s, to: 'unix:/server'}]\n    health: {check: {%s}}\n", rows[i].door, rows[i].check);
+		struct conf *c = loaded(text);
+		ck_assert_msg(addr_eq(&c->apps[0].health.check->to_addr, &server) == rows[i].behind, "%zu", i);
+		conf_unref(&c);
+	}
+}
+END_TEST
+
 /* ---- what is wrong ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(what_is_wrong_is_told_with_its_place_and_what_was_expected)
@@ -361,6 +390,11 @@ START_TEST(what_is_wrong_is_told_with_its_place_and_what_was_expected)
 		{APP "    inbound: [{tcp: 127.0.0.1:1, to: '127.0.0.1:1'}]\n", "apps[0].inbound[0].to: 127.0.0.1:1 is listened on by ourselves (f.yaml:4)"},
 		{APP "    inbound: [{tcp: 0.0.0.0:1, to: '127.0.0.1:1'}]\n", "apps[0].inbound[0].to: 127.0.0.1:1 is listened on by ourselves (f.yaml:4)"},
 		/* the app's health */
+		{APP "    inbound: [{tcp: 0.0.0.0:1, to: 'a:1'}]\n    health: {check: {tcp: '127.0.0.1:1'}}\n",
+			"f.yaml:4: apps[0].health.check: 127.0.0.1:1 is the inbound door, which is closed until the check passes; expected the address of 'a' itself"},
+		{APP "    health: {listen: [{tcp: 0.0.0.0:1}], check: {http: {address: '127.0.0.1:1'}}}\n",
+			"apps[0].health.check: 127.0.0.1:1 is listened on by ourselves (f.yaml:4), expected the app's own server"},
+		{APP "    health: {check: {unix: /run/shop.sock}}\n", "apps[0].health.check: unix:/run/shop.sock is listened on by ourselves (f.yaml:3), expected the app's own server"},
 		{APP "    health: x\n", "apps[0].health: a text, expected a map of keys"},
 		{APP "    health: {chek: {tcp: 1}}\n", "apps[0].health.chek: unknown key; did you mean 'check'?"},
 		{APP "    health: {listen: [{tcp: localhost:1}]}\n", "apps[0].health.listen[0].tcp: 'localhost:1' is no address, expected IP:PORT such as 0.0.0.0:15021"},
@@ -506,5 +540,5 @@ END_TEST
 
 UNIT_SUITE("conf_health", the_example_of_the_product_is_read, an_app_begins_as_the_product_says, inbound_is_named_after_its_app_wherever_the_name_stands,
 	an_app_is_asked_as_kubelet_asks, a_check_begins_as_its_rows_say, every_word_of_a_check_lands_where_it_belongs,
-	every_word_of_outlier_detection_lands_where_it_belongs, a_change_of_any_key_is_another_app_or_service, what_is_wrong_is_told_with_its_place_and_what_was_expected,
+	every_word_of_outlier_detection_lands_where_it_belongs, a_change_of_any_key_is_another_app_or_service, a_check_of_the_app_at_its_own_inbound_door_asks_the_server_behind_it, what_is_wrong_is_told_with_its_place_and_what_was_expected,
 	a_socket_that_is_taken_is_told_with_both_places, lists_are_bounded)
