@@ -174,16 +174,25 @@ static bool take_number(struct local_call *c, struct str key, struct str value, 
 	return true;
 }
 
-/* keys: those that this path knows, with a blank behind each. False: answered. */
+/* keys: those that this path knows, with a blank between. */
+static bool is_key_of(struct str key, const char *keys)
+{
+	for (const char *at = keys; *at; at += strspn(at, " ")) {
+		size_t n = strcspn(at, " ");
+		if (str_eq(key, str_n((char *)at, n)))
+			return true;
+		at += n;
+	}
+	return false;
+}
+
+/* False: answered. */
 static bool query_read(struct local_call *c, const char *keys, struct post_query *q)
 {
 	struct str left = c->query, key, value;
 	*q = (struct post_query){0};
 	while (local_query_next(&left, &key, &value)) {
-		char word[16];
-		bool fits = key.n < sizeof word - 1;
-		snprintf(word, sizeof word, "%.*s ", fits ? (int)key.n : 0, key.p);
-		if (!fits || !key.n || !strstr(keys, word)) {
+		if (!is_key_of(key, keys)) {
 			refuse(c, STAT_POSTS_BAD, 400, "'%.*s' is no key of this path, expected %s", key.n < 60 ? (int)key.n : 60, key.p, *keys ? keys : "none");
 			return false;
 		}
@@ -247,7 +256,7 @@ static bool watch_other(struct local_call *c, const struct post_query *q)
 static void post_ok(struct local_call *c)
 {
 	struct post_query q;
-	if (!post_may(c) || !query_read(c, "ttl watch pid self ", &q))
+	if (!post_may(c) || !query_read(c, "ttl watch pid self", &q))
 		return;
 	if (q.watch && q.has_pid) {
 		refuse(c, STAT_POSTS_BAD, 400, "watch=pid and pid= together, expected one of them");
@@ -335,7 +344,7 @@ void healthcheck_changed(struct app *a)
 static void post_fail(struct local_call *c)
 {
 	struct post_query q;
-	if (!post_may(c) || !query_read(c, "wait ", &q))
+	if (!post_may(c) || !query_read(c, "wait", &q))
 		return;
 	stat_inc(&c->sc->loop->stats, STAT_POSTS);
 	life_fail(c->app->life, c->cred, "");

@@ -100,6 +100,9 @@ START_TEST(a_query_that_nobody_understands_is_told_and_changes_nothing)
 		{"POST", "/healthcheck/ok?ttl=1s&ttl=2s", 400, "expected it once"},
 		{"POST", "/healthcheck/ok?wait=1s", 400, "'wait' is no key of this path, expected ttl watch pid self"},
 		{"POST", "/healthcheck/ok?TTL=1s", 400, "'TTL' is no key"},
+		{"POST", "/healthcheck/ok?tl=1s", 400, "'tl' is no key"},
+		{"POST", "/healthcheck/ok?d=20", 400, "'d' is no key"},
+		{"POST", "/healthcheck/fail?t=5s", 400, "'t' is no key of this path, expected wait"},
 		{"POST", "/healthcheck/ok?watch=me", 400, "expected watch=pid"},
 		{"POST", "/healthcheck/ok?watch=pid&pid=20", 400, "expected one of them"},
 		{"POST", "/healthcheck/ok?pid=0", 400, "pid=0"},
@@ -124,7 +127,7 @@ START_TEST(a_query_that_nobody_understands_is_told_and_changes_nothing)
 			ck_assert_str_eq(call_field(k, "allow"), rows[i].path[12] == '/' ? "POST" : "GET, HEAD");
 		ck_assert_int_eq(state(r), LIFE_UNKNOWN);
 	}
-	ck_assert_uint_eq(rig_stat(r, STAT_POSTS_BAD), 17);
+	ck_assert_uint_eq(rig_stat(r, STAT_POSTS_BAD), 20);
 	ck_assert_uint_eq(rig_stat(r, STAT_POSTS), 0);
 	struct call *g = call_begin(c, "shop", "/healthcheck/ok?ttl=x", NULL, true);
 	rig_settle(r);
