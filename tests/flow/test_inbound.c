@@ -234,6 +234,25 @@ START_TEST(an_app_with_a_check_of_its_own_is_closed_until_it_has_passed)
 }
 END_TEST
 
+START_TEST(a_check_at_the_apps_own_inbound_door_asks_its_server_and_not_the_gate)
+{
+	struct world w = world_of(SHOP(LINE(IN, SERVER) "    health: {check: {tcp: \"" IN "\", period: 1s}}\n", ""), ANSWERS);
+
+	says(&w, "ok");
+	rig_advance(w.r, 2500);
+	struct life_view v;
+	life_view(life_of(&w), &v);
+	ck_assert_msg(v.state == LIFE_OK, "%s", v.why);
+	ck_assert_uint_ge(w.server->accepted, 2);
+	ck_assert_uint_eq(inbound_connections(list_entry(w.r->sc->apps.next, struct app, node)->inbound), 1);
+	provider_listen(w.server, false);
+	provider_cut(w.server);
+	rig_advance(w.r, 5000); /* a door that accepts all the time says nothing about the app */
+	ck_assert_int_eq(life_state(life_of(&w)), LIFE_FAILING);
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order)
 {
 	struct world w = world(HOLDS);
@@ -667,7 +686,7 @@ END_TEST
 UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_proxy_may_say_does_not_reach_the_app_nor_steer_the_call,
 	a_head_without_an_authority_gets_the_host_or_the_apps_name, a_name_of_the_mesh_is_no_way_out_of_the_inbound_door, a_health_call_at_the_inbound_door_is_the_apps_to_answer, nobody_outside_speaks_for_the_app,
 	calls_come_in_only_while_the_app_is_ok, the_death_of_the_app_closes_the_gate_in_the_same_turn, an_app_with_a_check_of_its_own_is_closed_until_it_has_passed,
-	who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, the_same_doors_serve_again_after_ok,
+	a_check_at_the_apps_own_inbound_door_asks_its_server_and_not_the_gate, who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, the_same_doors_serve_again_after_ok,
 	http_1_is_served_at_the_same_door_and_closes_in_order, a_call_counts_as_in_flight_from_its_head_to_its_end_however_it_ends,
 	a_server_that_is_not_there_is_told_as_such, a_server_that_starts_again_within_a_second_costs_no_call, a_caller_waits_for_the_server_no_longer_than_its_deadline,
 	what_the_server_has_begun_or_refuses_does_not_go_to_it_twice, a_goaway_of_the_server_costs_no_call,
