@@ -47,16 +47,20 @@ static void say_for(struct app *a)
 		if (!bad && !life_is_open(other->life))
 			bad = other;
 	}
-	if (!heard)
+	xds_health_get(sc->xds, a->names.view, &was);
+	bool said = was.told != XDS_TOLD_NOTHING && was.told != XDS_TOLD_NOBODY;
+	if (!heard && !(said && was.ok))
 		return;
-	if (bad) {
+	if (!heard) { /* who spoke for it is gone, and who is there lets nobody in */
+		snprintf(why, sizeof why, a->removed ? "app '%s' was removed, and no other one has said ok" : "app '%s' has not said ok, and no other one has", a->conf->name);
+	} else if (bad) {
 		struct life_view v;
 		life_view(bad->life, &v);
 		snprintf(why, sizeof why, "app '%s' is %s%s%s", bad->conf->name, life_state_name(v.state), *v.why ? ": " : "", v.why);
 	}
-	xds_health_get(sc->xds, a->names.view, &was);
-	if (was.told == XDS_TOLD_NOTHING || was.told == XDS_TOLD_NOBODY || was.ok != !bad)
-		xds_health_say(sc->xds, a->names.view, !bad, why);
+	bool ok = heard && !bad;
+	if (!said || was.ok != ok)
+		xds_health_say(sc->xds, a->names.view, ok, why);
 }
 
 /* ---- announcing ---- */
@@ -126,6 +130,8 @@ void readiness_changed(struct app *a, enum life_state was)
 
 void readiness_apply(struct sidecar *sc)
 {
+	list_each(m, tmp2, &sc->walking)
+		say_for(list_entry(m, struct app, node));
 	list_each(n, tmp, &sc->apps)
 		say_for(list_entry(n, struct app, node));
 }

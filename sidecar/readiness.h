@@ -1,5 +1,5 @@
 /* sidecar/readiness: what the mesh is told of a workload's health. The mesh knows nodes, not apps: apps that share a view (one node) are one workload, which is well while every one of them is open
- * that ever said a word. An app that is unknown (a consumer that never says ok) does not count.
+ * that ever said a word. An app that is unknown (a consumer that never says ok) does not count; where all who spoke are gone by a reload, nobody is well there.
  *
  *   life changed --> readiness_changed --> xds_health_say(view, ok, why)          in the same turn
  *   it is closed --> readiness_announce --> told to the kernel --> drain.announce --> life_announced (DRAINED may follow) */

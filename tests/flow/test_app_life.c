@@ -605,7 +605,8 @@ START_TEST(an_app_that_goes_is_drained_when_the_mesh_has_heard_of_it)
 }
 END_TEST
 
-#define TWO(more) "apps:\n  - {name: shop, namespace: default, listen: [{unix: /run/shop.sock}]}\n" more "snapshot: {dir: \"\"}\ncontrol: {unix: /run/control.sock}\nxds: {server: \"" PLANE "\", node: {id: \"sidecar~10.0.0.7~shop-1.default~default.svc.cluster.local\", cluster: shop}}\n"
+#define TWO(more) "apps:\n  - {name: shop, namespace: default, listen: [{unix: /run/shop.sock}]}\n" more REST
+#define REST "snapshot: {dir: \"\"}\ncontrol: {unix: /run/control.sock}\nxds: {server: \"" PLANE "\", node: {id: \"sidecar~10.0.0.7~shop-1.default~default.svc.cluster.local\", cluster: shop}}\n"
 #define BAG "  - {name: bag, namespace: default, listen: [{unix: /run/bag.sock}]}\n"
 
 START_TEST(apps_of_one_node_are_one_workload_that_is_well_while_all_who_spoke_are)
@@ -629,6 +630,25 @@ START_TEST(apps_of_one_node_are_one_workload_that_is_well_while_all_who_spoke_ar
 	ck_assert(!w.p->health.ok);
 	ck_assert_int_eq(rig_reload(w.r, TWO("")), 0); /* who was removed says nothing any more */
 	rig_advance(w.r, 100);
+	ck_assert(w.p->health.ok);
+	rig_free(&w.r);
+}
+END_TEST
+
+/* The node is well by the word of an app that is none any more: nobody there would let a call in. */
+START_TEST(a_workload_whose_word_has_gone_is_not_well)
+{
+	struct world w = world_istio(TWO(""));
+	ok(w.r, w.app, "/healthcheck/ok");
+	ck_assert(w.p->health.ok);
+	ck_assert_int_eq(rig_reload(w.r, TWO(BAG)), 0);
+	rig_advance(w.r, 100);
+	ck_assert(w.p->health.ok);
+	ck_assert_int_eq(rig_reload(w.r, "apps:\n" BAG REST), 0);
+	rig_advance(w.r, 100);
+	ck_assert(!w.p->health.ok);
+	ck_assert_str_eq(w.p->health.text, "app 'shop' was removed, and no other one has said ok");
+	ok(w.r, caller_new(w.r, "unix:/run/bag.sock"), "/healthcheck/ok");
 	ck_assert(w.p->health.ok);
 	rig_free(&w.r);
 }
@@ -675,5 +695,5 @@ UNIT_SUITE("app_life", posts_are_heard_over_both_versions_of_http_and_as_calls_o
 	the_process_whose_connection_carries_calls_is_the_app_and_who_only_posts_is_not, watching_can_be_switched_off_and_a_consumer_that_never_said_a_word_may_end,
 	an_app_whose_last_connection_is_gone_for_long_fails, a_reload_keeps_an_apps_life, an_app_is_removed_while_it_is_watched_checked_and_waited_for,
 	the_apps_own_check_decides_beside_its_words, the_mesh_hears_of_a_fail_in_the_turn_in_which_it_is_posted, the_mesh_hears_of_a_death_in_the_turn_in_which_it_is_seen,
-	an_app_that_goes_is_drained_when_the_mesh_has_heard_of_it, apps_of_one_node_are_one_workload_that_is_well_while_all_who_spoke_are, a_control_plane_that_comes_by_a_reload_is_told,
+	an_app_that_goes_is_drained_when_the_mesh_has_heard_of_it, apps_of_one_node_are_one_workload_that_is_well_while_all_who_spoke_are, a_workload_whose_word_has_gone_is_not_well, a_control_plane_that_comes_by_a_reload_is_told,
 	a_control_plane_that_has_no_use_for_it_holds_nobody_up)
