@@ -18,6 +18,8 @@ static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT6
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
 /* When in the wait we stopped nobody knows. Whoever waits for an answer shall have this much to get it, if he had it when the wait began. */
 static const uint64_t thaw_grace_ns = UINT64_C(500000000);
+/* Stops of less than the gap, told by SIGCONT alone, are made up for at most so often. */
+static const uint64_t continued_apart_ns = UINT64_C(10000000000);
 /* How often a freeze that was announced is looked for, and how many times; how often sleep is looked for. */
 static const uint64_t frozen_tick_ns = UINT64_C(1000000000), asleep_apart_ns = UINT64_C(10000000);
 enum { FROZEN_TICKS = 30 };
@@ -110,6 +112,11 @@ void loop_continued(struct loop *l)
 {
 	uint64_t late_ns = l->expected_ns != UINT64_MAX && l->now_ns > l->expected_ns ? l->now_ns - l->expected_ns : 0;
 
+	/* Who is throttled by stops (cpulimit: ten times a second) stands still for no second: were each of them made up for, no timer would ever come. */
+	bool again = l->continued_ns && l->now_ns - l->continued_ns < continued_apart_ns;
+	if (again && !l->frozen && l->now_ns - l->waits_ns < thaw_gap_ns)
+		return;
+	l->continued_ns = l->now_ns;
 	if (!l->thawed)
 		stood(l, with_grace_ns(l, late_ns), "the process was stopped and goes on");
 }

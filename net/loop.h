@@ -72,6 +72,7 @@ struct loop {
 	void *h2;                 /* net/h2_conn: shared callbacks, free lists */
 	uint64_t expected_ns;     /* when this turn's wait has to end; UINT64_MAX: nobody knows */
 	uint64_t waits_ns;        /* when it began */
+	uint64_t continued_ns;    /* the last SIGCONT that was heeded; 0: none */
 	bool busy;                /* this turn does more than relay small messages: its length is looked at (STAT_TURN_LONGEST) */
 	bool awake;               /* this turn's wait is over: now_ns is fresh (loop_wake) */
 	struct timer trim;

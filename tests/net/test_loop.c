@@ -253,6 +253,29 @@ START_TEST(a_freeze_that_is_announced_stops_the_timers_until_the_thaw)
 }
 END_TEST
 
+START_TEST(who_is_stopped_ten_times_a_second_has_timers_all_the_same)
+{
+	struct simnet *n = simnet_new(1);
+	struct loop *l = simnet_loop(n);
+	struct item a = {.l = l, .diary = &(struct diary){""}};
+	int told = 0;
+
+	l->on_thaw = count_thaw;
+	l->hook_ctx = &told;
+	simnet_advance(n, 5000 * ms);
+	timer_in(l, &a.t, 20000 * ms, on_timer);
+	for (int i = 0; i < 212 && !a.times; i++) {
+		loop_continued(l);
+		simnet_advance(n, 100 * ms);
+	}
+	ck_assert_int_gt(a.times, 0);
+	ck_assert_int_le(told, 3);
+	timer_cancel(l, &a.t);
+	l->on_thaw = NULL;
+	simnet_free(&n);
+}
+END_TEST
+
 START_TEST(random_numbers_stay_below_their_bound_and_reach_every_value)
 {
 	struct simnet *n = simnet_new(7);
@@ -402,7 +425,7 @@ END_TEST
 
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
-	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw,
+	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same,
 	a_freeze_moves_the_timers_and_is_told_for_one_turn,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
 	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
