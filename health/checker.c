@@ -175,14 +175,14 @@ static void count(struct checker *ck, struct checked *h, bool healthy, bool degr
 	h->degraded = degraded;
 }
 
-/* The last thing that is done with a check: lb may do with its host whatever follows. */
-static void tell_host(struct checked *h)
+/* The last thing that is done with a check: lb may do with its host whatever follows. A failure that changes nothing yet is not told: a host that is ejected would return for it. */
+static void tell_host(struct checked *h, bool passed)
 {
 	bool degraded;
 	enum host_check all = verdict_of(h, &degraded);
 
 	count(h->group->checker, h, all == HOST_PASSED, degraded);
-	if (all != HOST_PENDING)
+	if (all == HOST_FAILED || (all == HOST_PASSED && passed))
 		host_set_check(h->host, all, degraded);
 }
 
@@ -306,7 +306,7 @@ static void checker_done(struct check *c, enum probe_verdict v, const char *why)
 		stat_inc(&loop_of(c)->stats, STAT_CHECK_NETWORK_FAILURE);
 	t = passed ? took_success(c, v == PROBE_DEGRADED, false, why) : took_failure(c, v == PROBE_BAD, why);
 	check_again(c, passed, t);
-	tell_host(c->of);
+	tell_host(c->of, passed);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------------------ */
@@ -352,7 +352,7 @@ static void watch_says(void *user, enum probe_verdict v, const char *why)
 			took_success(c, false, true, why);
 		else
 			took_failure(c, true, why);
-		tell_host(c->of);
+		tell_host(c->of, v == PROBE_PASSED);
 		return;
 	}
 	c->probe = NULL;
@@ -370,7 +370,7 @@ static void watch_says(void *user, enum probe_verdict v, const char *why)
 	log_each(c, false, why);
 	stat_inc(&loop_of(c)->stats, STAT_CHECK_NETWORK_FAILURE);
 	took_failure(c, false, why);
-	tell_host(c->of);
+	tell_host(c->of, false);
 }
 
 /* Half of it is chance, so that a thousand watches of one provider that was started again do not come back together. */
@@ -726,7 +726,7 @@ static void failed_now(void *ctx, struct host *host)
 		check_stop(c);
 		check_again(c, false, CHANGED);
 	}
-	tell_host(h);
+	tell_host(h, false);
 }
 
 /* The long intervals of an idle cluster are over: each check comes as soon as it would have, had there always been calls. */

@@ -132,7 +132,7 @@ void cluster_set_checks(struct cluster *c, void *checks);
 bool cluster_has_traffic(const struct cluster *c);             /* it has carried a call */
 /* The endpoint of a host, with its metadata (conf/spec.h: ENDPOINT_*); false: it is not in the set any more (held), ret as it was. */
 bool host_endpoint(const struct host *h, struct endpoint *ret);
-/* To be told with each result, be it the same as before (a pass returns an ejected host, where that is asked for). FAILED: its connections retire, unless another cluster knows
+/* To be told with each pass, be it the same as before (it returns an ejected host, where that is asked for; a failure that does not count yet is none), and each change. FAILED: its connections retire, unless another cluster knows
  * the provider as good; a held one is picked no more, and host_gone follows later. Ignored for who is not under check. */
 void host_set_check(struct host *h, enum host_check check, bool degraded);
 /* An answer said so. Counts only where the host is checked. */

@@ -371,6 +371,41 @@ START_TEST(after_a_standstill_everything_is_asked_again_within_an_interval_and_n
 }
 END_TEST
 
+START_TEST(a_failure_below_the_threshold_brings_no_ejected_host_back_and_a_pass_does)
+{
+	static const struct item items[] = {{.at = "10.0.0.1:80"}, {.at = "10.0.0.2:80"}};
+	struct health_check check = check_of(CHECK_GRPC);
+	struct cluster_spec *spec;
+	struct fake *k[2];
+	struct host *h;
+
+	for (int i = 0; i < 2; i++)
+		fake_serves(k[i] = fake_new(f, items[i].at, true), 1);
+	check.unhealthy_threshold = 3;
+	check.unhealthy_edge_interval_ns = 5 * SEC;
+	spec = spec_of_checks(1, &check);
+	spec->outlier = xnew(struct outlier);
+	outlier_default(spec->outlier);
+	spec->outlier->max_ejection_percent = 100;
+	spec->outlier->base_ejection_ns = 1000 * SEC;
+	spec->outlier->max_ejection_ns = 1000 * SEC;
+	declare(spec, set_of(items, 2));
+	h = cluster_host_at(cluster, 0);
+	for (int i = 0; i < 5; i++)
+		host_outcome(h, &(struct host_outcome){.http_status = 503});
+	ck_assert(host_is_ejected(h));
+	k[0]->reset = true; /* nobody answers: twice, and thrice would be failed */
+	fakes_advance(f, 10 * SEC + SEC);
+	ck_assert_uint_eq(stat(STAT_CHECK_FAILURE), 2);
+	ck_assert_int_eq(h->check, HOST_PASSED);
+	ck_assert(host_is_ejected(h));
+	k[0]->reset = false;
+	fakes_advance(f, 5 * SEC);
+	ck_assert(!host_is_ejected(h));
+	health_check_end(&check);
+}
+END_TEST
+
 START_TEST(a_checker_may_go_while_it_asks)
 {
 	static const struct item items[] = {{.at = "10.0.0.1:80"}, {.at = "10.0.0.2:80"}};
@@ -398,7 +433,7 @@ Suite *suite(void)
 	const TTest *const tests[] = {all_checks_of_a_cluster_must_pass, an_endpoint_may_be_asked_elsewhere_by_another_name_or_not_at_all,
 		a_thousand_endpoints_are_no_burst_and_are_spread_over_the_interval_afterwards, dead_ones_hold_no_more_than_their_share_and_the_living_are_asked_all_the_same,
 		a_thousand_checked_endpoints_cost_little, without_memory_an_endpoint_counts_as_passed_and_nobody_waits, after_a_standstill_everything_is_asked_again_within_an_interval_and_nothing_counts,
-		a_checker_may_go_while_it_asks};
+		a_failure_below_the_threshold_brings_no_ejected_host_back_and_a_pass_does, a_checker_may_go_while_it_asks};
 	Suite *made = suite_create("checker");
 	TCase *t = tcase_create("checker");
 
