@@ -673,11 +673,11 @@ static bool exchange_dress_inbound(struct exchange *x)
 	return true;
 }
 
-/* True: the soft limit of the memory is passed, and the call was answered so. */
+/* True: the soft limit of the memory is passed, and the call was answered so. Those outside come to theirs first: what they hold must not end the app's own calls. */
 static bool exchange_is_too_much(struct exchange *x)
 {
 	struct sidecar *sc = x->sc;
-	if (!account_above(&sc->loop->memory, sc->memory_soft))
+	if (!account_above(&sc->loop->memory, x->inbound ? sc->memory_outside : sc->memory_soft))
 		return false;
 	stat_inc(&sc->loop->stats, STAT_MEMORY_SOFT);
 	sidecar_memory_check(sc);

@@ -34,6 +34,7 @@ struct ask {
 	bool of_app, fin, ended, headed, parked, counted, going, late, no_memory, has_told;
 	enum grpc_health told;
 	size_t owed;                      /* bytes of the answer that the reader has not taken */
+	size_t charged;                   /* to the process: itself, and what the other side makes it keep */
 };
 
 static void ask_run(struct task *task);
@@ -47,13 +48,39 @@ bool grpc_health_is(struct str method, struct str path)
 	return str_is(path, GRPC_HEALTH_CHECK) || str_is(path, GRPC_HEALTH_WATCH) || str_is(path, GRPC_HEALTH_LIST);
 }
 
+/* ---- what is kept ---- */
+
+/* False: there is no memory for n bytes more, and that is what it will be told. */
+static bool ask_charge(struct ask *k, size_t n)
+{
+	if (k->no_memory || !mem_try(&k->sc->loop->memory, n)) {
+		k->no_memory = true;
+		return false;
+	}
+	k->charged += n;
+	return true;
+}
+
+static void ask_discharge(struct ask *k, size_t n)
+{
+	k->charged -= n;
+	mem_give(&k->sc->loop->memory, n);
+}
+
+static void ask_gather(struct ask *k, const char *bytes, size_t n)
+{
+	size_t was = k->in.cap;
+	sb_add(&k->in, bytes, n);
+	if (k->in.cap > was)
+		ask_charge(k, k->in.cap - was);
+}
+
 /* ---- the end ---- */
 
 static void ask_bury(struct grave *g)
 {
 	struct ask *k = container_of(g, struct ask, grave);
-	if (!k->no_memory)
-		mem_give(&k->sc->loop->memory, sizeof *k);
+	mem_give(&k->sc->loop->memory, k->charged);
 	fields_unref(&k->head);
 	sb_end(&k->in);
 	free(k->default_authority);
@@ -185,6 +212,8 @@ static void ask_status(struct ask *k, enum grpc_health status)
 
 /* ---- the request ---- */
 
+static const char no_memory[] = "the sidecar has no memory left";
+
 /* NULL: it is whole and good, and k->service is what it says. */
 static const char *ask_read(struct ask *k, int *ret_status)
 {
@@ -212,7 +241,11 @@ static const char *ask_read(struct ask *k, int *ret_status)
 		return "the message is no HealthCheckRequest";
 	if (service.n && memchr(service.p, 0, service.n))
 		return "a service with a NUL in its name";
+	*ret_status = GRPC_RESOURCE_EXHAUSTED;
+	if (!ask_charge(k, service.n + 1))
+		return no_memory;
 	k->service = xstrndup(service.n ? service.p : "", service.n);
+	ask_discharge(k, k->in.cap);
 	sb_end(&k->in);
 	return NULL;
 }
@@ -337,6 +370,11 @@ static bool ask_begin_watch(struct ask *k)
 		ask_finish(k, GRPC_UNAVAILABLE, "the sidecar is going away");
 		return false;
 	}
+	if (k->of_app && account_above(&k->sc->loop->memory, k->sc->memory_outside)) { /* a Check is answered and gone; this one would stay, and anybody may open it */
+		stat_inc(&k->sc->loop->stats, STAT_MEMORY_SOFT);
+		ask_finish(k, GRPC_RESOURCE_EXHAUSTED, no_memory);
+		return false;
+	}
 	if (k->s.reader && !stream_uncount(k->s.reader)) {
 		ask_finish(k, GRPC_RESOURCE_EXHAUSTED, "too many Watches on this connection (limits.watches_per_connection)");
 		return false;
@@ -387,7 +425,7 @@ static bool ask_begin(struct ask *k)
 		return false;
 	}
 	if (k->no_memory) {
-		ask_finish(k, GRPC_RESOURCE_EXHAUSTED, "the sidecar has no memory left");
+		ask_finish(k, GRPC_RESOURCE_EXHAUSTED, no_memory);
 		return false;
 	}
 	const char *wrong = ask_read(k, &status);
@@ -452,15 +490,15 @@ static void ask_send_data(struct stream *s, struct chain *moved, bool fin)
 {
 	struct ask *k = ask_of(s);
 	size_t n = moved->bytes, room = PREFIX + MESSAGE_MAX + 1 - k->in.n; /* one more tells that it is too much */
-	for (const struct slice *at = moved->head; at && room && !k->fin; at = at->next) {
+	for (const struct slice *at = moved->head; at && room && !k->fin && !k->no_memory; at = at->next) {
 		size_t part = at->n < room ? at->n : room;
-		sb_add(&k->in, at->p, part);
+		ask_gather(k, at->p, part);
 		room -= part;
 	}
 	chain_clear(moved);
 	if (n && !k->ended)
 		s->ev->on_sent(s->user, n);
-	if (fin || ask_is_hopeless(k))
+	if (fin || k->no_memory || ask_is_hopeless(k))
 		ask_body_over(k);
 }
 
@@ -492,9 +530,9 @@ static const struct stream_ops ask_ops = {.send_head = ask_send_head, .send_data
 struct stream *grpc_health_open(struct sidecar *sc, struct app *app, bool app_truth, const char *default_authority, const struct stream_events *ev, void *user)
 {
 	struct ask *k = xnew(struct ask);
-	k->no_memory = !mem_try(&sc->loop->memory, sizeof *k);
 	k->s = (struct stream){.ops = &ask_ops, .ev = ev, .user = user, .account = &sc->loop->memory};
 	k->sc = sc;
+	ask_charge(k, sizeof *k);
 	k->app = app;
 	k->of_app = app_truth;
 	k->default_authority = default_authority ? xstrdup(default_authority) : NULL;

@@ -615,10 +615,73 @@ START_TEST(above_the_soft_mark_of_memory_no_watch_begins)
 }
 END_TEST
 
+START_TEST(what_a_question_makes_us_keep_is_charged_and_may_be_refused)
+{
+	enum { MANY = 50, LONG = 4000 };
+	struct rig *r = rig_new(app_yaml);
+	struct caller *c = caller_new(r, HEALTH_DOOR);
+	struct call *k[MANY];
+	char service[LONG + 1];
+	size_t before;
+
+	memset(service, 's', LONG);
+	service[LONG] = 0;
+	ask_with(c, "x", CHECK, service, NULL);
+	before = rig_memory(r);
+	for (int i = 0; i < MANY; i++)
+		k[i] = ask_with(c, "x", WATCH, service, NULL);
+	ck_assert_uint_ge(rig_memory(r), before + (size_t)MANY * LONG);
+	for (int i = 0; i < MANY; i++)
+		call_cancel(k[i]);
+	rig_advance(r, 100);
+	ck_assert_uint_lt(rig_memory(r), before + (size_t)MANY * LONG / 4);
+	for (int i = 0; i < MANY; i++) { /* begun, and not ended */
+		k[i] = call_begin(c, "x", WATCH, NULL, false);
+		call_data(k[i], "\0\0\0\x0f\xff", 5, false);
+		call_fill(k[i], LONG, false);
+	}
+	rig_settle(r);
+	ck_assert_uint_ge(rig_memory(r), before + (size_t)MANY * LONG);
+	for (int i = 0; i < MANY; i++)
+		call_cancel(k[i]);
+	rig_advance(r, 100);
+	ck_assert_uint_lt(rig_memory(r), before + (size_t)MANY * LONG / 4);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(watches_from_outside_leave_memory_for_the_app)
+{
+	char yaml[2048], service[4001];
+	struct call *k = NULL, *mine;
+	struct caller *c = NULL;
+	int open = 0;
+
+	memset(service, 's', 4000);
+	service[4000] = 0;
+	snprintf(yaml, sizeof yaml, "%slimits: {memory: 4MiB}\n" DEMO_YAML("\"" ONE "\""), app_yaml);
+	struct rig *r = rig_new(yaml);
+	provider_new(r, ONE, ANSWERS);
+	struct caller *app = caller_new(r, DOOR);
+	for (int i = 0; i < 900 && (!k || !k->ends); i++, open++) {
+		if (i % 50 == 0)
+			c = caller_new(r, HEALTH_DOOR);
+		k = ask_with(c, "x", WATCH, service, NULL);
+	}
+	ck_assert_str_eq(answer(k), "RESOURCE_EXHAUSTED");
+	ck_assert_int_gt(open, 50);
+	ck_assert_str_eq(answer(ask_with(caller_new(r, HEALTH_DOOR), "x", CHECK, "", NULL)), "NOT_SERVING"); /* who only asks is answered */
+	mine = call_unary(app, DEMO, NULL);
+	rig_settle(r);
+	ck_assert_msg(call_ok(mine), "%d %s", mine->grpc, call_text(mine));
+	rig_free(&r);
+}
+END_TEST
+
 UNIT_SUITE("grpc_health", the_authority_decides_then_the_service_then_the_doors_default, the_refusal_names_what_was_asked, a_list_tells_of_the_paths, passthrough_asks_the_provider_itself,
 	what_is_not_ours_goes_to_the_provider, bad_questions_get_the_answers_that_grpc_knows, a_question_that_never_ends_is_not_gathered, who_speaks_no_grpc_is_told_415,
 	a_watch_outlives_every_provider, a_watch_follows_what_a_reload_makes_of_its_name, who_reads_slowly_is_told_what_is_true_when_he_reads,
 	a_hundred_and_fifty_watches_and_two_hundred_calls_fit_one_connection, a_peer_that_heeds_no_setting_is_refused_at_the_bound, deadlines_end_a_check_and_a_watch,
 	a_check_waits_for_its_name_like_a_call, checks_that_wait_have_a_bound, a_watch_of_a_mesh_says_first_that_it_does_not_know_and_then_what_is,
 	a_watch_lives_without_its_control_plane_and_through_another_one, an_open_watch_keeps_its_name, where_a_route_has_several_clusters_one_that_serves_is_enough,
-	a_checker_hears_the_apps_own_life, a_drain_ends_watches_so_that_it_can_end_itself, above_the_soft_mark_of_memory_no_watch_begins)
+	a_checker_hears_the_apps_own_life, a_drain_ends_watches_so_that_it_can_end_itself, above_the_soft_mark_of_memory_no_watch_begins, what_a_question_makes_us_keep_is_charged_and_may_be_refused, watches_from_outside_leave_memory_for_the_app)

@@ -658,6 +658,27 @@ START_TEST(above_the_soft_mark_of_memory_new_callers_are_refused_and_old_calls_g
 }
 END_TEST
 
+START_TEST(what_callers_hold_leaves_memory_for_the_apps_own_calls)
+{
+	struct world w = world_of(SHOP(LINE(IN, SERVER), "limits: {memory: 4MiB}\nservices:\n  - {name: \"" DEMO "\", endpoints: [\"10.0.0.1:1\"]}\n"), HOLDS);
+	struct call *k = NULL;
+
+	provider_new(w.r, "10.0.0.1:1", ECHOES);
+	says(&w, "ok");
+	for (int i = 0; i < 4000 && (!k || !k->ends); i++) {
+		if (i % 100 == 0)
+			w.net = caller_new(w.r, IN);
+		k = call_begin(w.net, "shop", PATH, NULL, false);
+		rig_settle(w.r);
+	}
+	ck_assert_int_eq(k->grpc, GRPC_RESOURCE_EXHAUSTED);
+	struct call *mine = call_unary(w.app, DEMO, NULL);
+	rig_settle(w.r);
+	ck_assert_msg(call_ok(mine), "%d %s", mine->grpc, call_text(mine));
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(the_access_log_tells_inbound_from_outbound)
 {
 	char file[] = "/tmp/flow-inbound-XXXXXX", yaml[1024], text[8192] = "";
@@ -692,4 +713,4 @@ UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_pro
 	what_the_server_has_begun_or_refuses_does_not_go_to_it_twice, a_goaway_of_the_server_costs_no_call,
 	a_reload_keeps_the_doors_whose_lines_are_the_same_and_takes_the_others_leave, an_app_that_is_removed_ends_what_came_in_and_may_come_back_meanwhile,
 	the_end_of_the_process_says_goodbye_and_lets_calls_end, the_status_page_tells_who_is_connected_and_what_is_in_flight, callers_are_bounded_by_door_and_not_by_user, callers_from_outside_leave_room_for_the_app, a_head_beyond_the_limit_is_refused_and_not_counted_in_flight,
-	above_the_soft_mark_of_memory_new_callers_are_refused_and_old_calls_go_on, the_access_log_tells_inbound_from_outbound)
+	above_the_soft_mark_of_memory_new_callers_are_refused_and_old_calls_go_on, what_callers_hold_leaves_memory_for_the_apps_own_calls, the_access_log_tells_inbound_from_outbound)
