@@ -91,6 +91,12 @@ struct checker {
 static struct loop *loop_of(const struct check *c) { return c->of->group->checker->loop; }
 static const struct health_check *spec_of(const struct check *c) { return &c->of->group->spec->checks[c - c->of->check]; }
 
+static void counted(struct check *c, enum stat_id all, enum cluster_counter one)
+{
+	stat_inc(&loop_of(c)->stats, all);
+	cluster_count(c->of->group->cluster, one);
+}
+
 /* ---- when ----------------------------------------------------------------------------------------------------------------- */
 
 static uint64_t jittered(struct loop *l, const struct health_check *hc, uint64_t base_ns)
@@ -239,7 +245,7 @@ static enum transition took_success(struct check *c, bool degraded, bool definit
 {
 	enum host_check was = (enum host_check)c->state;
 
-	stat_inc(&loop_of(c)->stats, STAT_CHECK_SUCCESS);
+	counted(c, STAT_CHECK_SUCCESS, COUNT_CHECK_SUCCESS);
 	c->successes++;
 	c->failed_in_row = 0;
 	c->degraded = degraded;
@@ -255,7 +261,7 @@ static enum transition took_failure(struct check *c, bool definite, const char *
 {
 	enum host_check was = (enum host_check)c->state;
 
-	stat_inc(&loop_of(c)->stats, STAT_CHECK_FAILURE);
+	counted(c, STAT_CHECK_FAILURE, COUNT_CHECK_FAILURE);
 	c->failures++;
 	c->passed_in_row = 0;
 	why_set(c, why);
@@ -303,7 +309,7 @@ static void checker_done(struct check *c, enum probe_verdict v, const char *why)
 	c->voids = 0;
 	log_each(c, passed, why);
 	if (v == PROBE_FAILED)
-		stat_inc(&loop_of(c)->stats, STAT_CHECK_NETWORK_FAILURE);
+		counted(c, STAT_CHECK_NETWORK_FAILURE, COUNT_CHECK_NETWORK_FAILURE);
 	t = passed ? took_success(c, v == PROBE_DEGRADED, false, why) : took_failure(c, v == PROBE_BAD, why);
 	check_again(c, passed, t);
 	tell_host(c->of, passed);
@@ -368,7 +374,7 @@ static void watch_says(void *user, enum probe_verdict v, const char *why)
 	if (v == PROBE_VOID && (c->state != HOST_PENDING || c->losses <= VOIDS_MAX))
 		return;
 	log_each(c, false, why);
-	stat_inc(&loop_of(c)->stats, STAT_CHECK_NETWORK_FAILURE);
+	counted(c, STAT_CHECK_NETWORK_FAILURE, COUNT_CHECK_NETWORK_FAILURE);
 	took_failure(c, false, why);
 	tell_host(c->of, false);
 }
@@ -400,7 +406,7 @@ static void check_begin(struct check *c)
 	if (h2 && !c->watching && !h->addr && !c->own)
 		spec.lent = pool_lend(h->host->pool);
 	c->lent = spec.lent != NULL;
-	stat_inc(&ck->loop->stats, STAT_CHECK_ATTEMPT);
+	counted(c, STAT_CHECK_ATTEMPT, COUNT_CHECK_ATTEMPT);
 	c->probe = c->watching ? probe_watch(&spec, watch_says, c) : probe_start(&spec, probe_is_done, c);
 	if (!c->probe) { /* no memory: that is our trouble, and none of the provider's */
 		stat_inc(&ck->loop->stats, STAT_CHECK_VOID);
@@ -717,6 +723,7 @@ static void failed_now(void *ctx, struct host *host)
 	struct checked *h = host->checks;
 
 	stat_inc(&ck->loop->stats, STAT_CHECK_PASSIVE_FAILURE);
+	cluster_count(host->cluster, COUNT_CHECK_PASSIVE_FAILURE);
 	for (uint32_t i = 0; i < h->n; i++) {
 		struct check *c = &h->check[i];
 

@@ -455,73 +455,140 @@ static void view_health(struct cluster *c, struct cluster_view *v)
 	}
 }
 
+void cluster_view(struct cluster *c, struct cluster_view *ret)
+{
+	*ret = (struct cluster_view){
+		.name = c->spec->name,
+		.lb = policy_ops_of(c->spec->lb)->name,
+		.hosts = c->m.count + c->held_count,
+		.held = c->held_count,
+		.tls = c->m.tls,
+		.building = cluster_is_building(c),
+		.empty_kept = timer_armed(&c->empty),
+		.note = note_of(c->spec->lb),
+		.active = c->active,
+		.pending = c->pending,
+		.connections = c->connections,
+		.calls = c->calls,
+		.errors = c->errors,
+		.full = c->full,
+		.pending_full = c->pending_full,
+		.connections_full = c->connections_full,
+		.retry_tokens = (uint32_t)(c->retry_milli / RETRY_ONE),
+		.updates_refused = c->updates_refused,
+		.names = c->names ? names_state(c->names) : "",
+		.outlier = c->spec->outlier != NULL,
+		.counts = c->counts,
+	};
+	view_health(c, ret);
+}
+
+void cluster_count(struct cluster *c, enum cluster_counter what)
+{
+	c->counts[what]++;
+}
+
 void clusters_each(struct clusters *all, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx)
 {
 	list_each(n, tmp, &all->clusters)
 	{
 		struct cluster *c = list_entry(n, struct cluster, node);
-		struct cluster_view v = {
-			.name = c->spec->name,
-			.lb = policy_ops_of(c->spec->lb)->name,
-			.hosts = c->m.count + c->held_count,
-			.held = c->held_count,
-			.tls = c->m.tls,
-			.building = cluster_is_building(c),
-			.empty_kept = timer_armed(&c->empty),
-			.note = note_of(c->spec->lb),
-			.active = c->active,
-			.pending = c->pending,
-			.connections = c->connections,
-			.calls = c->calls,
-			.errors = c->errors,
-			.full = c->full,
-			.pending_full = c->pending_full,
-			.connections_full = c->connections_full,
-			.retry_tokens = (uint32_t)(c->retry_milli / RETRY_ONE),
-			.updates_refused = c->updates_refused,
-			.names = c->names ? names_state(c->names) : "",
-		};
+		struct cluster_view v;
 
-		view_health(c, &v);
+		cluster_view(c, &v);
 		fn(ctx, c, &v);
 	}
 }
 
-static void each_held(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+static void tell_held(const struct host *h, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
 {
-	for (struct list *n = c->held.next; n != &c->held; n = n->next) {
-		const struct host *h = list_entry(n, struct host, held);
-		uint64_t left_ns = h->held_until_ns > c->all->loop->now_ns ? h->held_until_ns - c->all->loop->now_ns : 0;
-		struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE, .health = "held"};
-		char state[40];
+	uint64_t now_ns = h->cluster->all->loop->now_ns, left_ns = h->held_until_ns > now_ns ? h->held_until_ns - now_ns : 0;
+	struct host_view v = {.zone = h->zone, .weight = h->weight, .flags = HOT_USABLE, .health = "held"};
+	char state[40];
 
+	view_host(h, &v);
+	snprintf(state, sizeof(state), "held, %u s left", (unsigned)((left_ns + 999999999) / 1000000000));
+	v.state = state;
+	fn(ctx, &v);
+}
+
+static void tell_member(struct cluster *c, uint32_t i, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+{
+	const struct host *h = host_at(c, i);
+	const struct hot *hot = &c->m.hot[i];
+	char text[ADDR_TEXT];
+	struct endpoint e;
+	struct host_view v = {.weight = hot->weight, .active = hot->active, .flags = hot->flags, .state = "idle", .health = flags_health(hot->flags)};
+
+	endpoint_get(c->m.set, members_endpoint(&c->m, i), &e);
+	v.zone = e.zone;
+	if (h)
 		view_host(h, &v);
-		snprintf(state, sizeof(state), "held, %u s left", (unsigned)((left_ns + 999999999) / 1000000000));
-		v.state = state;
-		fn(ctx, &v);
-	}
+	else
+		v.text = e.naddrs ? addr_text(&e.addr, text) : "";
+	if (!h && hot->flags & HOT_CHECKED)
+		v.check = hot->flags & HOT_PENDING ? HOST_PENDING : hot->flags & HOT_CHECK ? HOST_FAILED : HOST_PASSED;
+	if (flags_state(hot->flags))
+		v.state = flags_state(hot->flags);
+	fn(ctx, &v);
 }
 
 void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
 {
-	for (uint32_t i = 0; i < c->m.count; i++) {
-		const struct host *h = host_at(c, i);
-		const struct hot *hot = &c->m.hot[i];
-		char text[ADDR_TEXT];
-		struct endpoint e;
-		struct host_view v = {.weight = hot->weight, .active = hot->active, .flags = hot->flags, .state = "idle", .health = flags_health(hot->flags)};
+	for (uint32_t i = 0; i < c->m.count; i++)
+		tell_member(c, i, fn, ctx);
+	for (struct list *n = c->held.next; n != &c->held; n = n->next)
+		tell_held(list_entry(n, struct host, held), fn, ctx);
+}
 
-		endpoint_get(c->m.set, members_endpoint(&c->m, i), &e);
-		v.zone = e.zone;
-		if (h)
-			view_host(h, &v);
-		else
-			v.text = e.naddrs ? addr_text(&e.addr, text) : "";
-		if (!h && hot->flags & HOT_CHECKED)
-			v.check = hot->flags & HOT_PENDING ? HOST_PENDING : hot->flags & HOT_CHECK ? HOST_FAILED : HOST_PASSED;
-		if (flags_state(hot->flags))
-			v.state = flags_state(hot->flags);
-		fn(ctx, &v);
+enum { WALK_UNWELL, WALK_HELD, WALK_WELL, WALK_END, WALK_LOOKS = 65536 /* hot records in one piece: some 50 us */ };
+
+static void walk_on(struct host_walk *w)
+{
+	w->phase++;
+	w->at = 0;
+}
+
+/* Returns how many were told. */
+static uint32_t walk_members(struct cluster *c, struct host_walk *w, uint32_t most, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+{
+	uint32_t told = 0, looks = 0;
+
+	for (; w->at < c->m.count && told < most && looks < WALK_LOOKS; w->at++, looks++) {
+		uint32_t flags = c->m.hot[w->at].flags;
+
+		if ((flags & (HOT_USABLE | HOT_DEGRADED)) == HOT_USABLE ? w->phase == WALK_WELL : w->phase == WALK_UNWELL) {
+			tell_member(c, w->at, fn, ctx);
+			told++;
+		}
 	}
-	each_held(c, fn, ctx);
+	if (w->at >= c->m.count)
+		walk_on(w);
+	return told;
+}
+
+static uint32_t walk_held(struct cluster *c, struct host_walk *w, uint32_t most, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+{
+	struct list *n = c->held.next;
+	uint32_t told = 0;
+
+	for (uint32_t i = 0; i < w->at && n != &c->held; i++)
+		n = n->next;
+	for (; n != &c->held && told < most; n = n->next, told++)
+		tell_held(list_entry(n, struct host, held), fn, ctx);
+	w->at += told;
+	if (n == &c->held)
+		walk_on(w);
+	return told;
+}
+
+bool cluster_walk_hosts(struct cluster *c, struct host_walk *w, uint32_t most, void (*fn)(void *ctx, const struct host_view *v), void *ctx)
+{
+	uint32_t told = 0, before;
+
+	do {
+		before = w->phase;
+		told += w->phase == WALK_HELD ? walk_held(c, w, most - told, fn, ctx) : walk_members(c, w, most - told, fn, ctx);
+	} while (w->phase != before && w->phase < WALK_END && told < most);
+	return w->phase < WALK_END;
 }

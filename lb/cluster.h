@@ -147,7 +147,15 @@ struct cluster_watch { struct list node; void (*changed)(struct cluster_watch *w
 void cluster_watch(struct cluster *c, struct cluster_watch *w, void (*changed)(struct cluster_watch *)); /* the watcher holds the cluster (cluster_hold) as long */
 void cluster_unwatch(struct cluster_watch *w);
 
-/* For /clusters, /stats, status. */
+/* For /clusters, /stats, status. What is counted of a cluster beside its calls; base/stats.def has the sums of all clusters. */
+enum cluster_counter {
+	COUNT_CHECK_ATTEMPT, COUNT_CHECK_SUCCESS, COUNT_CHECK_FAILURE, COUNT_CHECK_NETWORK_FAILURE, COUNT_CHECK_PASSIVE_FAILURE, /* health/checker's */
+	COUNT_PANIC,          /* picks in which all of a priority were used, whatever is known of them */
+	COUNT_EJECTED, COUNT_EJECTIONS_OVERFLOW,
+	COUNT_EJECTED_FOR,    /* + enum outlier_kind, but for OUTLIER_DEGRADED */
+	CLUSTER_COUNTERS = COUNT_EJECTED_FOR + 7
+};
+void cluster_count(struct cluster *c, enum cluster_counter what);
 struct cluster_view {
 	const char *name; const char *lb; uint32_t hosts, active, pending, connections; uint64_t calls, errors;
 	uint64_t full, pending_full, connections_full; /* calls refused at max_requests, max_pending, max_connections */
@@ -163,6 +171,8 @@ struct cluster_view {
 	bool checked;                 /* active checks are made */
 	bool panic;                   /* too few are healthy: of some priority all are used */
 	enum cluster_truth truth;
+	bool outlier;                 /* outlier detection is declared */
+	const uint64_t *counts;       /* [CLUSTER_COUNTERS]; borrowed */
 	const char *note;             /* what is declared and not done: "ring_hash is not built: random instead"; NULL: nothing */
 };
 struct host_view {
@@ -174,4 +184,9 @@ struct host_view {
 	const struct host *host;      /* borrowed; NULL: not born. For who knows more of it (checker_host, outlier_host_view) */
 };
 void clusters_each(struct clusters *c, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx);
+void cluster_view(struct cluster *c, struct cluster_view *ret); /* texts are good until the next turn */
 void cluster_each_host(struct cluster *c, void (*fn)(void *ctx, const struct host_view *v), void *ctx);
+/* The same in pieces of at most `most`: those first that are not plainly healthy, then the held ones, then the others. w: zeroed in the beginning. False: that was the last. Between two
+ * pieces the set may become another one: then some are told twice or not at all, and the walk ends all the same. */
+struct host_walk { uint32_t phase, at; };
+bool cluster_walk_hosts(struct cluster *c, struct host_walk *w, uint32_t most, void (*fn)(void *ctx, const struct host_view *v), void *ctx);

@@ -78,6 +78,7 @@ struct cluster {
 	uint32_t active, pending, connections;
 	uint32_t holds;               /* calls between two attempts: they know the cluster and hold no host */
 	uint64_t calls, errors, full, pending_full, connections_full, updates_refused;
+	uint64_t counts[CLUSTER_COUNTERS];
 	uint64_t retry_milli, retry_at_ns;
 	struct list waits;
 	struct task wake;

@@ -227,8 +227,10 @@ static uint32_t pick_by_share(struct cluster *c, struct pick *k)
 	for (uint32_t i = 0; i < m->level_count; i++) {
 		const struct level *l = &m->levels[i];
 
-		if (at < l->healthy_percent)
+		if (at < l->healthy_percent) {
+			c->counts[COUNT_PANIC] += l->panic;
 			return level_pick(c, l, l->panic ? PICK_ALL : PICK_HEALTHY, k);
+		}
 		at -= l->healthy_percent;
 	}
 	for (uint32_t i = 0; i < m->level_count; i++) {

@@ -214,6 +214,7 @@ static void host_eject(struct outlier_host *o, enum outlier_kind kind, double ra
 		return;
 	if (!may_eject(of, rules)) {
 		stat_inc(&l->stats, STAT_OUTLIER_OVERFLOW);
+		cluster_count(c, COUNT_EJECTIONS_OVERFLOW);
 		return;
 	}
 	if (!is_enforced(l, rules, kind)) {
@@ -223,6 +224,8 @@ static void host_eject(struct outlier_host *o, enum outlier_kind kind, double ra
 	}
 	stat_inc(&l->stats, kinds[kind].enforced);
 	stat_inc(&l->stats, STAT_OUTLIER_ENFORCED);
+	cluster_count(c, COUNT_EJECTED);
+	cluster_count(c, (enum cluster_counter)(COUNT_EJECTED_FOR + kind));
 	stat_inc(&l->stats, STAT_OUTLIER_ACTIVE);
 	of->ejected++;
 	o->ejections++;
