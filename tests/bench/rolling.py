@@ -2,12 +2,13 @@
 """No call lost: 8 connections x 32 calls are open at all times while three grpcio providers are stopped and started again, one after the
 other; unary calls and bidirectional streams in turn; how each ended is read from its grpc-status.
 
-	rolling.py [--short] [--kill] [--calls N] [--restarts N] BINARY
+	rolling.py [--short] [--kill] [--checks] [--calls N] [--restarts N] BINARY
 
 A provider is a process of its own on a port that stays; it writes the number of each call that it begins into a journal. Restarts happen by
 progress (calls begun), not by time: each of them meets calls in flight, however fast the machine is.
   stopped with grace (default)  SIGTERM: grpcio's stop(grace), a new process on the port after it: no call may fail
   --kill                        SIGKILL: calls that were on that provider fail, as UNAVAILABLE; no other one does, and no call runs twice
+--checks: the daemon asks each provider twice a second for its health; one that was told to stop says NOT_SERVING first.
 --short: 5,000 calls and 3 restarts, for a test. One JSON line; exit code 1 where the promise is broken."""
 import argparse
 import collections
@@ -34,6 +35,7 @@ UNAVAILABLE = 14
 # grpcio answers CANCELLED for calls that it had read and not yet begun when it was told to stop; only a retry can mend those, and it is one of
 # the cases of the default list.
 RETRIES = {"max": 2}
+CHECKS = {"grpc": {}, "interval": "500ms", "timeout": "5s"}    # its threads are all busy with calls: a check waits for one
 
 
 # ---- the provider's process ----------------------------------------------------------------------------------------------
@@ -44,12 +46,15 @@ def provider(port, journal):
 	import threading
 
 	fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+	stop = threading.Event()
 
 	class Handler(grpc.GenericRpcHandler):
 		def service(self, details):
 			for k, v in details.invocation_metadata:
 				if k == "call-id":
 					os.write(fd, (v + "\n").encode())
+			if details.method == "/grpc.health.v1.Health/Check":
+				return grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x02" if stop.is_set() else b"\x08\x01")
 			if details.method.endswith("/chat"):
 				return grpc.stream_stream_rpc_method_handler(self.chat)
 			return grpc.unary_unary_rpc_method_handler(self.unary)
@@ -65,7 +70,6 @@ def provider(port, journal):
 	if server.add_insecure_port("127.0.0.1:%d" % port) != port:
 		sys.exit("port %d is not free" % port)
 	server.start()
-	stop = threading.Event()
 	signal.signal(signal.SIGTERM, lambda *_: stop.set())
 	print("ready", flush=True)
 	stop.wait()
@@ -183,6 +187,7 @@ def main():
 	ap = argparse.ArgumentParser(usage=__doc__)
 	ap.add_argument("--short", action="store_true")
 	ap.add_argument("--kill", action="store_true")
+	ap.add_argument("--checks", action="store_true")
 	ap.add_argument("--calls", type=int)
 	ap.add_argument("--restarts", type=int)
 	ap.add_argument("binary")
@@ -193,11 +198,11 @@ def main():
 	try:
 		report, lives, stopped, failures, seconds = run(lab, args.calls, args.restarts, signal.SIGKILL if args.kill else signal.SIGTERM,
 			lambda sock, ports: {"apps": [{"name": "rolling", "listen": [{"unix": sock}]}], "control": {"unix": ""},
-				"services": [{"name": AUTHORITY, "endpoints": ["127.0.0.1:%d" % p for p in ports], "retries": RETRIES}]})
+				"services": [dict({"name": AUTHORITY, "endpoints": ["127.0.0.1:%d" % p for p in ports], "retries": RETRIES}, **({"health": CHECKS} if args.checks else {}))]})
 		verdict = judge(args, report, lives, stopped, failures)
 	finally:
 		lab.close()
-	print(json.dumps({"calls": args.calls, "kill": args.kill, "restarts": len(stopped), "ok": report["ok"], "seconds": round(seconds, 1), **verdict}))
+	print(json.dumps({"calls": args.calls, "kill": args.kill, "checks": args.checks, "restarts": len(stopped), "ok": report["ok"], "seconds": round(seconds, 1), **verdict}))
 	sys.exit(1 if verdict["complaints"] else 0)
 
 

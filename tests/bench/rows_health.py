@@ -17,7 +17,9 @@ import time
 
 from lab import AUTHORITY, PATH, Broken, Proxy, dials, median, until
 from rows import rolling, rounded, row
-from rows_xds import Caller, MeshProxy, may_be_alone, plane_of
+from rows_xds import Caller, MeshProxy, may_be_alone, plane_of    # which makes the tools of the e2e cases known
+
+from h2raw import grpc_message
 
 SHORT = os.environ.get("SHORT", "") not in ("", "0")
 MS = 1000000
@@ -283,3 +285,119 @@ def checks_idle(lab, seconds=5):
 	finally:
 		providers.end()
 	return {"unit": "wake-ups a second, %d endpoints, checks off" % ENDPOINTS, "ours": rounded(wakes), "goal": {"ours": 0}}
+
+
+# ---- no call lost --------------------------------------------------------------------------------------------------------
+
+@row("rolling_checked")
+def rolling_checked(lab):
+	"""The row `rolling` with active checks on: a provider says NOT_SERVING when it is told to stop."""
+	restarts = 10 if SHORT else 100
+	return rolling(lab, "--checks", "--restarts", str(restarts), "--calls", str(3000 * restarts))
+
+
+class Frozen:
+	"""A daemon beside a control plane of its own, with three providers, an app that has called each of them, and three others who will be there after the freeze."""
+
+	def __init__(self, lab, how):
+		self.lab, self.how = lab, how
+		self.plane = plane_of(lab)
+		self.old, self.new = lab.free_ports(3), None
+		self.provider = lab.spawn([lab.tool("backend"), str(self.old), "3"], lab.load_core)
+		self.stopped = None
+		until(lambda: dials(("127.0.0.1", self.old + 2)), 5, "the providers")
+		self.plane.service(AUTHORITY, *self.at(self.old))
+		self.d = MeshProxy(lab, self.plane)
+		self.callers = [Caller(self.d.sock) for _ in range(8)]
+		for c in self.callers:
+			for _ in range(12):
+				c.must(AUTHORITY)
+
+	@staticmethod
+	def at(first):
+		return ["127.0.0.1:%d" % (first + i) for i in range(3)]
+
+	def freeze(self):
+		os.kill(self.d.pids[-1], signal.SIGSTOP)
+		self.stopped = self.d.pids[-1]
+		until(lambda: "T" in open("/proc/%d/stat" % self.stopped).read().rsplit(")", 1)[1].split()[0], 5, "the daemon to stand still")
+
+	def replace(self):
+		self.new = self.lab.free_ports(3)
+		new = self.lab.spawn([self.lab.tool("backend"), str(self.new), "3"], self.lab.load_core)
+		until(lambda: dials(("127.0.0.1", self.new + 2)), 5, "the new providers")
+		if self.how == "silent":    # they are there no more, and nobody says so
+			os.kill(self.provider.pid, signal.SIGSTOP)
+		else:
+			self.lab.end(self.provider)
+		if self.how == "cut":
+			self.plane.kill()
+			self.plane.endpoints(AUTHORITY, *self.at(self.new))
+			self.plane.listen()
+		else:
+			self.plane.endpoints(AUTHORITY, *self.at(self.new))
+		return new
+
+	def thaw(self, calls, rate):
+		"""Calls on the app's connections in the same moment, and a stream of them on new ones. Failed, all, ms that the slowest of the first ones took."""
+		os.kill(self.stopped, signal.SIGCONT)
+		self.stopped = None
+		load = self.lab.spawn([self.lab.tool("load"), "-u", self.d.sock, "-n", str(calls), "-r", str(rate), "-c", "4", "-m", "100", "-A", AUTHORITY], self.lab.load_core, stdout=subprocess.PIPE, text=True)
+		began = time.monotonic_ns()
+		asked = [(c.h, c.h.request(AUTHORITY, PATH, grpc_message(b"hello"))) for c in self.callers for _ in range(4)]
+		why, slowest = {}, 0
+		for h, sid in asked:
+			status = h.result(sid, 20).grpc_status
+			slowest = max(slowest, (time.monotonic_ns() - began) / MS)
+			if status != 0:
+				why[str(status)] = why.get(str(status), 0) + 1
+		report = json.loads(load.stdout.read())
+		load.wait()
+		for status, n in report["status"].items():
+			why[status] = why.get(status, 0) + n
+		lost = report["calls"] - report["ok"] - sum(report["status"].values())
+		if lost:
+			why["lost"] = lost
+		return {"failed": sum(why.values()), "calls": report["calls"] + len(asked), "slowest_ms": rounded(slowest), "p99_ms": rounded(report["p99_us"] / 1000), "why": why}
+
+	def end(self):
+		if self.stopped:
+			os.kill(self.stopped, signal.SIGCONT)
+		if self.provider.poll() is None:
+			os.kill(self.provider.pid, signal.SIGCONT)
+		for c in self.callers:
+			c.close()
+		self.lab.end(self.d.child)
+		self.lab.end(self.provider)
+		self.plane.finish()
+
+
+@row("thaw")
+def thaw(lab, rate=500, calls=2000):
+	"""Three daemons that stand still at the same time: their providers end, or fall silent, and the control plane says so on the stream that stands, or on a new one. Thawed one after the other."""
+	ways, frozen, found = ("ended", "silent", "cut"), [], {}
+	seconds = 6 if SHORT else 60
+	try:
+		for how in ways:
+			frozen.append(Frozen(lab, how))
+		for f in frozen:
+			f.freeze()
+		began = time.monotonic()
+		new = [f.replace() for f in frozen]
+		time.sleep(max(0, seconds - (time.monotonic() - began)))
+		for f in frozen:
+			found[f.how] = f.thaw(calls, rate)
+			thaws = f.d.metric("thaws_total")
+			if thaws < 1:
+				raise Broken("the daemon has not noticed that it stood still")
+		for child in new:
+			lab.end(child)
+	finally:
+		for f in frozen:
+			f.end()
+	failed = sum(f["failed"] for f in found.values())
+	out = {"unit": "failed calls of %d that began after a freeze of %d s in which all providers were replaced" % (sum(f["calls"] for f in found.values()), seconds), "ours": failed,
+		"goal": {"ours": 0}, "slowest_of_the_first_ms": {k: f["slowest_ms"] for k, f in found.items()}, "p99_ms": {k: f["p99_ms"] for k, f in found.items()}}
+	if failed:
+		out["error"] = "%d calls failed: %s" % (failed, {k: f["why"] for k, f in found.items()})
+	return out
