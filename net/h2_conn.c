@@ -337,6 +337,7 @@ static void conn_bury(struct grave *g)
 	struct h2_conn *c = container_of(g, struct h2_conn, grave);
 	struct h2_shared *s = c->shared;
 	struct loop *l = c->loop;
+	bool callers = c->server != NULL;
 	nghttp2_session_del(c->session);
 	chain_clear(&c->out);
 	fields_unref(&c->block);
@@ -348,7 +349,10 @@ static void conn_bury(struct grave *g)
 	account_end(&c->account);
 	free(c);
 	s->conns--;
-	loop_trim_soon(l);
+	if (callers)
+		loop_trim_soon(l);
+	else
+		loop_trim_later(l);
 }
 
 void h2_conn_finish(struct h2_conn *c, int err)
