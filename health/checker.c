@@ -124,10 +124,10 @@ static uint64_t interval_base(const struct check *c, bool passed, enum transitio
 
 static void check_due(struct timer *t);
 
-/* Who has many endpoints is woken for some of them together: to the nearest fiftieth of the interval, and at most a tenth of a second. A thousand every 5 s are 10 wake-ups a second, not 200. */
+/* Who has many endpoints is woken for some of them together: to the nearest hundredth of the interval, and at most a tenth of a second. A thousand every 5 s are 20 wake-ups a second, not 200. */
 static uint64_t in_steps(uint64_t at_ns, uint64_t base_ns)
 {
-	uint64_t step = base_ns / 50 < STEP_MAX_NS ? base_ns / 50 : STEP_MAX_NS;
+	uint64_t step = base_ns / 100 < STEP_MAX_NS ? base_ns / 100 : STEP_MAX_NS;
 
 	return step > 1 ? (at_ns + step / 2) / step * step : at_ns;
 }
@@ -135,13 +135,14 @@ static uint64_t in_steps(uint64_t at_ns, uint64_t base_ns)
 static void check_again(struct check *c, bool passed, enum transition t)
 {
 	struct group *g = c->of->group;
-	uint64_t base = interval_base(c, passed, t), in = jittered(loop_of(c), spec_of(c), base), at;
+	uint64_t now = loop_of(c)->now_ns, was = c->timer.at_ns, base = interval_base(c, passed, t), in = jittered(loop_of(c), spec_of(c), base), at = now + in;
 
-	/* All began together: each takes the next place, and keeps it. */
+	/* All began together: each takes the next place, and keeps it: who is counted from his answer joins those behind him each time that a turn is late, and never leaves them again. */
 	if (!c->settled && g->count >= SPREAD_FROM && !spec_of(c)->initial_jitter_ns)
-		in = base / g->count * (g->spread++ % g->count + 1);
+		at = now + base / g->count * (g->spread++ % g->count + 1);
+	else if (c->settled && g->count >= SPREAD_FROM && in == base && was <= now && now - was < base / 2)
+		at = was + base;
 	c->settled = true;
-	at = loop_of(c)->now_ns + in;
 	timer_set(loop_of(c), &c->timer, g->count >= SPREAD_FROM ? in_steps(at, base) : at, check_due);
 }
 
