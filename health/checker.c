@@ -728,8 +728,9 @@ static void failed_now(void *ctx, struct host *host)
 	for (uint32_t i = 0; i < h->n; i++) {
 		struct check *c = &h->check[i];
 
-		/* Each answer may say so; only the first one moves the checks, else they would never come. What is in flight was asked before, and may have been answered before. */
-		if (took_failure(c, true, "an answer to a call says x-envoy-immediate-health-check-fail") == UNCHANGED || c->watching)
+		/* Each answer may say so; only the first one moves the checks, else they would never come. What is in flight was asked before, and may have been answered before; and a watch that
+		 * has said "serving" says it again only when it is opened anew. */
+		if (took_failure(c, true, "an answer to a call says x-envoy-immediate-health-check-fail") == UNCHANGED)
 			continue;
 		check_stop(c);
 		check_again(c, false, CHANGED);

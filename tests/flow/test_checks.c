@@ -575,6 +575,26 @@ START_TEST(a_watch_tells_at_once_and_asks_nothing)
 }
 END_TEST
 
+START_TEST(who_says_it_fails_is_asked_anew_by_a_watch_too)
+{
+	struct watched *w = watched_new(2, "{grpc: {}, watch: true, interval: 5s, unhealthy_interval: 3s}", NULL, WATCHED);
+	uint32_t got[PROVIDERS];
+
+	ck_assert(works(w));
+	provider_next(w->p[0], (struct act){.does = ANSWERS, .messages = 1, .bytes = 5, .head = "x-envoy-immediate-health-check-fail: true\n"});
+	provider_next(w->p[1], (struct act){.does = ANSWERS});
+	calls(w, 2, got);
+	ck_assert_uint_eq(stat(w, STAT_CHECK_HEALTHY), 1);
+	rig_advance(w->r, 3100);
+	ck_assert_uint_eq(w->asked[0], 2); /* the stream that was open had nothing new to say */
+	ck_assert_uint_eq(w->asked[1], 1);
+	ck_assert_uint_eq(stat(w, STAT_CHECK_HEALTHY), 2);
+	calls(w, 10, got);
+	ck_assert_uint_eq(got[0], 5);
+	watched_free(w);
+}
+END_TEST
+
 START_TEST(a_watch_that_was_lost_is_opened_again_with_back_off)
 {
 	struct watched *w = watched_new(1, "{grpc: {}, watch: true, interval: 8s, no_traffic_interval: 8s, unhealthy_threshold: 2}", NULL, WATCHED);
@@ -692,7 +712,7 @@ Suite *suite(void)
 		a_killed_one_a_hung_one_and_one_that_talks_nonsense_cost_no_call, when_all_fail_there_is_panic, an_answer_that_says_it_fails_counts_at_once_until_the_next_check_passes,
 		a_provider_without_a_health_service_is_alive_or_not_as_declared, http_checks_know_expected_and_retriable_statuses, tcp_checks_connect,
 		a_probe_uses_the_connection_that_calls_use_and_makes_its_own_only_without_one, a_lent_connection_that_is_dead_is_not_asked_twice, goaway_is_no_failure_and_does_not_spin,
-		a_watch_tells_at_once_and_asks_nothing, a_watch_that_was_lost_is_opened_again_with_back_off, a_provider_without_watch_is_polled, a_watched_provider_that_leaves_is_let_go,
+		a_watch_tells_at_once_and_asks_nothing, who_says_it_fails_is_asked_anew_by_a_watch_too, a_watch_that_was_lost_is_opened_again_with_back_off, a_provider_without_watch_is_polled, a_watched_provider_that_leaves_is_let_go,
 		checks_come_change_and_go_with_a_reload_and_no_call_pays, a_freeze_in_the_middle_of_a_check_fails_nobody};
 	Suite *made = suite_create("checks");
 	TCase *t = tcase_create("checks");
