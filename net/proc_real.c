@@ -119,7 +119,7 @@ static int open_by_number(const struct sock *peer, pid_t pid)
 {
 	int fd = pidfd_open(pid, 0);
 	if (fd < 0)
-		return errno == EINVAL ? -ESRCH : -errno;
+		return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno; /* a thread's number (ENOENT since Linux 6.15): there is no such process */
 	if (!peer)
 		return fd;
 	if (began_before(pid, peer->since_boot_ns)) /* and is there still: proc_real_watch looks */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -90,6 +91,39 @@ START_TEST(nothing_is_told_of_a_process_that_is_watched_no_more)
 	ck_assert_int_eq(other.times, 1);
 	ck_assert_int_eq(t.times, 0);
 	waitpid(pid, NULL, 0);
+	loop_free(&l);
+}
+END_TEST
+
+static void *thread(void *user)
+{
+	int *tid_and_pipe = user;
+	char byte;
+	tid_and_pipe[0] = (int)gettid();
+	if (write(tid_and_pipe[2], "x", 1) != 1 || read(tid_and_pipe[3], &byte, 1) < 0)
+		abort();
+	return NULL;
+}
+
+START_TEST(the_number_of_a_thread_is_no_process)
+{
+	struct loop *l = loop_new_real(NULL);
+	struct told t = {0};
+	struct proc_watch *w = NULL;
+	int said[2], hold[2];
+	char byte;
+	pthread_t other;
+	ck_assert(pipe(said) == 0 && pipe(hold) == 0);
+	int shared[] = {0, 0, said[1], hold[0]};
+	ck_assert_int_eq(pthread_create(&other, NULL, thread, shared), 0);
+	ck_assert_int_eq(read(said[0], &byte, 1), 1);
+	ck_assert_int_eq(proc_watch_pid(l, shared[0], ended, &t, &w), -ESRCH);
+	ck_assert_ptr_null(w);
+	close(hold[1]);
+	pthread_join(other, NULL);
+	close(hold[0]);
+	close(said[0]);
+	close(said[1]);
 	loop_free(&l);
 }
 END_TEST
@@ -436,7 +470,7 @@ START_TEST(in_the_simulation_programs_take_their_time)
 }
 END_TEST
 
-UNIT_SUITE("proc", the_end_of_a_process_is_told_once, nothing_is_told_of_a_process_that_is_watched_no_more, who_has_ended_before_cannot_be_watched,
+UNIT_SUITE("proc", the_end_of_a_process_is_told_once, nothing_is_told_of_a_process_that_is_watched_no_more, who_has_ended_before_cannot_be_watched, the_number_of_a_thread_is_no_process,
 	the_process_behind_a_connection_is_watched, without_the_peers_own_pidfd_a_number_is_believed_if_its_process_began_before_the_connection,
 	a_program_is_run_and_its_exit_code_told, a_program_that_hangs_is_killed_at_its_deadline_with_what_it_started, a_program_gets_no_descriptor_and_no_blocked_signal_of_ours,
 	children_are_heard_of_though_our_parent_ignored_them, where_no_descriptor_is_left_a_child_is_asked_after, a_child_that_is_killed_tells_nothing_and_is_reaped,
