@@ -45,5 +45,5 @@ void app_drain(struct app *a);         /* all its doors, those that leave too */
 void app_remove(struct app *a);        /* drains; freed when idle */
 void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
 void app_free(struct app **a);
-/* A call that is not answered by ourselves came through that connection: the process behind it is (a part of) the app. Cheap: a flag, once it is known. */
+/* A call that has a way to a provider came through that connection: the process behind it is (a part of) the app. Cheap: a flag, once it is known. */
 void app_carries(struct app *a, struct uds_client *client, struct fields *head);

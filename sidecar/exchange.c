@@ -784,6 +784,8 @@ static void exchange_go(struct exchange *x, const struct name_hit *hit)
 	struct sidecar *sc = x->sc;
 	struct fields *h = x->head;
 	struct route_action *action = x->action;
+	if (x->client && x->down) /* and not before: who only gets a refusal from us (a curl with a wrong path) is not taken for the app */
+		app_carries(x->app, x->client, h);
 	retry_init(&x->retry, &action->retry, h, x->trusted);
 	uint64_t timeout = x->retry.has_rq_timeout ? x->retry.rq_timeout_ns : route_timeout(action);
 	if (!deadline_read(x, h, timeout)) {
@@ -972,8 +974,7 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	else if (door->inbound)
 		exchange_inbound(x, door->inbound);
 	else {
-		if (door->client)
-			app_carries(x->app, door->client, head);
+		x->client = door->client;
 		exchange_forward(x, door);
 	}
 }

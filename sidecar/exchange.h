@@ -35,6 +35,7 @@ struct exchange {
 	struct attempt *attempt;               /* the present one; NULL before, between and after */
 	struct cluster *cluster;               /* held (cluster_hold) until the end */
 	struct route_action *action;           /* counted; the table is not held */
+	struct uds_client *client;             /* borrowed: outlives `down`. Whose call of the app it is; NULL for all others */
 	uint64_t deadline_ns;                  /* 0: none */
 	struct list node;
 	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;

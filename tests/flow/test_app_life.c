@@ -405,6 +405,11 @@ START_TEST(the_process_whose_connection_carries_calls_is_the_app_and_who_only_po
 	rig_settle(r);
 	ck_assert(call_ok(k));
 	ck_assert_uint_eq(simnet_watches(r->net), 0);
+	struct caller *lost = caller_as(r, DOOR, 1000, 25);
+	call_plain(lost, "POST", "localhost", "/healthcheck/okay", NULL, true); /* not answered by a provider, nor on its way to one */
+	call_unary(lost, "nobody:1", NULL);
+	rig_settle(r);
+	ck_assert_uint_eq(simnet_watches(r->net), 0);
 	for (int i = 0; i < 3; i++)
 		call_unary(app, DEMO, NULL);
 	struct caller *again = caller_as(r, DOOR, 1000, 20), *worker = caller_as(r, DOOR, 1000, 24);
