@@ -462,7 +462,9 @@ static void outliers_due(struct timer *t)
 		if (o->degraded.serving && o->degraded.until_ns <= now_ns)
 			host_undegrade(o);
 	}
-	if (rules && of->interval_ends_ns && of->interval_ends_ns <= now_ns) {
+	if (!rules) { /* taken back, but the set that goes with it does not serve yet, or never will: no memory, or an empty one */
+		of->interval_ends_ns = 0;
+	} else if (of->interval_ends_ns && of->interval_ends_ns <= now_ns) {
 		uint32_t held = c->held_count;
 
 		judge_interval(of, rules, EXTERNAL);

@@ -436,6 +436,35 @@ START_TEST(a_check_that_passes_brings_an_ejected_host_back_where_that_is_asked_f
 }
 END_TEST
 
+START_TEST(rules_that_are_taken_back_with_an_update_that_does_not_come_to_serve_leave_no_timer_that_spins)
+{
+	for (int refused = 0; refused < 2; refused++) {
+		struct court *t = court_new(2, NULL);
+		struct cluster_spec *spec = lb_rig_spec();
+
+		says(t, 1, "55555");
+		ck_assert(host_is_ejected(t->h[0]));
+		spec->removal_hold_ns = 100 * SEC;
+		spec_seal(spec);
+		if (refused) {
+			t->r->clusters->account.limit = 1;
+			lb_rig_declare(t->r, spec, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80");
+			ck_assert_uint_eq(lb_rig_view(t->r).updates_refused, 1);
+		} else {
+			lb_rig_declare(t->r, spec, ""); /* kept */
+		}
+		uint64_t turns = stat(t, STAT_TURNS);
+		lb_rig_advance(t->r, 11 * SEC);
+		ck_assert_uint_lt(stat(t, STAT_TURNS) - turns, 20);
+		ck_assert(host_is_ejected(t->h[0]));
+		lb_rig_advance(t->r, 20 * SEC);
+		ck_assert(!host_is_ejected(t->h[0]));
+		t->r->clusters->account.limit = SIZE_MAX;
+		court_free(&t);
+	}
+}
+END_TEST
+
 static void degraded(struct outlier *o) { o->detect_degraded = true; }
 
 START_TEST(a_host_that_says_it_is_degraded_serves_behind_the_others_for_a_while)
@@ -561,7 +590,7 @@ UNIT_SUITE("outlier", failures_in_a_row_eject, an_ejected_host_is_picked_no_more
 	each_ejection_lasts_longer_up_to_the_most, the_multiplier_falls_by_one_for_each_interval_that_the_host_stands, a_jitter_comes_on_top_and_differs,
 	no_more_are_ejected_than_the_percentage_says, what_is_enforced_by_half_is_drawn, a_success_rate_far_below_the_others_ejects,
 	a_host_with_too_few_calls_is_neither_judged_nor_a_measure, failures_to_connect_have_rates_of_their_own_where_they_are_split_off,
-	a_percentage_of_failures_to_connect_ejects, a_check_that_passes_brings_an_ejected_host_back_where_that_is_asked_for,
+	a_percentage_of_failures_to_connect_ejects, a_check_that_passes_brings_an_ejected_host_back_where_that_is_asked_for, rules_that_are_taken_back_with_an_update_that_does_not_come_to_serve_leave_no_timer_that_spins,
 	a_host_that_says_it_is_degraded_serves_behind_the_others_for_a_while, without_detection_all_return_and_nothing_is_kept,
 	who_leaves_the_set_is_ejected_no_more_and_who_stays_is, an_idle_cluster_keeps_no_timer, without_memory_nobody_is_judged,
 	after_a_standstill_rows_and_rates_begin_anew_and_ejections_go_on)
