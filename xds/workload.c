@@ -317,7 +317,8 @@ static void self_of(struct str node, struct addr *ret)
 		return;
 	id = str_cut(id, (size_t)at + 1, id.n);
 	at = str_find(id, '~');
-	if (at <= 0 || addr_ip(str_cut(id, 0, (size_t)at), 0, ret) != 0 || addr_is_loopback(ret)) /* 127.0.0.1: nobody said who we are */
+	id = str_cut(id, 0, at > 0 ? (size_t)at : 0);
+	if (str_is(id, "127.0.0.1") || addr_ip(id, 0, ret) != 0) /* 127.0.0.1: nobody said who we are (xds/node); others of 127/8 are as good as any */
 		ret->len = 0;
 }
 

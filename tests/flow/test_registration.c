@@ -333,6 +333,27 @@ START_TEST(an_entry_that_somebody_deleted_is_made_again_by_a_new_stream)
 }
 END_TEST
 
+START_TEST(an_address_that_nobody_gave_is_not_looked_for)
+{
+	static const struct { const char *ip; uint32_t streams; } rows[] = {{"127.0.0.7", 2}, {"127.0.0.1", 1}, {"", 1}, {"shop", 1}};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		char yaml[512], has[64];
+		snprintf(yaml, sizeof yaml, XDS(", node: {id: \"sidecar~%s~shop-1.default~default.svc.cluster.local\", metadata: {AUTO_REGISTER_GROUP: shops}}"), rows[i].ip);
+		snprintf(has, sizeof has, "10.0.0.1:1 %s:1", i ? "127.0.0.1" : rows[i].ip);
+		struct world w = world_new(PLANE_ISTIO, yaml);
+		plane_service(w.p, HOST, 50051, has);
+		world_call(&w, HOST ":50051");
+		say(&w, true, "");
+		rig_advance(w.r, 5000);
+		plane_endpoints(w.p, HOST, 50051, "10.0.0.1:1");
+		rig_advance(w.r, 3500);
+		ck_assert_uint_eq(w.p->nstreams, rows[i].streams);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 START_TEST(an_endpoint_that_left_because_we_are_not_well_is_not_missed)
 {
 	struct world w = world_new(PLANE_ISTIO, XDS(GROUP));
@@ -369,4 +390,5 @@ UNIT_SUITE("registration", health_is_said_behind_the_first_question_of_each_stre
 	of_words_said_at_once_only_the_last_one_goes, a_word_is_said_again_every_thirty_seconds_not_quite, control_planes_that_are_no_istiod_are_told_nothing,
 	who_enters_himself_asks_something_at_start_and_says_nothing_of_his_health, the_question_that_nobody_needs_disturbs_no_name, behind_an_agent_listeners_are_asked_for_first,
 	a_waiter_is_told_when_the_kernel_has_it_or_the_time_is_over, a_waiter_outlives_its_view, a_stream_that_was_refused_has_heard_nothing, a_server_that_reads_nothing_has_not_been_told,
-	an_entry_that_somebody_deleted_is_made_again_by_a_new_stream, an_endpoint_that_left_because_we_are_not_well_is_not_missed, people_are_told_what_the_mesh_was_told)
+	an_entry_that_somebody_deleted_is_made_again_by_a_new_stream, an_address_that_nobody_gave_is_not_looked_for,
+	an_endpoint_that_left_because_we_are_not_well_is_not_missed, people_are_told_what_the_mesh_was_told)
