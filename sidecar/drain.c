@@ -6,11 +6,11 @@
 #include "sidecar/exchange.h"
 
 #define SECOND UINT64_C(1000000000)
-/* TOLD: a control plane that is gone must not hold up an end; one that lives takes what we say within a turn. LAST: trailers and resets to those who read. */
+/* TOLD: a control plane that is gone must not hold up an end; one that lives takes what we say within a turn, and has heard it within another one. LAST: trailers and resets to those who read. */
 #define TOLD_NS SECOND
 #define LAST_NS (SECOND / 2)
 
-enum phase { STAYS, ANNOUNCE, FINISH, LAST };
+enum phase { STAYS, ANNOUNCE, FINISH, LAST, HEARD };
 struct telling { struct xds_health_wait wait; struct drain *drain; };
 struct drain {
 	struct sidecar *sc;            /* borrowed: the owner */
@@ -29,10 +29,26 @@ static void over(struct drain *d)
 	loop_stop(d->sc->loop);
 }
 
+static void last_over(struct timer *t)
+{
+	over(container_of(t, struct drain, timer));
+}
+
+static void heard(void *ctx)
+{
+	over(ctx);
+}
+
 static void look(struct task *t)
 {
 	struct drain *d = container_of(t, struct drain, task);
-	if (d->phase >= FINISH && !d->sc->stopped && sidecar_idle(d->sc) && (!d->sc->left || d->sc->followed))
+	struct sidecar *sc = d->sc;
+	if (d->phase < FINISH || d->phase == HEARD || sc->stopped || !sidecar_idle(sc) || (sc->left && !sc->followed))
+		return;
+	d->phase = HEARD;
+	if (!sc->left && sc->xds && xds_finish(sc->xds, heard, d))
+		timer_in(sc->loop, &d->timer, TOLD_NS, last_over);
+	else
 		over(d);
 }
 
@@ -73,11 +89,6 @@ static uint32_t shut_calls(struct list *apps)
 			n++;
 		}
 	return n;
-}
-
-static void last_over(struct timer *t)
-{
-	over(container_of(t, struct drain, timer));
 }
 
 static void deadline(struct timer *t)
@@ -268,6 +279,8 @@ void drain_free(struct drain **drain)
 	timer_cancel(d->sc->loop, &d->timer);
 	timer_cancel(d->sc->loop, &d->second);
 	loop_undefer(&d->task);
+	if (d->sc->xds)
+		xds_finish(d->sc->xds, NULL, NULL);
 	free(d->tellings);
 	free(d);
 }

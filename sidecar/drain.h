@@ -8,6 +8,8 @@
  *       v
  *                  LAST      what is left has been ended as UNAVAILABLE (faults.def, DRAINING) and counted; its last words go out
  *       v
+ *                  HEARD     the control plane ends its streams: it has read our last word, which it would drop unread with a connection that closes (xds_finish). TOLD_NS at most
+ *       v
  *                  sidecar.stopped, and the loop stops
  *
  * Nothing ticks but the manager's and people's view of it, once a second: the last client and the last call tell (uds_doors_on_empty, drain_emptied). Owner: sidecar. */

@@ -77,6 +77,8 @@ struct ads {
 	uint64_t at_once_ns;        /* when a try was last made without back-off */
 	enum told told;
 	int told_status;
+	void (*over)(void *ctx);    /* not NULL: finishing */
+	void *over_ctx;
 	struct log_every said_up, said_down; /* a server that answers and ends each stream must not fill the log */
 	uint64_t since_ns, connects, messages;
 	char last_error[2 * TEXT_MAX];
@@ -210,6 +212,27 @@ static void try_failed(struct ads *a, int status, const char *why)
 	a->refused = false;
 }
 
+static void stream_drop(struct ads *a, struct ads_stream **at, const char *why)
+{
+	struct ads_stream *s = *at;
+
+	if (!s)
+		return;
+	*at = NULL;
+	s->ads = NULL;
+	if (a->ev->closed)
+		a->ev->closed(a->user, s, GRPC_OK, why);
+	stream_leave(s);
+}
+
+static void stream_finished(struct ads_stream *s)
+{
+	struct ads *a = s->ads;
+
+	stream_drop(a, s == a->now ? &a->now : &a->next, "it is over");
+	a->over(a->over_ctx);
+}
+
 /* status 0: we ended it. */
 static void stream_ended(struct ads_stream *s, int status, const char *why)
 {
@@ -217,6 +240,10 @@ static void stream_ended(struct ads_stream *s, int status, const char *why)
 	bool was_next = s == a->next, answered = s->answered;
 	char text[TEXT_MAX];
 
+	if (a->over) {
+		stream_finished(s);
+		return;
+	}
 	snprintf(text, sizeof(text), "%s", why);
 	if (!was_next)
 		a->now = a->next;
@@ -660,6 +687,8 @@ static void try_now(struct timer *t)
 
 static void try_at(struct ads *a, uint64_t in_ns)
 {
+	if (a->over)
+		return;
 	a->owed = a->held;
 	if (a->held)
 		return;
@@ -692,17 +721,21 @@ void ads_set_path(struct ads *a, const char *path)
 	a->path = path;
 }
 
-static void stream_drop(struct ads *a, struct ads_stream **at, const char *why)
+uint32_t ads_finish(struct ads *a, void (*over)(void *ctx), void *ctx)
 {
-	struct ads_stream *s = *at;
+	struct ads_stream *both[] = {a->now, a->next};
+	uint32_t n = 0;
 
-	if (!s)
-		return;
-	*at = NULL;
-	s->ads = NULL;
-	if (a->ev->closed)
-		a->ev->closed(a->user, s, GRPC_OK, why);
-	stream_leave(s);
+	try_cancel(a);
+	a->over = over;
+	a->over_ctx = ctx;
+	for (int i = 0; i < 2; i++) {
+		if (!both[i])
+			continue;
+		grpc_call_half_close(both[i]->call);
+		n++;
+	}
+	return n;
 }
 
 void ads_hold(struct ads *a, bool held)
@@ -718,7 +751,7 @@ void ads_hold(struct ads *a, bool held)
 
 void ads_restart(struct ads *a, const char *why)
 {
-	if (!a->now)
+	if (!a->now || a->over)
 		return;
 	error_set(a, a->now->server, why);
 	try_cancel(a);
@@ -817,7 +850,7 @@ void ads_free(struct ads **pa)
 
 int ads_send(struct ads_stream *s, const void *message, size_t n)
 {
-	if (!s->ads || !s->call)
+	if (!s->ads || !s->call || s->ads->over)
 		return ERR_CLOSED;
 	if (grpc_call_unsent(s->call) >= UNSENT_MAX)
 		return -EAGAIN;

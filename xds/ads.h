@@ -40,6 +40,9 @@ int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err); /* ot
 void ads_set_path(struct ads *a, const char *path);
 void ads_restart(struct ads *a, const char *why);            /* ends the stream and opens another one (back-off as after an answered one) */
 void ads_hold(struct ads *a, bool held);                      /* held: a stream that is there goes on, and when it is lost no other one is opened; false: opens what is missing */
+/* The end, in order: our half is closed behind what was said, and the stream is read until the server has ended it: then it has heard all of it. (What still lies unread when a connection
+ * closes, grpc-go drops with it.) Nothing is opened or said any more. over: once for each stream that was there, when it has ended; how many there are. */
+uint32_t ads_finish(struct ads *a, void (*over)(void *ctx), void *ctx);
 void ads_stream_end(struct ads_stream *s, const char *why);  /* this one alone: what it said makes no sense; closed comes */
 void ads_thaw(struct ads *a);
 int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again later; ERR_CLOSED */

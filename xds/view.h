@@ -25,5 +25,9 @@ struct xds {
 	struct conf *conf;           /* counted */
 	struct node_env env;
 	struct list views;
+	uint32_t unfinished;         /* streams (xds_finish) */
+	struct task finished;
+	void (*over)(void *ctx);
+	void *over_ctx;
 	struct account *account;     /* the process's: sets of endpoints outlive us */
 };

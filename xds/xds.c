@@ -190,6 +190,7 @@ void xds_free(struct xds **xds)
 		return;
 	list_each(n, tmp, &x->views)
 		view_free(list_entry(n, struct view, node));
+	loop_undefer(&x->finished);
 	conf_unref(&x->conf);
 	free(x);
 }
@@ -367,6 +368,37 @@ void xds_health_wait(struct xds *x, struct mesh_view *mesh, struct xds_health_wa
 void xds_health_unwait(struct xds_health_wait *w)
 {
 	workload_unwait(w);
+}
+
+static void finished(struct task *t)
+{
+	struct xds *x = container_of(t, struct xds, finished);
+
+	if (x->over)
+		x->over(x->over_ctx);
+}
+
+static void stream_over(void *ctx)
+{
+	struct xds *x = ctx;
+
+	if (--x->unfinished == 0)
+		loop_defer(x->spec.loop, &x->finished, finished);
+}
+
+bool xds_finish(struct xds *x, void (*over)(void *ctx), void *ctx)
+{
+	x->over = over;
+	x->over_ctx = ctx;
+	list_each(n, tmp, &x->views) {
+		struct view *v = list_entry(n, struct view, node);
+		struct xds_health h;
+
+		workload_get(v->workload, &h);
+		if (over && h.told == XDS_TOLD_SENT)
+			x->unfinished += ads_finish(v->ads, stream_over, x);
+	}
+	return x->unfinished > 0;
 }
 
 /* ---- for people ----------------------------------------------------------------------------------------------------------------- */

@@ -59,6 +59,10 @@ struct xds_health_wait { struct list node; struct timer timer; struct task task;
 void xds_health_wait(struct xds *x, struct mesh_view *v, struct xds_health_wait *w, uint64_t max_ns, void (*fn)(struct xds_health_wait *w, bool told));
 void xds_health_unwait(struct xds_health_wait *w);
 
+/* The end: over (deferred) once the control planes that were told something have heard all of it, the last word too, and have ended their streams. False: there is none, over does not come.
+ * Nothing is said afterwards. Whoever calls it bounds the time. over NULL: it is not to come any more. */
+bool xds_finish(struct xds *x, void (*over)(void *ctx), void *ctx);
+
 /* ---- for people ---- */
 struct xds_stream_info {
 	const char *view, *server, *state; /* ads_state_name */

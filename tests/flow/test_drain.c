@@ -95,6 +95,34 @@ START_TEST(a_control_plane_that_cannot_hear_is_waited_for_a_second)
 }
 END_TEST
 
+START_TEST(a_control_plane_that_reads_late_has_heard_it_before_the_stream_goes)
+{
+	static const struct { const char *more; uint32_t after_ms; bool hears; } rows[] = {{"", 300, true}, {", protocol: delta", 300, true}, {", profile: istio-grpc", 900, true}, {"", 1100, false}};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		char yaml[512];
+		snprintf(yaml, sizeof yaml, APPS "xds: {server: \"" PLANE "\"%s}\n", rows[i].more);
+		struct world w = world_istio(yaml);
+		post_ok(w.r, w.app);
+		world_call(&w, HOST ":50051");
+		caller_close(w.app);
+		rig_settle(w.r);
+		plane_stall(w.p, true);
+		sidecar_stop(w.r->sc);
+		rig_advance(w.r, rows[i].after_ms - 50);
+		ck_assert(w.p->health.ok);
+		ck_assert_int_eq(w.r->sc->stopped, !rows[i].hears); /* whoever does not read at all holds up nothing */
+		plane_stall(w.p, false);
+		rig_advance(w.r, 50);
+		ck_assert(w.r->sc->stopped);
+		if (rows[i].hears)
+			ck_assert(!w.p->health.ok);
+		ck_assert_uint_eq(w.p->nstreams, 1);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 START_TEST(calls_for_the_app_are_served_while_it_is_announced_and_new_ones_end_with_the_goaway)
 {
 	struct rig *r = rig_new("apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}]\n    inbound: [{tcp: \"" IN "\", to: \"10.0.0.1:50051\"}]\ndrain: {announce: 2s, deadline: 10s}\n");
@@ -402,7 +430,7 @@ START_TEST(who_comes_and_is_stopped_before_its_turn_is_gone_at_once)
 END_TEST
 
 UNIT_SUITE("drain", the_mesh_hears_of_it_before_anybody_is_turned_away, a_control_plane_that_hears_at_once_costs_nothing,
-	a_control_plane_that_cannot_hear_is_waited_for_a_second, calls_for_the_app_are_served_while_it_is_announced_and_new_ones_end_with_the_goaway,
+	a_control_plane_that_cannot_hear_is_waited_for_a_second, a_control_plane_that_reads_late_has_heard_it_before_the_stream_goes, calls_for_the_app_are_served_while_it_is_announced_and_new_ones_end_with_the_goaway,
 	what_is_left_at_the_deadline_ends_as_unavailable_and_is_counted_apart, a_caller_that_reads_nothing_holds_nobody_beyond_the_deadline,
 	the_last_call_ends_it_in_the_same_turn_and_nothing_ticks_meanwhile, with_nothing_left_it_ends_in_a_millisecond, a_second_word_ends_it_in_every_phase,
 	who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh, who_takes_back_serves_as_before, behind_an_agent_the_stream_is_left_to_the_successor, what_changes_while_a_successor_begins_is_read_when_it_has_failed,
