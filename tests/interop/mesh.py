@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import mesh_cases as cases  # noqa: E402
 import mesh_identity as identity  # noqa: E402
+import mesh_life as life  # noqa: E402
 import mesh_parts as parts  # noqa: E402
 
 CASE_S = 120
@@ -30,6 +31,9 @@ COMMON = [cases.first_call, cases.unknown, cases.created_after_refusal, cases.de
 ISTIO = [cases.readiness, cases.two_apps, cases.second_server]
 TOKENS = [identity.token, identity.token_refused, identity.token_corrected]
 GENERIC = [cases.second_server, cases.unix_server, identity.client_certificate, identity.certificate_missing, identity.server_of_another_name]
+
+# What an app says, and its end, over each form and dialect; what is the same in all of them, once.
+LIFE = [life.ok_and_fail, life.own_entry, life.app_killed, life.sidecar_asked_to_end, life.plane_restarted, life.upgraded]
 
 
 class Suite:
@@ -48,6 +52,10 @@ SUITES = [
     Suite("istiod", "istio", "sotw", [cases.reference] + COMMON + [cases.many] + ISTIO + TOKENS + [cases.agrees]),
     Suite("istiod", "istio", "delta", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
     Suite("istiod", "istio-grpc", "sotw", COMMON + [cases.many, identity.token, identity.token_refused, cases.agrees] + ISTIO),
+    Suite("istiod", "istio", "sotw", LIFE + [life.last_word, life.sidecar_killed, life.stream_ages, life.group_late, life.identity_missing, life.entry_deleted,
+          life.unready], how={"life": True}),
+    Suite("istiod", "istio", "delta", LIFE + [life.last_word, life.stream_ages, life.entry_deleted, life.unready], how={"life": True}),
+    Suite("istiod", "istio-grpc", "sotw", LIFE + [life.unready], how={"life": True}),
     # istiod as any other server of gRPC's dialect: which it speaks to a node that says so.
     Suite("istiod", "generic", "sotw", [cases.first_call, cases.unknown, cases.endpoints_at_once, cases.canary, cases.plane_killed, cases.snapshot_start]),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + GENERIC + [cases.agrees], "snapshot"),
@@ -72,13 +80,13 @@ class Setup:
         self.absent_s = suite.absent_s
         self.by_name = suite.plane_kind != "istiod"  # the server tells what it was asked for
 
-    def plane(self, *services, start=True, more=()):
-        """more: options of the peer's program."""
+    def plane(self, *services, start=True, more=(), **how):
+        """more: options of the peer's program; istiod's may have an environment too."""
         plane = parts.Istiod(self.world) if self.suite.plane_kind == "istiod" else \
             parts.GoControlPlane(self.world, self.suite.cache, **self.suite.how)
         plane.declare(*services)
         if start:
-            plane.start(*more)
+            plane.start(*more, **how)
         return plane
 
     def sidecar(self, plane, **how):

@@ -94,6 +94,41 @@ class Part:
         return self.child.returncode
 
 
+class Successor:
+    """What Popen is for a child, for a process that was made by one; its exit code is ours to have once its parent has ended."""
+    stdin = stdout = None
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            except ChildProcessError:
+                self.returncode = None if os.path.exists("/proc/%d" % self.pid) else 0
+        return self.returncode
+
+    def wait(self, timeout=30):
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("the successor", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
 def http(method, port, path, body=None):
     request = urllib.request.Request("http://127.0.0.1:%d%s" % (port, path), data=body and body.encode(), method=method)
     try:
@@ -107,16 +142,20 @@ class Istiod:
 
     def __init__(self, world):
         self.world, self.services, self.part = world, {}, None
+        self.applied = []  # as a cluster's store, they outlive the process
+        self.env = {"PILOT_DEBOUNCE_AFTER": "10ms"}  # instead of 100: a scenario waits for many pushes
         self.ads, self.tls, self.debug, self.ctl = (hops.free_port() for _ in range(4))
 
-    def start(self, *more):
+    def start(self, *more, env=None):
+        """The environment is for this start and the ones after it: variables of istiod's own."""
+        self.env.update(env or {})
         first = os.path.join(self.world.folder, "mesh.yaml")
         with open(first, "w") as f:
-            f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]))
+            f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]) +
+                    "".join("---\n" + text for text in self.applied))
         at = ["127.0.0.1:%d" % port for port in (self.ads, self.tls, self.debug, self.ctl)]
-        # 10 ms instead of 100: a scenario waits for many pushes.
         self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", at[0], "-tls", at[1], "-http", at[2], "-ctl", at[3],
-                         "-f", first] + list(more), env={"PILOT_DEBOUNCE_AFTER": "10ms"}, ready_word="ready")
+                         "-f", first] + list(more), env=self.env, ready_word="ready")
 
     def declare(self, *services):
         """Says how these services are from now on; what belonged to their split and is no longer named goes."""
@@ -134,8 +173,13 @@ class Istiod:
                 http("POST", self.ctl, "/delete", words.istio_text(old))
 
     def apply(self, text):
-        """Objects that are no services of ours: Kubernetes' own."""
+        """Objects that are no services of ours: Kubernetes' own, and workloads."""
+        self.applied.append(text)
         http("POST", self.ctl, "/apply", text)
+
+    def remove_entry(self, name):
+        http("POST", self.ctl, "/delete", "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n"
+             "metadata: {name: %s, namespace: default}\nspec: {address: 127.0.0.1}\n" % name)  # it wants to be a whole one to be deleted
 
     def forget(self, service):
         http("POST", self.ctl, "/delete", words.istio_text(reversed(words.istio_documents(self.services.pop(service.short)))))
@@ -143,8 +187,25 @@ class Istiod:
     def kill(self):
         self.part.kill()
 
+    def entry(self, name):
+        """A WorkloadEntry as it is now, or None."""
+        return next((e for e in json.loads(http("GET", self.ctl, "/entries")) if e["Name"] == name), None)
+
     def xds_lines(self):
         return ["  server: 127.0.0.1:%d" % self.ads]
+
+    def write_root(self):
+        """Each start makes a CA of its own here, which a cluster's secret would keep."""
+        root = os.path.join(self.world.folder, "root.pem")
+        with open(root + ".new", "w") as f:
+            f.write(http("GET", self.ctl, "/root"))
+        os.rename(root + ".new", root)
+        return root
+
+    def tls_lines(self, token):
+        """The same over its TLS port, to which this file of a token is shown."""
+        root = self.write_root()
+        return ["  server: 127.0.0.1:%d" % self.tls, "  tls:", "    roots: " + root, "    server_name: istiod.istio-system.svc", "    token_file: " + token]
 
     def node(self):
         return {"id": "sidecar~127.0.0.1~shop.default~default.svc.cluster.local", "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default"}}
@@ -224,9 +285,10 @@ class Caller:
 
 
 class Daemon:
-    """thinmesh with one control plane. `more` are lines of YAML for the section xds, `xds` replace the plane's own; `apps` are namespaces."""
+    """thinmesh with one control plane. `more` are lines of YAML for the section xds, `xds` replace the plane's own; `apps` are namespaces, `app` lines
+    of YAML for each of them."""
 
-    def __init__(self, world, plane, profile, protocol, more=(), xds=None, snapshot=None, apps=("default",)):
+    def __init__(self, world, plane, profile, protocol, more=(), xds=None, snapshot=None, apps=("default",), app=(), env=None):
         self.world, self.gone = world, False
         world.started += 1
         self.folder = os.path.join(world.folder, "daemon%d" % world.started)
@@ -236,14 +298,15 @@ class Daemon:
         self.snapshot = snapshot or os.path.join(self.folder, "snapshot")
         os.makedirs(self.snapshot, exist_ok=True)
         lines = ["control:", "  unix: " + self.control, "apps:"]
-        for app in apps:
-            lines += ["  - name: shop-" + app, "    namespace: " + app, "    listen:", "      - unix: " + self.sockets[app]]
+        for name in apps:
+            lines += ["  - name: shop-" + name, "    namespace: " + name, "    listen:", "      - unix: " + self.sockets[name]]
+            lines += ["    " + line for line in app]
         lines += ["snapshot:", "  dir: " + self.snapshot, "xds:", "  profile: " + profile, "  protocol: " + protocol]
         lines += list(xds or plane.xds_lines()) + ["  " + line for line in more]
         self.config = os.path.join(self.folder, "thinmesh.yaml")
         with open(self.config, "w") as f:
             f.write("\n".join(lines) + "\n")
-        self.part = Part(world, "daemon", [world.daemon, "run", "-c", self.config])
+        self.part = Part(world, "daemon", [world.daemon, "run", "-c", self.config], env=env)
         within(READY_S, lambda: "the daemon listens:\n" + self.part.tail(), lambda: self.listens() or self.part.ended())
         must(not self.part.ended(), "the daemon ended at once:\n%s", self.part.tail())
 
@@ -256,10 +319,17 @@ class Daemon:
 
     def get(self, path):
         """The body of a page of the control socket."""
+        return self.ask(self.control, "GET", path)
+
+    def post(self, path):
+        """What the app says on its own socket; the answer is JSON."""
+        return json.loads(self.ask(self.socket, "POST", path))
+
+    def ask(self, to, method, path):
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(5)
-            s.connect(self.control)
-            s.sendall(("GET %s HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n" % path).encode())
+            s.settimeout(10)
+            s.connect(to)
+            s.sendall(("%s %s HTTP/1.1\r\nhost: daemon\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % (method, path)).encode())
             text = b""
             while True:
                 some = s.recv(65536)
@@ -281,6 +351,22 @@ class Daemon:
         must(len(streams) == 1, "streams: %s", streams)
         return streams[0]
 
+    def endpoints(self, service):
+        """address -> state, of the name's own cluster."""
+        for cluster in json.loads(self.get("/status"))["services"]:
+            if service.host in cluster["name"]:
+                return {e["address"]: e["state"] for e in cluster["endpoints"]}
+        return {}
+
+    def upgrade(self):
+        """SIGUSR2: another process takes over, and is the daemon from now on. The old one is returned; it ends by itself."""
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what its parent leaves behind is ours
+        old = self.part.child
+        old.send_signal(signal.SIGUSR2)
+        pid = within(READY_S, "another process takes over", lambda: {json.loads(self.get("/status"))["pid"]} - {old.pid}).pop()
+        self.part.child = Successor(pid)
+        return old
+
     def pss_kib(self):
         with open("/proc/%d/smaps_rollup" % self.part.child.pid) as f:
             return int(re.search(r"^Pss: +(\d+) kB", f.read(), re.M).group(1))
@@ -288,7 +374,14 @@ class Daemon:
     def stop(self):
         """SIGTERM; the daemon must leave with 0 and without a word of a sanitizer."""
         must(not self.part.ended(), "the daemon ended by itself, exit code %s:\n%s", self.part.child.returncode, self.part.tail(20))
-        self.gone, code = True, self.part.stop(40)
+        self.part.child.terminate()
+        self.leaves()
+
+    def leaves(self):
+        """It was asked to."""
+        self.gone = True
+        within(40, "the daemon ends", self.part.ended)
+        code = self.part.stop()
         with open(self.part.log, errors="replace") as f:
             bad = [line for line in f if "Sanitizer" in line or "runtime error:" in line]
         must(code == 0 and not bad, "the daemon's end: exit code %s %s", code, "".join(bad))
