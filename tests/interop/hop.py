@@ -27,6 +27,12 @@ def free_port():
     raise OSError("no free port between 20000 and 32000")
 
 
+def dubbo_java_options(folder, health=True):
+    # Dubbo keeps caches below user.home and opens a console port unless told otherwise. Its grpc.health.v1 is off unless asked for.
+    return ["-Duser.home=" + folder, "-Ddubbo.application.qos-enable=false", "-Ddubbo.tri.builtin.service.init=" + str(health).lower(),
+            "-Djava.net.preferIPv4Stack=true"]
+
+
 class Process:
     def __init__(self, name, command, log_folder, env=None, cwd=None):
         self.name = name

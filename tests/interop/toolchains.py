@@ -105,7 +105,8 @@ class Toolbox:
             self.build(peer, ["go", "build", *flags, "-o", self.path("bin", name), package], cwd, dict(self.env, GOPROXY="off"))
 
     def grpc_go(self):
-        self._go("grpc-go", {"grpc-go-client": "./client", "grpc-go-server": GRPC_GO_SERVER})
+        self._go("grpc-go", {"grpc-go-client": "./client", "grpc-go-server": GRPC_GO_SERVER, "grpc-go-health-client": "./health-client",
+                             "grpc-go-health-provider": "./health-provider"})
 
     def h2spec(self):
         self._go("h2spec", {"h2spec": "github.com/summerwind/h2spec/cmd/h2spec", "h2spec-provider": "./provider"})
@@ -125,7 +126,7 @@ class Toolbox:
         self._go("kitex", {"kitex-client": "./client"}, "-ldflags=-checklinkname=0")
 
     def dubbo_go(self):
-        self._go("dubbo-go", {"dubbo-go-consumer": "./consumer", "dubbo-go-provider": "./provider"})
+        self._go("dubbo-go", {"dubbo-go-consumer": "./consumer", "dubbo-go-provider": "./provider", "dubbo-go-bare": "./bare"})
 
     def _java(self, peer):
         """Maven only resolves; javac alone compiles, which saves the fetching of Maven's own compiler machinery."""

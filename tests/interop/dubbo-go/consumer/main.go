@@ -202,12 +202,21 @@ func (c consumer) cancel(ctx context.Context) error {
 func main() {
 	url := flag.String("url", "", "tri://127.0.0.1:PORT of the listener")
 	provider := flag.String("provider", "", "who is behind it: dubbo-java or dubbo-go")
+	asked := flag.Bool("told", false, "do what the input says instead of the cases (told.go)")
 	flag.Parse()
 	logger.SetLoggerLevel("error")
 	// dubbo-go writes some of its errors to standard output; that is for TAP here.
 	tap := os.Stdout
 	os.Stdout = os.Stderr
 	c, err := connect(*url, *provider)
+	if *asked {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		obeyAll(c, os.Stdin, tap)
+		return
+	}
 	cases := []struct {
 		name string
 		run  func(context.Context) error

@@ -5,7 +5,7 @@ package greeter
 const (
 	Interface = "thinmesh.interop.Greeter"
 
-	Greet   = "greet"   // unary: "hello NAME"; the attachment x-asked comes back as x-told; "sleep MS" answers late
+	Greet   = "greet"   // unary: "hello NAME"; the attachment x-asked comes back as x-told; "sleep MS" answers late; "who": the port
 	Fail    = "fail"    // unary: "business" fails, "status" fails with ALREADY_EXISTS
 	Count   = "count"   // server stream: 1 to N
 	Collect = "collect" // client stream: all of it, with commas between

@@ -1,6 +1,9 @@
 package thinmesh.interop;
 
 import com.google.protobuf.StringValue;
+import io.grpc.health.v1.HealthCheckResponse.ServingStatus;
+import java.lang.reflect.Field;
+import java.util.Scanner;
 import java.util.StringJoiner;
 import org.apache.dubbo.common.stream.StreamObserver;
 import org.apache.dubbo.config.ApplicationConfig;
@@ -8,18 +11,37 @@ import org.apache.dubbo.config.ProtocolConfig;
 import org.apache.dubbo.config.RegistryConfig;
 import org.apache.dubbo.config.ServiceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
+import org.apache.dubbo.rpc.Protocol;
 import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.TriRpcStatus;
+import org.apache.dubbo.rpc.model.FrameworkModel;
+import org.apache.dubbo.rpc.protocol.tri.TripleProtocol;
+import org.apache.dubbo.rpc.protocol.tri.service.HealthStatusManager;
+import org.apache.dubbo.rpc.protocol.tri.service.TriBuiltinService;
 
-/** A Dubbo Java provider of Greeter and Orders on one Triple port. Argument: the port. */
+/**
+ * A Dubbo Java provider of Greeter and Orders on one Triple port. Argument: the port.
+ *
+ * <p>With dubbo.tri.builtin.service.init=true it has grpc.health.v1; a line on its input then sets what that says of it: SERVING or NOT_SERVING,
+ * answered with the same word on its output. It prints "ready" when its services are there, which is later than its port.
+ */
 public final class Provider {
   private static StringValue text(String value) {
     return StringValue.of(value);
   }
 
   static final class GreeterImpl implements Greeter {
+    private final String port;
+
+    GreeterImpl(String port) {
+      this.port = port;
+    }
+
     @Override
     public StringValue greet(StringValue name) {
+      if (name.getValue().equals("who")) {
+        return text(port);
+      }
       String asked = RpcContext.getServerAttachment().getAttachment("x-asked");
       if (asked != null) {
         RpcContext.getServerResponseContext().setAttachment("x-told", asked);
@@ -116,16 +138,44 @@ public final class Provider {
     return config;
   }
 
+  /** Dubbo gives nobody the manager that its protocol has. */
+  private static HealthStatusManager health() throws ReflectiveOperationException {
+    Object protocol = FrameworkModel.defaultModel().getExtensionLoader(Protocol.class).getExtension("tri", false);
+    Field field = TripleProtocol.class.getDeclaredField("triBuiltinService");
+    field.setAccessible(true);
+    return ((TriBuiltinService) field.get(protocol)).getHealthStatusManager();
+  }
+
+  private static void obey() {
+    Scanner lines = new Scanner(System.in);
+    while (lines.hasNextLine()) {
+      String word = lines.nextLine();
+      try {
+        health().setStatus("", ServingStatus.valueOf(word));
+        health().setStatus(Greeter.class.getName(), ServingStatus.valueOf(word));
+      } catch (ReflectiveOperationException e) {
+        throw new IllegalStateException(e);
+      }
+      System.out.println(word);
+    }
+  }
+
   public static void main(String[] args) {
     ProtocolConfig protocol = new ProtocolConfig("tri", Integer.parseInt(args[0]));
     protocol.setHost("127.0.0.1");
-    DubboBootstrap.getInstance()
+    Thread input = new Thread(Provider::obey);
+    input.setDaemon(true);
+    DubboBootstrap started = DubboBootstrap.getInstance()
         .application(new ApplicationConfig("interop-provider"))
         .registry(new RegistryConfig("N/A"))
         .protocol(protocol)
-        .service(service(Greeter.class, new GreeterImpl()))
+        .service(service(Greeter.class, new GreeterImpl(args[0])))
         .service(service(Orders.class, new OrdersImpl()))
-        .start()
-        .await();
+        .start();
+    if (Boolean.getBoolean("dubbo.tri.builtin.service.init")) {
+      input.start();
+    }
+    System.out.println("ready");
+    started.await();
   }
 }
