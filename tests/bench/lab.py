@@ -28,6 +28,7 @@ PROVIDERS_MAX = 64
 
 TOOLS = {
 	"load": ["load.c", "wire.c", "wire.h"], "backend": ["backend.c", "wire.c", "wire.h"], "floor": ["floor.c", "wire.c", "wire.h"],
+	"dialer": ["dialer.c", "wire.c", "wire.h"],
 	"sessions": ["sessions.c", "wire.c", "wire.h"], "count_malloc.so": ["count_malloc.c"], "bench_pick": ["bench_pick.c"],
 	"bench_eds": ["bench_eds.c", "../xds/edsrig.c", "../xds/edsrig.h"],
 }
