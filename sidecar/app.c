@@ -290,6 +290,7 @@ struct app *app_new(struct sidecar *sc, struct conf *whole, const struct conf_ap
 	names_init(&a->names, sc->mesh, loop_random(sc->loop));
 	list_init(&a->exchanges);
 	list_init(&a->asks);
+	list_init(&a->questions);
 	list_init(&a->leaving);
 	healthcheck_init(&a->healthcheck);
 	readiness_init(&a->readiness, a);

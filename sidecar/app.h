@@ -28,6 +28,7 @@ struct app {
 	struct inbound *inbound;       /* owned; NULL: no such doors */
 	struct health_door *health_door; /* owned; NULL: no such doors */
 	struct list exchanges;         /* all calls of this app, the parked too */
+	struct list questions; uint32_t nquestions; /* at its health doors: exchanges whose request has not ended yet, oldest first */
 	struct list asks; uint32_t nwatches; bool watches_over; /* sidecar/grpc_health's */
 	uint32_t calls;
 	uint32_t parked; size_t parked_bytes; /* calls that wait for a name */

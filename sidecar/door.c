@@ -42,7 +42,7 @@ static struct door *door_open(struct door_set *s, const struct door_line *l, str
 {
 	struct app *a = s->app;
 	struct sidecar *sc = a->sc;
-	struct uds_door d = {.is_unix = l->is_unix, .path = l->is_unix ? l->text : NULL, .addr = l->addr, .mode = l->mode, .anybody = true};
+	struct uds_door d = {.is_unix = l->is_unix, .path = l->is_unix ? l->text : NULL, .addr = l->addr, .mode = l->mode, .anybody = true, .memory_most = s->kind->asks ? &sc->memory_asked : &sc->memory_outside};
 	char why[256];
 	if (l->uids) {
 		d.uids = l->uids->ids;

@@ -31,6 +31,7 @@ struct door {
 struct door_kind {
 	const char *what;              /* "calls to it", for the log: "app 'shop': takes calls to it on '0.0.0.0:20880'" */
 	struct uds_events ev;          /* on_request's user: struct door; on_idle = door_idle */
+	bool asks;                     /* who comes asks about the app, and may do so with more memory in use than who calls it */
 	void (*closed)(struct door_set *s, const struct door *d); /* it is out of the set, and freed behind this; may be NULL */
 };
 struct door_set {

@@ -36,7 +36,7 @@
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
 
-enum { MOVES_MAX = 8 };
+enum { MOVES_MAX = 8, QUESTIONS_MAX = 1024 };
 #define HOLD_NS UINT64_C(50000000)
 /* An app's own server that is not there may be starting again: a call that came in for it waits so long. The pool paces the dials. */
 #define SERVER_WAIT_NS UINT64_C(1000000000)
@@ -93,6 +93,15 @@ static void exchange_drop_body(struct exchange *x)
 	x->replayable = false;
 }
 
+/* Its request has ended, or it has. */
+static void exchange_asked(struct exchange *x)
+{
+	if (!list_linked(&x->question))
+		return;
+	list_del(&x->question);
+	x->app->nquestions--;
+}
+
 /* The down end is gone (ended, or reset by us) and nothing is owed to anybody: the last step. */
 static void exchange_finish(struct exchange *x)
 {
@@ -122,6 +131,7 @@ static void exchange_finish(struct exchange *x)
 	route_action_unref(&x->action);
 	cluster_release(&x->cluster);
 	list_del(&x->node);
+	exchange_asked(x);
 	if (x->in_flight)
 		life_inbound(x->app->life, -1);
 	if (x->app) {
@@ -153,6 +163,7 @@ void exchange_fail(struct exchange *x, enum fault f, const char *why)
 	if (x->over || x->done_down)
 		return;
 	struct sidecar *sc = x->sc;
+	exchange_asked(x);
 	x->fault = f;
 	x->why = why;
 	exchange_flag(x, fault_row(f)->flag);
@@ -471,8 +482,10 @@ static void down_data(void *user, struct chain *data, bool fin)
 	struct exchange *x = user;
 	size_t n = data->bytes;
 	x->received += n;
-	if (fin)
+	if (fin) {
 		x->fin_in = true;
+		exchange_asked(x);
+	}
 	if (x->done_down || x->over)
 		return; /* dropped and credited by the stream */
 	if (n)
@@ -496,6 +509,7 @@ static void down_trailers(void *user, struct fields *trailers)
 {
 	struct exchange *x = user;
 	x->fin_in = true;
+	exchange_asked(x);
 	if (x->done_down || x->over)
 		return;
 	fields_unref(&x->request_trailers);
@@ -857,6 +871,17 @@ static void exchange_health(struct exchange *x, const struct exchange_door *door
 	attempt_local(x, &health_door_open_row, NULL, door->cred, true);
 }
 
+/* Anybody may begin to ask, and not go on. The oldest of too many is answered as it is: who asks in earnest has ended his question long since. */
+static void exchange_asks(struct exchange *x)
+{
+	struct app *a = x->app;
+	list_push(&a->questions, &x->question);
+	if (++a->nquestions <= QUESTIONS_MAX)
+		return;
+	stat_inc(&x->sc->loop->stats, STAT_QUESTIONS_DROPPED);
+	exchange_fail(list_entry(a->questions.next, struct exchange, question), FAULT_OVERFLOW, "the question has not ended, and too many others have begun");
+}
+
 /* Is it well? The caller's deadline counts as for a call; what is asked of the app itself is answered in any case. */
 static void exchange_ask(struct exchange *x, const struct exchange_door *door)
 {
@@ -950,6 +975,8 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 		exchange_fail(x, FAULT_HEADERS, refuse);
 		return;
 	}
+	if (x->health && !fin)
+		exchange_asks(x);
 	const struct local_row *row = !door->rows ? NULL : local_find(door->rows, fields_value(head, FIELD_METHOD), fields_value(head, FIELD_PATH));
 	if (row) {
 		x->is_local = true;

@@ -37,7 +37,7 @@ struct exchange {
 	struct route_action *action;           /* counted; the table is not held */
 	struct uds_client *client;             /* borrowed: outlives `down`. Whose call of the app it is; NULL for all others */
 	uint64_t deadline_ns;                  /* 0: none */
-	struct list node;
+	struct list node, question;            /* question: see app.questions */
 	bool is_grpc, fin_in, replayable, answering, head_down, done_down, parked, picked, is_local, deadline_from_header, is_head, sampled, over, trusted, tri_exception;
 	bool inbound, health;                  /* its door's kind; neither: a call of the app */
 	bool in_flight;                        /* counted in life_inbound */

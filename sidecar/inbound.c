@@ -78,7 +78,7 @@ static void inbound_closed_door(struct door_set *s, const struct door *d)
 		mesh_del_cluster(sc->mesh, name);
 }
 
-static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, inbound_closed_door};
+static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, false, inbound_closed_door};
 
 /* ---- the room ---- */
 

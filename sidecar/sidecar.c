@@ -60,7 +60,8 @@ static void sidecar_limits(struct sidecar *sc)
 	uint64_t all = memory_given(sc);
 	sc->memory_soft = all / 100 * sc->limits.memory_soft_percent;
 	sc->memory_hard = all / 100 * sc->limits.memory_hard_percent;
-	sc->memory_outside = sc->memory_soft / 5 * 4;
+	sc->memory_outside = sc->memory_soft / 10 * 8;
+	sc->memory_asked = sc->memory_soft / 10 * 9;
 	sc->loop->memory.limit = all;
 }
 

@@ -62,7 +62,9 @@ struct sidecar {
 	struct pool_mem exchanges, attempts;
 	uint32_t nexchanges, parked; size_t parked_bytes;
 	struct list walking;                   /* removed apps that still end their calls */
-	uint64_t memory_soft, memory_hard, memory_outside /* who is not the app begins nothing new above it: four fifths of the soft mark */, started_ns, started_wall_ns;
+	uint64_t memory_soft, memory_hard;
+	uint64_t memory_outside, memory_asked; /* eight and nine tenths of the soft mark: above these nobody from outside calls the app, or connects to ask about it */
+	uint64_t started_ns, started_wall_ns;
 	bool ready, draining, stopped;
 	bool waiting;                          /* takeover: everything is open, sidecar_go has not come */
 	bool lent, left, followed;             /* hot upgrade: a successor begins; it is to serve, and we finish what we have; it does serve */

@@ -77,6 +77,12 @@ static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 		client_gone(c);
 		return;
 	}
+	/* Here and not where it is accepted: many that wait for their first bytes cost little, and become what costs all at once. */
+	if (uds_listener_spares(c->listener)) {
+		stat_inc(&l->stats, STAT_CONNS_REFUSED_MEMORY);
+		client_gone(c);
+		return;
+	}
 	timer_cancel(l, &c->timer);
 	struct sock *s = c->sock;
 	c->sock = NULL;

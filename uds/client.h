@@ -28,4 +28,5 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c);
 struct loop *uds_listener_loop(const struct uds_listener *l);
 const struct limits *uds_listener_limits(const struct uds_listener *l);
 struct account *uds_listener_account(const struct uds_listener *l);
+bool uds_listener_spares(const struct uds_listener *l); /* uds_door.memory_most is passed */
 void uds_listener_request(struct uds_listener *l, struct uds_client *c, struct stream *s, struct fields *head, bool fin, const char *refuse);

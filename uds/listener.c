@@ -30,6 +30,7 @@ struct uds_listener {
 	bool is_unix;
 	uint32_t *uids, *gids; uint32_t nuids, ngids; /* owned */
 	struct account *account;       /* borrowed */
+	const uint64_t *memory_most;   /* borrowed; NULL: none */
 	const struct uds_events *ev;
 	void *user;
 	struct list clients;
@@ -67,6 +68,11 @@ void uds_listener_user(struct uds_listener *l, void *user) { l->user = user; }
 struct loop *uds_listener_loop(const struct uds_listener *l) { return l->doors->loop; }
 const struct limits *uds_listener_limits(const struct uds_listener *l) { return l->doors->lim; }
 struct account *uds_listener_account(const struct uds_listener *l) { return l->account; }
+
+bool uds_listener_spares(const struct uds_listener *l)
+{
+	return l->memory_most && account_above(&l->doors->loop->memory, *l->memory_most);
+}
 
 void uds_listener_request(struct uds_listener *l, struct uds_client *c, struct stream *s, struct fields *head, bool fin, const char *refuse)
 {
@@ -246,6 +252,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	l->is_unix = door->is_unix;
 	l->vital = door->vital;
 	l->anybody = door->anybody;
+	l->memory_most = door->memory_most;
 	l->uids = ids_copy(door->uids, door->nuids);
 	l->nuids = door->nuids;
 	l->gids = ids_copy(door->gids, door->ngids);

@@ -24,6 +24,7 @@ struct uds_door {
 	int64_t group;                 /* gid, -1: leave */
 	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
 	bool anybody;                  /* who comes in is not the app: limits.connections_per_uid does not count there, and a fifth of limits.connections is kept from them */
+	const uint64_t *memory_most;   /* while the process is charged more, a connection is closed at its first bytes; borrowed, outlives the door. NULL: never */
 	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Copied */
 };
 enum { UDS_VITAL_MAX = 64 };

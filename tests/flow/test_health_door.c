@@ -75,6 +75,9 @@ static void all_questions(struct seat *s, bool open)
 	}
 }
 
+#define QUESTIONS_DOOR "10.9.0.1:15021"
+#define QUESTIONS_YAML "apps:\n  - name: shop\n    listen: [{unix: /run/shop.sock}]\n    inbound: [{tcp: \"10.9.0.1:20880\", to: \"unix:/run/server.sock\"}]\n    health: {listen: [{tcp: \"" QUESTIONS_DOOR "\"}]}\n"
+
 START_TEST(every_question_is_answered_by_the_state_of_the_app)
 {
 	struct seat s = seat(LINES);
@@ -310,7 +313,61 @@ START_TEST(a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
 }
 END_TEST
 
+START_TEST(questions_that_never_end_make_room_for_those_that_do)
+{
+	enum { MANY = 1100, EACH = 100 };
+	static struct call *k[MANY];
+	struct rig *r = rig_new(QUESTIONS_YAML);
+	struct caller *c = NULL;
+	uint32_t ended = 0;
+
+	call_plain(caller_new(r, DOOR), "POST", "x", "/healthcheck/ok", NULL, true);
+	rig_settle(r);
+
+	for (int i = 0; i < MANY; i++) {
+		if (i % EACH == 0)
+			c = caller_new(r, QUESTIONS_DOOR);
+		k[i] = i % 2 ? call_begin(c, "x", "/grpc.health.v1.Health/Watch", NULL, false) : call_plain(c, "POST", "x", "/any", NULL, false);
+		if (i % 2)
+			call_data(k[i], "\0\0\0\x0f\xff", 5, false);
+		rig_settle(r);
+	}
+	for (int i = 0; i < MANY; i++)
+		ended += k[i]->ends > 0 || k[i]->status == 503 || k[i]->grpc == GRPC_UNAVAILABLE;
+	ck_assert_uint_eq(rig_stat(r, STAT_QUESTIONS_DROPPED), ended);
+	ck_assert_int_eq(k[1]->grpc, GRPC_UNAVAILABLE);
+	ck_assert_msg(strstr(call_text(k[1]), "app 'shop': the question has not ended, and too many others have begun"), "%s", call_text(k[1]));
+	ck_assert_uint_eq(ended, MANY - 1024);
+	struct call *good = call_plain(caller_new(r, QUESTIONS_DOOR), "GET", "x", "/healthz/live", NULL, true);
+	rig_settle(r);
+	ck_assert_int_eq(good->status, 200);
+	for (int i = 0; i < MANY; i++)
+		if (!k[i]->ends)
+			call_cancel(k[i]);
+	rig_settle(r);
+	ck_assert_uint_eq(list_entry(r->sc->apps.next, struct app, node)->nquestions, 0);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(who_only_connects_leaves_memory_for_the_app)
+{
+	struct rig *r = rig_new("limits: {memory: 4MiB}\n" QUESTIONS_YAML "services: [{name: \"" DEMO "\", endpoints: [\"10.0.0.1:1\"]}]\n");
+	struct caller *app = caller_new(r, DOOR);
+
+	provider_new(r, "10.0.0.1:1", ECHOES);
+	for (int i = 0; i < 400; i++)
+		caller_start(r, i % 2 ? QUESTIONS_DOOR : "10.9.0.1:20880");
+	rig_advance(r, 100);
+	ck_assert_uint_ge(rig_stat(r, STAT_CONNS_REFUSED_MEMORY), 1);
+	struct call *mine = call_unary(app, DEMO, NULL);
+	rig_settle(r);
+	ck_assert_msg(call_ok(mine), "%d %s", mine->grpc, call_text(mine));
+	rig_free(&r);
+}
+END_TEST
+
 UNIT_SUITE("health_door", every_question_is_answered_by_the_state_of_the_app, a_grpc_call_of_another_service_is_answered_in_its_own_words, http_1_asks_too_and_keeps_its_connection,
 	an_app_is_not_ready_before_its_control_plane_has_answered, where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough,
 	doors_follow_a_reload_and_the_life_of_the_app_stays, a_daemon_that_goes_says_so_here_while_it_serves_on,
-	a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process, a_check_says_the_same_as_the_other_answers, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing)
+	a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process, a_check_says_the_same_as_the_other_answers, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing, questions_that_never_end_make_room_for_those_that_do, who_only_connects_leaves_memory_for_the_app)
