@@ -411,23 +411,30 @@ def rolling_kill(lab):
 	return rolling(lab, "--kill")
 
 
-def upgrades(lab, count):
-	done = subprocess.run([os.path.join(HERE, "upgrades.py"), "--upgrades", str(count), lab.binary], capture_output=True, text=True, timeout=600)
+def upgraded(lab, count, *args):
+	done = subprocess.run([os.path.join(HERE, "upgrades.py"), "--upgrades", str(count), *args, lab.binary], capture_output=True, text=True, timeout=600)
 	if not done.stdout.strip():
 		raise Broken("upgrades: %s" % done.stderr.strip()[-400:])
-	report = json.loads(done.stdout.splitlines()[-1])
-	out = {"unit": "failed calls", "ours": report["wrong"], "goal": {"ours": 0}, **{k: v for k, v in report.items() if k != "wrong"}}
+	return json.loads(done.stdout.splitlines()[-1])
+
+
+def upgrades(lab, count):
+	report, haproxy = upgraded(lab, count), upgraded(lab, count, "--haproxy")
+	out = {"unit": "failed calls", "ours": report["wrong"], "goal": {"ours": 0}, "haproxy": haproxy["wrong"], "haproxy_takes_over_ms": haproxy["takes_over_ms"],
+		**{k: v for k, v in report.items() if k != "wrong"}}
+	if haproxy["wrong"]:
+		out["haproxy_complaints"] = haproxy["complaints"][:3]
 	if report["wrong"]:
 		out["error"] = "; ".join(report["complaints"])
 	return out
 
 
-@row("upgrades_short")
+@row("upgrades_short", default=False)
 def upgrades_short(lab):
 	return upgrades(lab, 20)
 
 
-@row("upgrades", default=False)
+@row("upgrades")
 def upgrades_whole(lab):
 	return upgrades(lab, 100)
 
