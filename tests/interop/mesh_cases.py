@@ -113,7 +113,7 @@ def second_server(s):
     plane = s.plane(demo)
     if STAND_IN:
         raise Skipped("has one server")
-    daemon, caller = s.sidecar(plane, xds=["  servers: [\"127.0.0.1:1\", \"127.0.0.1:%d\"]" % plane.ads])
+    daemon, caller = s.sidecar(plane, xds=["  servers: [\"127.0.0.1:1\", \"%s\"]" % plane.ads])
     w.note("the first call took %.1f ms", answers(caller, demo, [w.who(2)])["ms"])
 
 

@@ -20,7 +20,7 @@ def tls_istiod(s, token, roots=None, more=()):
         f.write(http("GET", plane.ctl, "/root"))
     with open(os.path.join(w.folder, "token"), "w") as f:
         f.write(token)
-    tls = ["  server: 127.0.0.1:%d" % plane.tls, "  tls:", "    roots: " + (roots or os.path.join(w.folder, "root.pem")),
+    tls = ["  server: " + plane.tls, "  tls:", "    roots: " + (roots or os.path.join(w.folder, "root.pem")),
            "    server_name: istiod.istio-system.svc", "    token_file: " + os.path.join(w.folder, "token")]
     daemon, caller = s.sidecar(plane, xds=tls, more=more)
     return daemon, caller, demo
@@ -37,7 +37,7 @@ def token(s):
     """istiod's TLS port with a bearer token: the identity is accepted"""
     daemon, caller, demo = tls_istiod(s, "default/shop")
     answers(caller, demo, [s.world.who(2)])
-    must("127.0.0.1" in daemon.status(), "status does not name the server:\n%s", daemon.status())
+    must(s.world.block + "1:15012" in daemon.status(), "status does not name the server:\n%s", daemon.status())
     said = daemon.status() + daemon.get("/config_dump") + daemon.part.tail(10000)
     must("default/shop" not in said, "the token is told to whoever reads the log or the pages")
 
@@ -69,7 +69,7 @@ def client_certificate(s):
 
 
 def certificate_lines(s, plane, which):
-    lines = ["  server: 127.0.0.1:%d" % plane.tls, "  tls:", "    roots: " + os.path.join(s.world.folder, "ca.pem"),
+    lines = ["  server: " + plane.tls, "  tls:", "    roots: " + os.path.join(s.world.folder, "ca.pem"),
              "    server_name: ads.thinmesh.test"]
     if which:
         lines += ["    cert: " + os.path.join(s.world.folder, which + ".pem"), "    key: " + os.path.join(s.world.folder, which + ".key")]

@@ -275,15 +275,18 @@ def app_killed(s):
 
 
 def sidecar_killed(s):
-    """a sidecar that is killed with -9 says nothing: istiod takes its entry away after the grace, and no call fails from the first moment"""
+    """a sidecar that is killed with -9 says nothing: istiod takes its entry away after the grace, and no call that begins later fails"""
     m = Mesh(s, WORKLOAD_GROUP, env={"PILOT_WORKLOAD_ENTRY_GRACE_PERIOD": "3s"})
     shop = Shop(s, m.plane)
     shop.ok()
     m.load()
     m.until_with(shop)
     m.calls_both(shop)
+    m.caller.stop_load()
+    # A call that is on its way through the dead one may have been served: nobody says it again.
     shop.daemon.gone = True
     shop.daemon.part.kill()
+    m.load()
     m.calls_steady()
     s.world.note("gone after %.0f ms, the grace being 3 s", m.until_without(shop, 20))
     within(CHANGE_S, "the entry is gone", lambda: m.plane.entry(shop.entry_name) is None)

@@ -129,8 +129,8 @@ class Successor:
         self.send_signal(signal.SIGKILL)
 
 
-def http(method, port, path, body=None):
-    request = urllib.request.Request("http://127.0.0.1:%d%s" % (port, path), data=body and body.encode(), method=method)
+def http(method, at, path, body=None):
+    request = urllib.request.Request("http://%s%s" % (at, path), data=body and body.encode(), method=method)
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
             return answer.read().decode()
@@ -144,7 +144,8 @@ class Istiod:
         self.world, self.services, self.part = world, {}, None
         self.applied = []  # as a cluster's store, they outlive the process
         self.env = {"PILOT_DEBOUNCE_AFTER": "10ms"}  # instead of 100: a scenario waits for many pushes
-        self.ads, self.tls, self.debug, self.ctl = (hops.free_port() for _ in range(4))
+        # At an address of this scenario alone: whoever else runs something, its ports are free, at the second start too.
+        self.ads, self.tls, self.debug, self.ctl = ("%s1:%d" % (world.block, port) for port in (15010, 15012, 15014, 15080))
 
     def start(self, *more, env=None):
         """The environment is for this start and the ones after it: variables of istiod's own."""
@@ -153,8 +154,8 @@ class Istiod:
         with open(first, "w") as f:
             f.write(words.istio_text([d for s in self.services.values() for d in words.istio_documents(s)]) +
                     "".join("---\n" + text for text in self.applied))
-        at = ["127.0.0.1:%d" % port for port in (self.ads, self.tls, self.debug, self.ctl)]
-        self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", at[0], "-tls", at[1], "-http", at[2], "-ctl", at[3],
+        self.part = Part(self.world, "istiod", [self.world.binary("istiod-peer"), "-ads", self.ads, "-tls", self.tls, "-http", self.debug,
+                         "-ctl", self.ctl,
                          "-f", first] + list(more), env=self.env, ready_word="ready")
 
     def declare(self, *services):
@@ -192,7 +193,7 @@ class Istiod:
         return next((e for e in json.loads(http("GET", self.ctl, "/entries")) if e["Name"] == name), None)
 
     def xds_lines(self):
-        return ["  server: 127.0.0.1:%d" % self.ads]
+        return ["  server: " + self.ads]
 
     def write_root(self):
         """Each start makes a CA of its own here, which a cluster's secret would keep."""
@@ -205,7 +206,7 @@ class Istiod:
     def tls_lines(self, token):
         """The same over its TLS port, to which this file of a token is shown."""
         root = self.write_root()
-        return ["  server: 127.0.0.1:%d" % self.tls, "  tls:", "    roots: " + root, "    server_name: istiod.istio-system.svc", "    token_file: " + token]
+        return ["  server: " + self.tls, "  tls:", "    roots: " + root, "    server_name: istiod.istio-system.svc", "    token_file: " + token]
 
     def node(self):
         return {"id": "sidecar~127.0.0.1~shop.default~default.svc.cluster.local", "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default"}}
@@ -214,14 +215,14 @@ class Istiod:
 class GoControlPlane:
     def __init__(self, world, cache, **how):
         self.world, self.cache, self.how, self.services, self.part = world, cache, how, {}, None
-        self.ads, self.tls, self.ctl = (hops.free_port() for _ in range(3))
+        self.ads, self.tls, self.ctl = ("%s1:%d" % (world.block, port) for port in (18000, 18001, 18080))
 
     def start(self, *more):
         first = os.path.join(self.world.folder, "mesh.json")
         with open(first, "w") as f:
             f.write(words.xds_text(self.services.values(), **self.how))
-        self.part = Part(self.world, "control-plane", [self.world.binary("control-plane"), "-ads", "127.0.0.1:%d" % self.ads, "-tls",
-                         "127.0.0.1:%d" % self.tls, "-certs", self.world.folder, "-ctl", "127.0.0.1:%d" % self.ctl, "-cache", self.cache,
+        self.part = Part(self.world, "control-plane", [self.world.binary("control-plane"), "-ads", self.ads, "-tls", self.tls,
+                         "-certs", self.world.folder, "-ctl", self.ctl, "-cache", self.cache,
                          "-f", first] + list(more), ready_word="ready")
 
     def declare(self, *services):
@@ -240,7 +241,7 @@ class GoControlPlane:
         self.part.kill()
 
     def xds_lines(self):
-        return ["  server: 127.0.0.1:%d" % self.ads]
+        return ["  server: " + self.ads]
 
     def node(self):
         return {"id": "comparator", "locality": {"region": "r", "zone": "z"}}
@@ -313,6 +314,7 @@ class Daemon:
     def listens(self):
         try:
             hops.connect_unix(self.socket)()
+            hops.connect_unix(self.control)()
             return True
         except OSError:
             return False
@@ -363,8 +365,13 @@ class Daemon:
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what its parent leaves behind is ours
         old = self.part.child
         old.send_signal(signal.SIGUSR2)
-        pid = within(READY_S, "another process takes over", lambda: {json.loads(self.get("/status"))["pid"]} - {old.pid}).pop()
-        self.part.child = Successor(pid)
+
+        def other():
+            try:
+                return {json.loads(self.get("/status"))["pid"]} - {old.pid}
+            except (OSError, Failed):  # asked of the one that goes, just then
+                return None
+        self.part.child = Successor(within(READY_S, "another process takes over", other).pop())
         return old
 
     def pss_kib(self):
@@ -429,7 +436,7 @@ class World:
 
     def comparator(self, plane):
         """grpc-go's own xDS client, pointed at the same server."""
-        bootstrap = {"xds_servers": [{"server_uri": "127.0.0.1:%d" % plane.ads, "channel_creds": [{"type": "insecure"}],
+        bootstrap = {"xds_servers": [{"server_uri": plane.ads, "channel_creds": [{"type": "insecure"}],
                                       "server_features": ["xds_v3"]}], "node": plane.node(), "authorities": {words.XDSTP_AUTHORITY: {}}}
         path = os.path.join(self.folder, "bootstrap.json")
         with open(path, "w") as f:
