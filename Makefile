@@ -232,8 +232,8 @@ asan:  ## all tests under AddressSanitizer and UBSan (build/asan)
 ubsan:  ## all tests under UBSan alone (build/ubsan)
 	@$(MAKE) --no-print-directory BUILD=build/ubsan SAN=undefined OPT='-O1 -g' test
 
-sim: $(SIM)  ## one run of the simulation, with its trace hash: make sim SEED=n (KIND=mesh: an hour beside a control plane; SEEDS=n: seeds 1 to n)
-	$(if $(SIM),@$(SIM) $(if $(filter mesh,$(KIND)),--mesh )$(if $(SEEDS),--seeds 1..$(SEEDS),--seed $(SEED)),@echo "sim: tests/sim/sim_main.c is not there" >&2; exit 1)
+sim: $(SIM)  ## one run of the simulation, with its trace hash: make sim SEED=n (KIND=mesh: an hour beside a control plane; KIND=life: checks, freezes, an app that comes and goes; SEEDS=n: seeds 1 to n)
+	$(if $(SIM),@$(SIM) $(if $(filter mesh life,$(KIND)),--$(KIND) )$(if $(SEEDS),--seeds 1..$(SEEDS),--seed $(SEED)),@echo "sim: tests/sim/sim_main.c is not there" >&2; exit 1)
 
 FUZZ_SECONDS ?= 60
 fuzz:  ## fuzz each target for FUZZ_SECONDS (60) with libFuzzer (T=word: one target); finds stay in build/fuzz/

@@ -3,6 +3,7 @@
  *	build/tests/sim --seed N [--steps N]    one run; the last line is `seed N hash H ...`, the same each time
  *	build/tests/sim --seeds A..B            each seed in a child of its own; the last line is `sim: N passed, N failed`
  *	build/tests/sim --mesh ...              the same beside a control plane (sim_mesh.c); [--minutes N] of virtual time, an hour where nothing is said
+ *	build/tests/sim --life ...              the same with providers that are checked and an app that lives and dies (sim_life.c); half an hour
  *
  * A run has three parts: a mesh and a network are drawn from the seed; then some hundred steps, each one event (a call, a piece of a body, a
  * cancellation, a cut, a reload, a freeze ...) and a little time; then peace: nothing fails any more, whoever was stalled goes on, and all that is open has to end.
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_life.h"
 #include "tests/sim/sim_mesh.h"
 
 /* ---- chance ---- */
@@ -397,7 +399,7 @@ static void sim_run(uint64_t seed, uint32_t steps)
 }
 
 /* Each in a child: one that dies is told, and the others still run. */
-static int sim_many(uint64_t from, uint64_t to, uint32_t steps, uint32_t minutes)
+static int sim_many(uint64_t from, uint64_t to, void (*run)(uint64_t seed, uint32_t n), uint32_t n)
 {
 	unsigned passed = 0, failed = 0;
 
@@ -408,10 +410,7 @@ static int sim_many(uint64_t from, uint64_t to, uint32_t steps, uint32_t minutes
 			alarm(60);
 			if (!freopen("/dev/null", "w", stdout))
 				_exit(1);
-			if (minutes)
-				mesh_run(seed, minutes);
-			else
-				sim_run(seed, steps);
+			run(seed, n);
 			exit(0); /* not _exit: a leak checker looks now */
 		}
 		int status = 0;
@@ -430,8 +429,9 @@ static int sim_many(uint64_t from, uint64_t to, uint32_t steps, uint32_t minutes
 int main(int argc, char **argv)
 {
 	uint64_t from = 1, to = 1;
-	uint32_t steps = 400, minutes = 60;
-	bool many = false, mesh = false;
+	void (*run)(uint64_t seed, uint32_t n) = sim_run;
+	uint32_t steps = 400, minutes = 0;
+	bool many = false;
 
 	for (int i = 1; i < argc; i++) {
 		char *rest = NULL;
@@ -446,18 +446,19 @@ int main(int argc, char **argv)
 		} else if (strcmp(argv[i], "--minutes") == 0 && i + 1 < argc) {
 			minutes = (uint32_t)strtoul(argv[++i], NULL, 10);
 		} else if (strcmp(argv[i], "--mesh") == 0) {
-			mesh = true;
+			run = mesh_run;
+		} else if (strcmp(argv[i], "--life") == 0) {
+			run = life_run;
 		} else {
-			fprintf(stderr, "usage: sim [--mesh] [--seed N | --seeds A..B] [--steps N] [--minutes N]\n");
+			fprintf(stderr, "usage: sim [--mesh | --life] [--seed N | --seeds A..B] [--steps N] [--minutes N]\n");
 			return 2;
 		}
 	}
+	if (!minutes)
+		minutes = run == life_run ? 30 : 60;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (many)
-		return sim_many(from, to, steps, mesh ? minutes : 0);
-	if (mesh)
-		mesh_run(from, minutes);
-	else
-		sim_run(from, steps);
+		return sim_many(from, to, run, run == sim_run ? steps : minutes);
+	run(from, run == sim_run ? steps : minutes);
 	return 0;
 }
