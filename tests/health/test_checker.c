@@ -270,6 +270,37 @@ START_TEST(a_thousand_endpoints_are_no_burst_and_are_spread_over_the_interval_af
 }
 END_TEST
 
+START_TEST(checks_that_a_late_turn_has_brought_together_part_again)
+{
+	struct health_check check = check_of(CHECK_TCP);
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < MANY; i++) {
+		char at[32];
+
+		snprintf(at, sizeof(at), "10.1.%u.%u:80", i / 250, i % 250 + 1);
+		fake_new(f, at, false);
+	}
+	simnet_knobs(f->net)->latency_ns = MS;
+	declare(spec_of_checks(1, &check), many());
+	fakes_advance(f, 10 * SEC);
+	for (int i = 0; i < 12; i++) { /* others have the core for so long: too short to be a standstill */
+		simnet_freeze(f->net, 600 * MS);
+		fakes_advance(f, SEC);
+	}
+	fakes_advance(f, 5 * SEC);
+	for (int i = 0; i < 50; i++) { /* a tenth of a second is twenty of them */
+		uint64_t before = stat(STAT_CHECK_ATTEMPT), n;
+
+		fakes_advance(f, 100 * MS);
+		n = stat(STAT_CHECK_ATTEMPT) - before;
+		most = n > most ? n : most;
+	}
+	ck_assert_msg(most <= 40, "%llu in 100 ms", (unsigned long long)most);
+	health_check_end(&check);
+}
+END_TEST
+
 START_TEST(dead_ones_hold_no_more_than_their_share_and_the_living_are_asked_all_the_same)
 {
 	struct health_check check = check_of(CHECK_TCP);
@@ -431,7 +462,7 @@ END_TEST
 Suite *suite(void)
 {
 	const TTest *const tests[] = {all_checks_of_a_cluster_must_pass, an_endpoint_may_be_asked_elsewhere_by_another_name_or_not_at_all,
-		a_thousand_endpoints_are_no_burst_and_are_spread_over_the_interval_afterwards, dead_ones_hold_no_more_than_their_share_and_the_living_are_asked_all_the_same,
+		a_thousand_endpoints_are_no_burst_and_are_spread_over_the_interval_afterwards, checks_that_a_late_turn_has_brought_together_part_again, dead_ones_hold_no_more_than_their_share_and_the_living_are_asked_all_the_same,
 		a_thousand_checked_endpoints_cost_little, without_memory_an_endpoint_counts_as_passed_and_nobody_waits, after_a_standstill_everything_is_asked_again_within_an_interval_and_nothing_counts,
 		a_failure_below_the_threshold_brings_no_ejected_host_back_and_a_pass_does, a_checker_may_go_while_it_asks};
 	Suite *made = suite_create("checker");
