@@ -1,4 +1,4 @@
-/* sidecar/control: see control.h. Pages are written from the live structs at the moment they are asked for. */
+/* sidecar/control: see control.h. Here are the doors and the small pages; what grows with the mesh is in page_status.c, page_stats.c and control_xds.c. */
 #include "sidecar/control.h"
 #include <errno.h>
 #include <grp.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 #include "sidecar/control_xds.h"
 #include "sidecar/exchange.h"
-#include "sidecar/health_door.h"
-#include "sidecar/inbound.h"
+#include "sidecar/page_stats.h"
+#include "sidecar/page_status.h"
 
 #define CONTROL_DEFAULT "/run/thinmesh/control.sock"
 
@@ -146,179 +146,6 @@ static void page_ready(struct local_call *c)
 	sb_str(&c->body, ready ? "ready\n" : c->sc->draining ? "draining\n" : "starting\n");
 }
 
-/* Label values: backslash, quote and newline are escaped (Prometheus text format). */
-void control_label(struct sb *b, const char *key, const char *value)
-{
-	sb_fmt(b, "%s=\"", key);
-	for (const char *p = value; *p; p++) {
-		if (*p == '\\' || *p == '"')
-			sb_char(b, '\\');
-		sb_char(b, *p == '\n' ? ' ' : *p);
-	}
-	sb_char(b, '"');
-}
-
-struct stats_row { const char *name, *kind, *help; uint64_t (*of)(const struct cluster_view *v); };
-static uint64_t of_hosts(const struct cluster_view *v) { return v->hosts; }
-static uint64_t of_active(const struct cluster_view *v) { return v->active; }
-static uint64_t of_pending(const struct cluster_view *v) { return v->pending; }
-static uint64_t of_connections(const struct cluster_view *v) { return v->connections; }
-static uint64_t of_calls(const struct cluster_view *v) { return v->calls; }
-static uint64_t of_errors(const struct cluster_view *v) { return v->errors; }
-static uint64_t of_full(const struct cluster_view *v) { return v->full; }
-static uint64_t of_pending_full(const struct cluster_view *v) { return v->pending_full; }
-static uint64_t of_connections_full(const struct cluster_view *v) { return v->connections_full; }
-static const struct stats_row stats_rows[] = {
-	{"cluster_hosts", "gauge", "Endpoints of a service", of_hosts},
-	{"cluster_active", "gauge", "Calls in progress to a service", of_active},
-	{"cluster_pending", "gauge", "Calls that wait for a connection to a service", of_pending},
-	{"cluster_connections", "gauge", "Connections to a service", of_connections},
-	{"cluster_calls_total", "counter", "Attempts at a service's providers", of_calls},
-	{"cluster_errors_total", "counter", "Attempts that a service's providers failed", of_errors},
-	{"cluster_limited_requests_total", "counter", "Calls refused at the service's limits.requests", of_full},
-	{"cluster_limited_pending_total", "counter", "Calls refused at the service's limits.pending", of_pending_full},
-	{"cluster_limited_connections_total", "counter", "Calls refused at the service's limits.connections", of_connections_full},
-};
-struct stats_ctx { struct sb *b; const struct stats_row *row; };
-
-static void stats_cluster(void *ctx, struct cluster *cl, const struct cluster_view *v)
-{
-	(void)cl;
-	struct stats_ctx *s = ctx;
-	sb_fmt(s->b, "thinmesh_%s{", s->row->name);
-	control_label(s->b, "service", v->name);
-	sb_fmt(s->b, "} %llu\n", (unsigned long long)s->row->of(v));
-}
-
-static void page_stats(struct local_call *c)
-{
-	struct sidecar *sc = c->sc;
-	struct sb *b = &c->body;
-	c->type = "text/plain; version=0.0.4; charset=utf-8";
-	stats_print(&sc->loop->stats, b);
-	for (size_t i = 0; i < sizeof stats_rows / sizeof *stats_rows; i++) {
-		const struct stats_row *r = &stats_rows[i];
-		sb_fmt(b, "# HELP thinmesh_%s %s\n# TYPE thinmesh_%s %s\n", r->name, r->help, r->name, r->kind);
-		struct stats_ctx ctx = {b, r};
-		clusters_each(sc->clusters, stats_cluster, &ctx);
-	}
-	sb_str(b, "# HELP thinmesh_app_state State of an app: 0 unknown, 1 ok, 2 failing, 3 gone, 4 drained\n# TYPE thinmesh_app_state gauge\n");
-	list_each(n, tmp, &sc->apps) {
-		struct app *a = list_entry(n, struct app, node);
-		sb_str(b, "thinmesh_app_state{");
-		control_label(b, "app", a->conf->name);
-		sb_fmt(b, "} %d\n", (int)life_state(a->life));
-	}
-	control_xds_stats(sc, b);
-	hist_print(&sc->added, b, "thinmesh_added_seconds", "", "The sidecar's own added time of calls (sampled)");
-	sb_fmt(b, "# HELP thinmesh_memory_bytes Bytes charged to accounts\n# TYPE thinmesh_memory_bytes gauge\nthinmesh_memory_bytes %zu\n", sc->loop->memory.used);
-	sb_fmt(b, "# HELP thinmesh_uptime_seconds Time since the start\n# TYPE thinmesh_uptime_seconds gauge\nthinmesh_uptime_seconds %llu\n",
-		(unsigned long long)((sc->loop->now_ns - sc->started_ns) / 1000000000));
-}
-
-static void text_host(void *ctx, const struct host_view *h)
-{
-	struct sb *b = ctx;
-	sb_fmt(b, "  %-28s %-11s weight %-5u active %-5u connections %-3u calls %-8llu errors %llu", h->text, h->state, h->weight, h->active, h->connections,
-		(unsigned long long)h->total, (unsigned long long)h->errors);
-	if (h->zone)
-		sb_fmt(b, " zone %s", h->zone);
-	if (h->why)
-		sb_fmt(b, " (%s)", h->why);
-	sb_char(b, '\n');
-}
-
-static void text_cluster(void *ctx, struct cluster *cl, const struct cluster_view *v)
-{
-	struct sb *b = ctx;
-	sb_fmt(b, "%s  %s, %u endpoints%s%s, active %u, pending %u, connections %u\n", v->name, v->lb, v->hosts, *v->names ? ", names " : "", v->names, v->active, v->pending,
-		v->connections);
-	cluster_each_host(cl, text_host, b);
-}
-
-static void page_clusters(struct local_call *c) { clusters_each(c->sc->clusters, text_cluster, &c->body); }
-
-struct json_ctx { struct sb *b; bool first; };
-
-static void json_host(void *ctx, const struct host_view *h)
-{
-	struct json_ctx *j = ctx;
-	sb_str(j->b, j->first ? "{\"address\":" : ",{\"address\":");
-	j->first = false;
-	sb_json(j->b, str_of(h->text));
-	sb_fmt(j->b, ",\"state\":\"%s\",\"weight\":%u,\"active\":%u,\"connections\":%u,\"calls\":%llu,\"errors\":%llu", h->state, h->weight, h->active, h->connections,
-		(unsigned long long)h->total, (unsigned long long)h->errors);
-	if (h->zone) {
-		sb_str(j->b, ",\"zone\":");
-		sb_json(j->b, str_of(h->zone));
-	}
-	if (h->why) {
-		sb_str(j->b, ",\"why\":");
-		sb_json(j->b, str_of(h->why));
-	}
-	sb_char(j->b, '}');
-}
-
-static void json_cluster(void *ctx, struct cluster *cl, const struct cluster_view *v)
-{
-	struct json_ctx *j = ctx;
-	sb_str(j->b, j->first ? "{\"name\":" : ",{\"name\":");
-	j->first = false;
-	sb_json(j->b, str_of(v->name));
-	sb_fmt(j->b, ",\"lb\":\"%s\",\"active\":%u,\"pending\":%u,\"connections\":%u,\"calls\":%llu,\"errors\":%llu,\"retry_tokens\":%u,\"endpoints\":[", v->lb, v->active, v->pending,
-		v->connections, (unsigned long long)v->calls, (unsigned long long)v->errors, v->retry_tokens);
-	struct json_ctx hosts = {j->b, true};
-	cluster_each_host(cl, json_host, &hosts);
-	sb_str(j->b, "]}");
-}
-
-/* What `thinmesh status` reads. Services that no call has asked for yet are live only once somebody looks: here. */
-static void json_name(void *ctx, struct mesh_name *n, struct mesh_cluster *mc)
-{
-	(void)n;
-	if (mc)
-		cluster_live(ctx, mc);
-}
-
-static void page_status(struct local_call *c)
-{
-	struct sidecar *sc = c->sc;
-	struct sb *b = &c->body;
-	c->type = "application/json";
-	mesh_each_service(sc->mesh, json_name, sc->clusters);
-	sb_fmt(b, "{\"version\":\"%s\",\"pid\":%d,\"uptime_s\":%llu,\"ready\":%s,\"draining\":%s,\"memory_bytes\":%zu,\"calls\":%llu,\"calls_active\":%llu,\"calls_failed\":%llu,\"apps\":[",
-		TM_VERSION, (int)getpid(), (unsigned long long)((sc->loop->now_ns - sc->started_ns) / 1000000000), sc->ready ? "true" : "false", sc->draining ? "true" : "false",
-		sc->loop->memory.used, (unsigned long long)stat_get(&sc->loop->stats, STAT_CALLS), (unsigned long long)stat_get(&sc->loop->stats, STAT_CALLS_ACTIVE),
-		(unsigned long long)stat_get(&sc->loop->stats, STAT_CALLS_FAILED));
-	bool first = true;
-	list_each(n, tmp, &sc->apps) {
-		struct app *a = list_entry(n, struct app, node);
-		struct life_view v;
-		life_view(a->life, &v);
-		sb_str(b, first ? "{\"name\":" : ",{\"name\":");
-		first = false;
-		sb_json(b, str_of(a->conf->name));
-		sb_fmt(b, ",\"state\":\"%s\",\"since_unix_ms\":%llu,\"calls_active\":%u,\"calls_parked\":%u,\"listen\":[", life_state_name(v.state), (unsigned long long)(v.since_wall_ns / 1000000), a->calls,
-			a->parked);
-		for (uint32_t i = 0; i < a->ndoors; i++) {
-			sb_str(b, i ? ",{\"address\":" : "{\"address\":");
-			sb_json(b, str_of(a->doors[i]->conf->text));
-			sb_fmt(b, ",\"connections\":%u}", uds_listener_clients(a->doors[i]->listener));
-		}
-		sb_fmt(b, "],\"in_flight\":%u,\"inbound\":[", v.in_flight);
-		inbound_json(a->inbound, b);
-		sb_str(b, "],\"health\":[");
-		health_door_json(a->health_door, b);
-		sb_str(b, "]}");
-	}
-	sb_str(b, "],\"services\":[");
-	struct json_ctx j = {b, true};
-	clusters_each(sc->clusters, json_cluster, &j);
-	sb_str(b, "],\"xds\":[");
-	control_xds_json(sc, b);
-	sb_str(b, "]}\n");
-}
-
 static void page_log(struct local_call *c)
 {
 	struct log *log = c->sc->log;
@@ -362,8 +189,8 @@ const struct local_row local_control_rows[] = {
 	{"GET", "/live", page_live, false, "200 while the loop turns"},
 	{"GET", "/ready", page_ready, false, "200 when the listeners are open and nothing drains"},
 	{"GET", "/stats", page_stats, false, "Prometheus text"},
-	{"GET", "/clusters", page_clusters, false, "services and endpoints with their state and load"},
-	{"GET", "/status", page_status, false, "what `thinmesh status` shows, as JSON"},
+	{"GET", "/clusters", page_clusters, false, "services and endpoints with their health and load; ?service=WORD, ?endpoints=N|all (of each at most 1000)"},
+	{"GET", "/status", page_status, false, "what `thinmesh status` shows, as JSON; ?service=WORD, ?endpoints=N|all"},
 	{"GET", "/config_dump", control_config_dump, false, "what the control plane said: names, clusters, resources, as JSON"},
 	{"GET", "/log", page_log, false, "level and the last records"},
 	{"POST", "/log", page_log_set, true, "?level=off|error|warn|info|debug|trace"},

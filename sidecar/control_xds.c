@@ -1,5 +1,6 @@
 /* sidecar/control_xds: what the control socket's pages say of the control plane. See the header. */
 #include "sidecar/control_xds.h"
+#include "sidecar/page_stats.h"
 #include "sidecar/sidecar.h"
 
 struct page_part { struct sb *b; bool first; uint64_t now_ns; };
@@ -109,10 +110,10 @@ static void stats_stream(void *ctx, const struct xds_stream_info *i)
 	struct stats_part *s = ctx;
 	for (int t = 0; t < (s->row->by_type ? 4 : 1); t++) {
 		sb_fmt(s->b, "thinmesh_%s{", s->row->name);
-		control_label(s->b, "view", i->view);
+		page_label(s->b, "view", i->view);
 		if (s->row->by_type) {
 			sb_char(s->b, ',');
-			control_label(s->b, "type", i->type[t].type);
+			page_label(s->b, "type", i->type[t].type);
 		}
 		sb_fmt(s->b, "} %llu\n", (unsigned long long)s->row->of(i, t));
 	}

@@ -6,5 +6,3 @@ struct sidecar;
 void control_xds_json(struct sidecar *sc, struct sb *out);    /* the elements of "xds": [...] */
 void control_xds_stats(struct sidecar *sc, struct sb *out);   /* nothing where there is no control plane */
 void control_config_dump(struct local_call *c);
-/* A label of a metric, escaped (sidecar/control's). */
-void control_label(struct sb *b, const char *key, const char *value);
