@@ -109,6 +109,10 @@ static int next_long(struct cli_args *a, const struct cli_option *options, const
 			continue;
 		if (!o->takes)
 			return equals ? bad(a, "'%.100s' takes no value", arg) : o->code;
+		if (o->takes == CLI_MAYBE) {
+			*ret_value = equals ? equals + 1 : NULL;
+			return o->code;
+		}
 		if (!equals && a->at >= a->argc)
 			return bad(a, "'%.100s' needs a value", arg);
 		*ret_value = equals ? equals + 1 : a->argv[a->at++];

@@ -244,6 +244,10 @@ int cli_exchange(struct loop *l, const struct cli_request *rq, const struct cli_
 		cannot_connect(&c, r, err_text(r));
 	while (!c.over || c.conn) {
 		r = loop_turn(l, -1);
+		if (rq->stop && *rq->stop && !c.over) {
+			sb_str(why, "stopped");
+			client_over(&c, -1);
+		}
 		if (r < 0) { /* epoll itself fails: there is no more to be waited for */
 			sb_fmt(why, "cannot wait for '%s': %s", rq->socket, err_text(r));
 			client_over(&c, -1);
@@ -280,27 +284,34 @@ static void page_trailers(void *user, struct fields *trailers)
 	(void)user, (void)trailers;
 }
 
-int cli_ask(const char *command, const char *socket, const struct addr *to, const char *method, const char *path, uint64_t timeout_ns, struct sb *ret_body)
+int cli_fetch(struct loop *l, const struct cli_request *rq, struct sb *ret_body, struct sb *why)
 {
 	static const struct cli_events events = {.on_head = page_head, .on_bytes = page_bytes, .on_trailers = page_trailers};
-	struct cli_request rq = {.to = *to, .socket = socket, .method = method, .authority = STR("localhost"), .path = str_of(path), .timeout_ns = timeout_ns};
 	struct page page = {.body = ret_body};
+	int r = cli_exchange(l, rq, &events, &page, why);
+
+	if (r == 0 && page.too_large) {
+		sb_fmt(why, "the page %.*s of '%s' is larger than %d MiB", (int)rq->path.n, rq->path.p, rq->socket, CLI_BODY_MAX >> 20);
+		r = -1;
+	}
+	return r < 0 ? r : page.status;
+}
+
+int cli_ask(const char *command, const char *socket, const struct addr *to, const char *method, const char *path, uint64_t timeout_ns, struct sb *ret_body)
+{
+	struct cli_request rq = {.to = *to, .socket = socket, .method = method, .authority = STR("localhost"), .path = str_of(path), .timeout_ns = timeout_ns};
 	struct sb why = {0};
 	struct loop *l = loop_new_real(NULL);
-	int r = -1;
+	int r;
 
 	if (!l) {
 		cli_say(command, "the kernel refuses an event loop: %s", strerror(errno));
-		return r;
+		return -1;
 	}
-	r = cli_exchange(l, &rq, &events, &page, &why);
+	r = cli_fetch(l, &rq, ret_body, &why);
 	loop_free(&l);
-	if (r == 0 && page.too_large) {
-		sb_fmt(&why, "the page %s of '%s' is larger than %d MiB", path, socket, CLI_BODY_MAX >> 20);
-		r = -1;
-	}
 	if (r < 0)
 		cli_say(command, "%.*s", (int)why.n, why.p);
 	sb_end(&why);
-	return r < 0 ? r : page.status;
+	return r;
 }

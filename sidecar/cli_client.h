@@ -14,6 +14,7 @@ struct cli_request {
 	size_t nfields;
 	struct str body;                         /* empty: the head ends the request */
 	uint64_t timeout_ns;                     /* for all of it; 0: for ever */
+	const bool *stop;                        /* looked at after each turn: true ends it; NULL: nobody does */
 };
 struct cli_events {
 	void (*on_head)(void *user, struct fields *head);
@@ -23,6 +24,8 @@ struct cli_events {
 /* 0: the answer came whole (or on_bytes had enough); else -1 and a sentence in why, with what to try. */
 int cli_exchange(struct loop *l, const struct cli_request *rq, const struct cli_events *ev, void *user, struct sb *why);
 
-/* A small local page: its HTTP status, body appended to ret_body (at most CLI_BODY_MAX). Negative: told on stderr already. */
+/* A page of ours: its HTTP status, body appended to ret_body (at most CLI_BODY_MAX); negative: why is filled. */
+int cli_fetch(struct loop *l, const struct cli_request *rq, struct sb *ret_body, struct sb *why);
+/* The same in a loop of its own: its HTTP status, body appended to ret_body (at most CLI_BODY_MAX). Negative: told on stderr already. */
 enum { CLI_BODY_MAX = 64 << 20 };
 int cli_ask(const char *command, const char *socket, const struct addr *to, const char *method, const char *path, uint64_t timeout_ns, struct sb *ret_body);

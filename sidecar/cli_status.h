@@ -1,7 +1,9 @@
-/* sidecar/cli_status: the page /status of a control socket (sidecar/control, page_status) as a table for people. */
+/* sidecar/cli_status: the page /status of a control socket (sidecar/page_status) as a table for people. */
 #pragma once
 #include <stdbool.h>
 #include "base/str.h"
 
-/* json: the page. now_unix_ms: for "since when". False: the page is not what this version understands; out is as far as it went. */
-bool cli_status_text(struct str json, uint64_t now_unix_ms, bool colour, struct sb *out);
+struct rates;
+/* json: the page. now_unix_ms: for "since when". rates: what `--watch` keeps from page to page (sidecar/cli_rates), NULL: none. False: the page is not what this version understands;
+ * out is as far as it went. */
+bool cli_status_text(struct str json, uint64_t now_unix_ms, bool colour, struct rates *rates_or_null, struct sb *out);

@@ -58,10 +58,24 @@ static void trim(struct sb *out, size_t from)
 		out->n--;
 }
 
+/* A line about the row above it: only the first cell says something. */
+static bool stands_alone(const struct cli_table *t, const struct cli_cell *cells)
+{
+	for (uint32_t i = 1; i < t->count; i++)
+		if (*cells[i].text)
+			return false;
+	return t->count > 1;
+}
+
 static void print_row(const struct cli_table *t, const uint32_t *width, const struct cli_cell *cells, bool colour, struct sb *out)
 {
 	size_t from = out->n;
 
+	if (stands_alone(t, cells)) {
+		cli_tone(out, colour, cells[0].tone, cells[0].text);
+		sb_char(out, '\n');
+		return;
+	}
 	for (uint32_t i = 0; i < t->count; i++) {
 		const struct cli_column *c = &t->columns[i];
 		uint32_t n = width_of(cells[i].text);
@@ -94,6 +108,8 @@ void cli_table_print(struct cli_table *t, bool colour, struct sb *out)
 		uint32_t column = (uint32_t)(i % t->count), n = width_of(t->cells[i].text), most = t->columns[column].most;
 		if (most && n > most)
 			n = most;
+		if (column == 0 && stands_alone(t, &t->cells[i]))
+			continue;
 		if (n > width[column])
 			width[column] = n;
 	}
