@@ -21,6 +21,7 @@ struct drain {
 	struct timer timer;            /* of the phase */
 	struct timer second;
 	struct task task;
+	bool waits;                    /* all is over but that another process serves */
 };
 
 static void over(struct drain *d)
@@ -29,9 +30,13 @@ static void over(struct drain *d)
 	loop_stop(d->sc->loop);
 }
 
+/* Who left waits for the one that follows, whatever the deadline: else nobody would serve, should that one hang or die. */
 static void last_over(struct timer *t)
 {
-	over(container_of(t, struct drain, timer));
+	struct drain *d = container_of(t, struct drain, timer);
+	d->waits = d->sc->left && !d->sc->followed;
+	if (!d->waits)
+		over(d);
 }
 
 static void heard(void *ctx)
@@ -221,6 +226,8 @@ void sidecar_leave(struct sidecar *sc)
 void sidecar_followed(struct sidecar *sc)
 {
 	sc->followed = true;
+	if (sc->drain->waits)
+		over(sc->drain);
 	drain_emptied(sc);
 }
 
@@ -240,7 +247,7 @@ void sidecar_take_back(struct sidecar *sc)
 	struct drain *d = sc->drain;
 	sc->lent = false;
 	if (sc->left && !sc->stopped) {
-		sc->left = sc->followed = false;
+		sc->left = sc->followed = d->waits = false;
 		serve_on(sc, false);
 		d->phase = STAYS;
 		timer_cancel(sc->loop, &d->timer);

@@ -21,7 +21,7 @@
 #define GO_NS UINT64_C(3000000000)
 #define LEND_NS UINT64_C(5000000000)
 
-enum { WORD = 4096 };
+enum { WORD = 4096, WORDS_MAX = 64 /* in a turn */ };
 enum state { IDLE, LENDING, STARTED, SERVED };
 enum coming { NOT, FOLLOWS, READY, SERVES };
 
@@ -165,9 +165,12 @@ static void is_here(struct upgrade *u)
 	u->spec.here(u->spec.ctx);
 }
 
-static void surely_here(struct timer *t)
+/* It said that it is ready, and hangs: nobody would accept once our end came. We are still here. */
+static void not_here(struct timer *t)
 {
-	is_here(container_of(t, struct upgrade, timer));
+	struct upgrade *u = container_of(t, struct upgrade, timer);
+	log_error(u->spec.log, "upgrade: process %d was told to go and does not answer; it is ended", (int)u->pid);
+	kill(u->pid, SIGKILL); /* child_ended follows */
 }
 
 static void heard(void *user, int fd, int what)
@@ -175,8 +178,8 @@ static void heard(void *user, int fd, int what)
 	(void)what;
 	struct upgrade *u = user;
 	char word[WORD];
-	bool end;
-	while (u->fd == fd && hear(fd, word, &end)) {
+	bool end = false;
+	for (int i = 0; i < WORDS_MAX && u->fd == fd && hear(fd, word, &end); i++) {
 		if (strcmp(word, "ready") == 0 && u->state == STARTED && !u->late) {
 			timer_cancel(u->spec.loop, &u->timer);
 			u->state = SERVED;
@@ -184,7 +187,7 @@ static void heard(void *user, int fd, int what)
 			log_info(u->spec.log, "upgrade: process %d is ready after %llu ms and takes over", (int)u->pid, (unsigned long long)((u->spec.loop->now_ns - u->begun_ns) / 1000000));
 			u->spec.served(u->spec.ctx, u->pid);
 			say(u->fd, "go");
-			timer_in(u->spec.loop, &u->timer, GO_NS, surely_here);
+			timer_in(u->spec.loop, &u->timer, GO_NS, not_here);
 			say(u->up_fd, "bye"); /* where ours still drains: our own end will be meant */
 		} else if (strcmp(word, "here") == 0) {
 			is_here(u);
@@ -515,8 +518,8 @@ static void up_heard(void *user, int fd, int what)
 	(void)what;
 	struct upgrade *u = user;
 	char word[WORD];
-	bool end;
-	while (u->up_fd == fd && hear(fd, word, &end))
+	bool end = false;
+	for (int i = 0; i < WORDS_MAX && u->up_fd == fd && hear(fd, word, &end); i++)
 		if (strcmp(word, "go") == 0 && u->coming == READY)
 			serve(u, false);
 		else if (strncmp(word, "life ", 5) == 0)

@@ -596,6 +596,22 @@ def a_new_process_that_dies_between_ready_and_its_first_accept_gives_the_doors_b
 
 
 @case
+def a_new_process_that_is_ready_and_then_hangs_is_ended_and_gives_the_doors_back(t):
+	d = service(t, {})
+	d.expect_error("upgrade")
+	put_program(t, TALK % 'say(b"ready"); signal.pause()')
+	d.signal(signal.SIGUSR2)
+	d.wait_log("was told to go and does not answer; it is ended")
+	d.wait_log("which had taken over, has died")
+	still(d)
+	same(d.status()["pid"], d.pid)
+	same(d.stat("upgrades_failed"), 1)
+	put_program(t)
+	same(follow(d).wait(5 * PATIENCE), 0)
+	still(d)
+
+
+@case
 def an_old_process_that_is_killed_while_it_drains_takes_only_its_streams_along(t):
 	p = Provider(t, "a")
 	d = service(t, {DEMO: [p.address]}, drain={"deadline": "20s"})

@@ -304,6 +304,34 @@ START_TEST(who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh)
 }
 END_TEST
 
+START_TEST(who_leaves_is_there_until_the_next_one_serves_whatever_the_deadline)
+{
+	for (int dies = 0; dies < 2; dies++) {
+		struct world w = world_istio(XDS("") "drain: {deadline: 0s}\n");
+
+		w.one->act.does = HOLDS;
+		struct call *held = world_call(&w, HOST ":50051");
+		ck_assert(sidecar_lend(w.r->sc));
+		sidecar_leave(w.r->sc);
+		rig_advance(w.r, 2500);
+		ck_assert_int_eq(held->grpc, GRPC_UNAVAILABLE);
+		ck_assert(!w.r->sc->stopped);
+		if (dies)
+			sidecar_take_back(w.r->sc);
+		else
+			sidecar_followed(w.r->sc);
+		rig_advance(w.r, 2500);
+		ck_assert(w.r->sc->stopped == !dies);
+		if (dies) {
+			w.one->act.does = ANSWERS;
+			struct call *c = world_call(&(struct world){.r = w.r, .app = caller_new(w.r, DOOR)}, HOST ":50051");
+			ck_assert_msg(call_ok(c), "%d %s", c->grpc, call_text(c));
+		}
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 START_TEST(who_takes_back_serves_as_before)
 {
 	struct world w = world_istio(XDS("") "drain: {deadline: 5s}\n");
@@ -433,5 +461,5 @@ UNIT_SUITE("drain", the_mesh_hears_of_it_before_anybody_is_turned_away, a_contro
 	a_control_plane_that_cannot_hear_is_waited_for_a_second, a_control_plane_that_reads_late_has_heard_it_before_the_stream_goes, calls_for_the_app_are_served_while_it_is_announced_and_new_ones_end_with_the_goaway,
 	what_is_left_at_the_deadline_ends_as_unavailable_and_is_counted_apart, a_caller_that_reads_nothing_holds_nobody_beyond_the_deadline,
 	the_last_call_ends_it_in_the_same_turn_and_nothing_ticks_meanwhile, with_nothing_left_it_ends_in_a_millisecond, a_second_word_ends_it_in_every_phase,
-	who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh, who_takes_back_serves_as_before, behind_an_agent_the_stream_is_left_to_the_successor, what_changes_while_a_successor_begins_is_read_when_it_has_failed,
+	who_leaves_turns_nobody_away_and_says_nothing_to_the_mesh, who_leaves_is_there_until_the_next_one_serves_whatever_the_deadline, who_takes_back_serves_as_before, behind_an_agent_the_stream_is_left_to_the_successor, what_changes_while_a_successor_begins_is_read_when_it_has_failed,
 	who_comes_serves_when_it_is_told_and_knows_what_the_app_has_said, who_comes_and_is_stopped_before_its_turn_is_gone_at_once)
