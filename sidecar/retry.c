@@ -79,6 +79,16 @@ static bool retry_grpc(const struct retry *r, int status)
 	}
 }
 
+/* Statuses that somebody wrote down are meant as they are written, also where a grpc-status stands beside them: a Dubbo Java provider whose services are not there yet
+ * answers :status 404 and UNIMPLEMENTED. */
+static bool retry_status(const struct retry *r, uint64_t status)
+{
+	for (uint32_t i = 0; (r->on & RETRY_STATUSES) && i < r->nstatuses; i++)
+		if (r->statuses[i] == status)
+			return true;
+	return false;
+}
+
 bool retry_wants_answer(const struct retry *r, const struct fields *head, bool fin, bool is_grpc)
 {
 	if (!r->left || !r->on)
@@ -86,21 +96,17 @@ bool retry_wants_answer(const struct retry *r, const struct fields *head, bool f
 	if (fields_get(head, FIELD_TRI_EXCEPTION_CODE)) /* a business exception: the provider did its work */
 		return false;
 	struct str grpc = fields_value(head, FIELD_GRPC_STATUS);
-	if (is_grpc && grpc.n)
-		return fin && retry_grpc(r, grpc_status_parse(grpc));
 	uint64_t status = 0;
 	str_u64(fields_value(head, FIELD_STATUS), &status);
+	if (is_grpc && grpc.n)
+		return fin && (retry_grpc(r, grpc_status_parse(grpc)) || retry_status(r, status));
 	if (status >= 500 && (r->on & RETRY_5XX))
 		return true;
 	if (status >= 502 && status <= 504 && (r->on & RETRY_GATEWAY))
 		return true;
 	if (status == 409 && (r->on & RETRY_4XX))
 		return true;
-	if (r->on & RETRY_STATUSES)
-		for (uint32_t i = 0; i < r->nstatuses; i++)
-			if (r->statuses[i] == status)
-				return true;
-	return false;
+	return retry_status(r, status);
 }
 
 uint64_t retry_backoff_ns(struct retry *r, struct loop *l)

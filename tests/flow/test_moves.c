@@ -296,6 +296,9 @@ START_TEST(a_status_is_retried_only_where_policy_says_so)
 		{"    retries: {max: 1, on: [retriable-4xx]}\n", "", 409, 0, true, true},
 		{"    retries: {max: 1, statuses: [418]}\n", "", 418, 0, true, true},
 		{"    retries: {max: 1, statuses: [418]}\n", "", 419, 0, true, false},
+		{"    retries: {max: 1, statuses: [404]}\n", "", 404, 12, false, true},
+		{"    retries: {max: 1, statuses: [404]}\n", "", 200, 12, false, false},
+		{"    retries: {max: 1, statuses: [404]}\n", "tri-exception-code: 1\n", 404, 12, false, false},
 		{"    retries: {max: 0, on: [5xx]}\n", "", 500, 0, true, false},
 	};
 
