@@ -426,6 +426,43 @@ static int slow_wait(void *ctx, int64_t timeout_ns)
 
 static const struct loop_ops slow_ops = {.now_ns = slow_now, .wall_ns = slow_now, .random = slow_random, .wait = slow_wait};
 
+/* The wall's clock is set by people and by NTP: each wait it is another one. */
+static uint64_t set_wall(void *ctx)
+{
+	uint64_t now_ns = slow_now(ctx);
+
+	return UINT64_C(1767225600000000000) + (now_ns / (300 * ms) % 2 ? 3600000 * ms : 0) - now_ns;
+}
+
+static void count_tick(struct timer *t)
+{
+	struct item *i = container_of(t, struct item, t);
+
+	i->times++;
+	timer_in(i->l, t, 100 * ms, count_tick);
+}
+
+START_TEST(a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw)
+{
+	static const struct loop_ops ops = {.now_ns = slow_now, .wall_ns = set_wall, .random = slow_random, .wait = slow_wait};
+	struct slow s = {.now_ns = 5000 * ms};
+	struct loop *l = s.l = loop_new(&ops, &s, NULL);
+	struct item a = {.l = l};
+	int told = 0;
+
+	l->on_thaw = count_thaw;
+	l->hook_ctx = &told;
+	timer_in(l, &a.t, 100 * ms, count_tick);
+	while (l->now_ns < 15000 * ms)
+		loop_turn(l, -1);
+	ck_assert_int_ge(a.times, 99);
+	ck_assert_int_eq(told, 0);
+	ck_assert_uint_eq(stat_get(&l->stats, STAT_THAWS), 0);
+	timer_cancel(l, &a.t);
+	loop_free(&s.l);
+}
+END_TEST
+
 static void slow_task(struct task *k)
 {
 	struct slow *s = container_of(k, struct slow, k);
@@ -455,7 +492,7 @@ END_TEST
 
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
-	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same,
+	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same, a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw,
 	a_freeze_moves_the_timers_and_is_told_for_one_turn, memory_goes_back_soon_after_callers_and_seldom_while_connections_of_ours_come_and_go,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
 	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
