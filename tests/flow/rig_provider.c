@@ -137,7 +137,7 @@ static void served_go(struct served *s)
 	case TRAILERS_ONLY:
 		s->answered = true;
 		snprintf(lines, sizeof(lines), "content-type: application/grpc\ngrpc-status: %d\n%s", s->act.grpc, s->act.head ? s->act.head : "");
-		served_head(s, 200, lines, true);
+		served_head(s, s->act.status ? s->act.status : 200, lines, true);
 		break;
 	case PLAIN:
 		s->answered = true;
