@@ -537,7 +537,10 @@ void services_anew(struct life_sim *s, bool checks)
 			v->seen[i].since_ns = life_now(s);
 		v->unsteady_ns = life_now(s);
 	}
-	s->probes_allowed += 4 * LIFE_SERVICES * LIFE_PROVIDERS;
+	/* What was asked until now was asked by other numbers. */
+	s->probes_mark = rig_stat(s->rig, STAT_CHECK_ATTEMPT);
+	s->probes_mark_ns = life_now(s);
+	s->probes_allowed = 4 * LIFE_SERVICES * LIFE_PROVIDERS;
 }
 
 /* What was not clear before it begins anew behind it; what was clear stays so. */
@@ -619,7 +622,7 @@ static void look_probes(struct life_sim *s)
 		allowed += LIFE_PROVIDERS * (took_ms / least + 2);
 	}
 	/* One that crashes under each call takes the questions along that share its connection: these are asked again up to three times. */
-	allowed = allowed * (breaks ? 5 : 1) * 5 / 4 + s->probes_allowed;
+	allowed = allowed * (breaks ? 4 : 1) + s->probes_allowed;
 	if (made > allowed)
 		rig_die("%llu questions about health in %llu ms, no more than %llu were to be", (unsigned long long)made, (unsigned long long)took_ms, (unsigned long long)allowed);
 	s->probes_mark += made;
