@@ -62,14 +62,23 @@ static const struct help_row rows[] = {
 		"  --timeout T   for the answer (5s)\n"
 		"\n"
 		"Exit 0: ready; 1: starting, draining, or nobody answers.\n"},
-	{"status", "status [-s CONTROL] [--json] [--timeout T]", "apps, services, endpoints and the control plane, as they are now",
+	{"status", "status [-s CONTROL] [--watch[=T]] [--all] [--json] [--timeout T] [SERVICE]", "apps, services, endpoints and the control plane, as they are now",
 		"  -s CONTROL    the control socket; see `Sockets`\n"
-		"  --json        the page as the daemon gives it, for programs\n"
+		"  --watch[=T]   again and again, every T (2s; 0.5, 500ms): over the page before on a terminal, else one below\n"
+		"                the other, each under a line with the time; with calls and errors a second (/S). A daemon\n"
+		"                that is not reachable is waited for. Ctrl-C ends it\n"
+		"  --all         every endpoint; else at most 1000 of a service, those first that are not well\n"
+		"  --json        the page as the daemon gives it, for programs; with --watch one a line\n"
 		"  --timeout T   for the answer (5s)\n"
+		"  SERVICE       only services whose name has this word in it\n"
 		"\n"
-		"LOAD: calls that are open. Of the control plane: the stream (idle, connecting, open: nothing heard yet,\n"
-		"connected, back-off), names (stale: from the snapshot, not confirmed yet), resources that are there of\n"
-		"those that are needed, the last version and refusal of each type, the last error of the stream.\n"
+		"Of an app: its state and for how long, calls that are OPEN, calls to it (IN), connections; below it why,\n"
+		"who said so last, and what the mesh was told. Of a service: LOAD, the calls that are open, and what is not\n"
+		"well: checks that failed, ejections, panic (all are used), not serving (a call would find nobody). Of an\n"
+		"endpoint that does not serve: who says so (its check, its answers, its connection, the mesh), and why.\n"
+		"Of the control plane: the stream (idle, connecting, open: nothing heard yet, connected, back-off), names\n"
+		"(stale: from the snapshot, not confirmed yet), resources that are there of those that are needed, the last\n"
+		"version and refusal of each type, the last error of the stream.\n"
 		"Colours are used on a terminal only (never with NO_COLOR set).\n"
 		"Exit 0: shown; 1: nobody answers.\n"},
 };
