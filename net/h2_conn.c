@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A round trip to an app on this machine is a thousandth of it. */
+#define NOTICE_PATIENCE_NS UINT64_C(2000000000)
+
 static void conn_flush(struct dirty *d);
 
 /* ---- what the loop keeps for all connections ---- */
@@ -409,8 +412,22 @@ void h2_conn_drain(struct h2_conn *c)
 		nghttp2_submit_shutdown_notice(c->session);
 		nghttp2_submit_ping(c->session, NGHTTP2_FLAG_NONE, opaque);
 		c->notice_sent = true;
+		c->notice_at_ns = loop_ran_ns(c->loop) + NOTICE_PATIENCE_NS;
+		h2_conn_timers(c);
 		stat_inc(&c->loop->stats, STAT_H2_GOAWAY_OUT);
 	}
+	h2_conn_mark(c);
+}
+
+void h2_conn_tell_last(struct h2_conn *c)
+{
+	c->notice_at_ns = 0;
+	if (!c->notice_sent || c->finished || c->closing)
+		return;
+	c->notice_sent = false;
+	c->last_told = true;
+	nghttp2_submit_goaway(c->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->session), H2_NO_ERROR, NULL, 0);
+	stat_inc(&c->loop->stats, STAT_H2_GOAWAY_OUT);
 	h2_conn_mark(c);
 }
 

@@ -428,10 +428,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *f, void 
 				c->notice_acked = true;
 				nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, f->ping.opaque_data);
 			} else if (c->notice_sent && c->draining) { /* second phase: what was sent before our notice has arrived by now */
-				c->notice_sent = false;
-				c->last_told = true;
-				nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session), H2_NO_ERROR, NULL, 0);
-				stat_inc(&c->loop->stats, STAT_H2_GOAWAY_OUT);
+				h2_conn_tell_last(c);
 			}
 		}
 		break;

@@ -105,8 +105,9 @@ struct h2_conn {
 	uint64_t stall_written;      /* out_written when stall_at_ns was set */
 	size_t queued;               /* body bytes in the streams' queues */
 	struct list unsettled;       /* streams whose queue must be settled at the end of the flush */
-	struct timer timer;          /* preface, header, stall, pause: the earliest of them */
+	struct timer timer;          /* preface, header, stall, pause, notice: the earliest of them */
 	uint64_t preface_at_ns, header_at_ns, stall_at_ns;
+	uint64_t notice_at_ns;       /* server: who has not answered the notice of a drain by then is not waited for */
 	/* state */
 	void (*ping_fn)(void *user, bool acked); void *ping_user;
 	uint32_t next_id_limit;
@@ -206,6 +207,7 @@ bool h2_conn_knows_reset(const struct h2_conn *c, int32_t id);
 void h2_conn_finish(struct h2_conn *c, int err);   /* the end: streams end, the owner is told, the morgue takes it */
 /* h2_pace.c */
 void h2_conn_timers(struct h2_conn *c);
+void h2_conn_tell_last(struct h2_conn *c);   /* the second GOAWAY of a drain */
 uint64_t h2_bucket_take(struct h2_bucket *b, uint64_t now_ns, uint32_t n, uint32_t rate); /* 0, or how long until what was taken is there */
 void h2_conn_pace(struct h2_conn *c, struct h2_bucket *b, uint32_t n, uint32_t rate, enum stat_id stat); /* takes n; pauses until they are there */
 void h2_conn_pause(struct h2_conn *c, uint64_t for_ns);

@@ -461,6 +461,42 @@ START_TEST(held_heads_of_streams_that_end_give_the_budget_back)
 }
 END_TEST
 
+START_TEST(who_does_not_answer_the_notice_of_a_drain_is_not_waited_for)
+{
+	struct h2_raw *w;
+	struct h2_end *e;
+	struct h2_rig *r = raw_rig(&w, &e);
+	struct sb b = {0};
+
+	r->on_request = NULL;
+	h2_conn_drain(e->h2);
+	h2_rig_run(r, 1900);
+	ck_assert_uint_eq(h2_count(w, F_GOAWAY, 0), 1);
+	ck_assert_uint_eq(e->closed, 0);
+	h2_rig_run(r, 300);
+	ck_assert_uint_eq(h2_count(w, F_GOAWAY, 0), 2);
+	ck_assert_uint_eq(e->closed, 1);
+	sb_end(&b);
+	h2_rig_free(&r);
+
+	/* A call that is open goes on to its end. */
+	r = raw_rig(&w, &e);
+	r->on_request = NULL;
+	h2_put_head(&b, 1, h2_post, FL_END_HEADERS | FL_END_STREAM);
+	h2_say(w, &b);
+	h2_conn_drain(e->h2);
+	h2_rig_run(r, 3000);
+	ck_assert_uint_eq(h2_count(w, F_GOAWAY, 0), 2);
+	ck_assert_uint_eq(e->closed, 0);
+	h2_answer(h2_talk_of(e, 0));
+	h2_rig_run(r, 0);
+	ck_assert_int_eq(h2_talk_of(e, 0)->how.cause, END_DONE);
+	ck_assert_uint_eq(e->closed, 1);
+	sb_end(&b);
+	h2_rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_drain_says_goaway_twice_and_serves_what_was_on_its_way)
 {
 	struct h2_raw *w;
@@ -633,5 +669,5 @@ UNIT_SUITE("h2_server", each_bad_frame_is_answered_where_it_belongs, a_malformed
 	a_list_beyond_the_limits_is_told_as_such_and_hpack_goes_on, a_flood_of_resets_is_paced_and_never_ends_the_connection,
 	resets_that_the_app_makes_us_send_are_paced_too, answers_that_nobody_reads_end_the_connection_at_the_queues_limit,
 	heads_that_are_held_pause_reading_until_they_are_forwarded, held_heads_of_streams_that_end_give_the_budget_back,
-	a_drain_says_goaway_twice_and_serves_what_was_on_its_way, a_preface_or_a_head_that_does_not_come_in_time_ends_the_connection,
+	a_drain_says_goaway_twice_and_serves_what_was_on_its_way, who_does_not_answer_the_notice_of_a_drain_is_not_waited_for, a_preface_or_a_head_that_does_not_come_in_time_ends_the_connection,
 	a_reader_that_takes_not_even_heads_loses_its_connection, a_script_read_byte_by_byte_is_understood_alike, late_frames_on_a_thousand_streams_that_we_ended_are_no_fault)
