@@ -48,16 +48,17 @@ int sock_connect(struct loop *l, const struct addr *to, const struct sock_events
 
 /* ---- readiness ------------------------------------------------------------------------------------------------------------ */
 
+/* event_add fails where the kernel has no memory for the epoll entry; it is tried again with the next change. */
+static void toggle(struct event *e, bool *on, bool wanted)
+{
+	if (*on != wanted && (wanted ? event_add(e, NULL) : event_del(e)) == 0)
+		*on = wanted;
+}
+
 static void watch(struct real_sock *k)
 {
-	bool read = k->s.want_read && !k->connecting;
-	bool write = k->s.want_write || k->connecting;
-
-	/* event_add fails where the kernel has no memory for the epoll entry; it is tried again with the next change. */
-	if (read != k->reading_on && (read ? event_add(&k->reading, NULL) : event_del(&k->reading)) == 0)
-		k->reading_on = read;
-	if (write != k->writing_on && (write ? event_add(&k->writing, NULL) : event_del(&k->writing)) == 0)
-		k->writing_on = write;
+	toggle(&k->reading, &k->reading_on, k->s.want_read && !k->connecting);
+	toggle(&k->writing, &k->writing_on, k->s.want_write || k->connecting);
 }
 
 static void real_want(struct sock *s, bool read, bool write)
@@ -77,28 +78,46 @@ static void readable(evutil_socket_t fd, short what, void *user)
 	k->s.ev->readable(k->s.user);
 }
 
-static void connect_ended(struct real_sock *k, int err)
+static void writable(evutil_socket_t fd, short what, void *user);
+
+/* While it connects, one event is for both: so its errors can be told from its success. */
+static void writing_is(struct real_sock *k, short what)
 {
-	k->connecting = false;
-	watch(k);
-	k->s.ev->connected(k->s.user, err);
+	event_assign(&k->writing, loop_real(k->s.loop)->base, k->s.fd, (short)(what | EV_PERSIST), writable, k);
 }
 
+/* The callee says at once what it wants to know from now on, and reading is turned on before the connect's event goes: the kernel hears of one change, not of two. */
+static void connect_ended(struct real_sock *k, int err)
+{
+	k->s.ev->connected(k->s.user, err);
+	k->connecting = false;
+	if (k->s.fd < 0)
+		return;
+	toggle(&k->reading, &k->reading_on, k->s.want_read);
+	event_del(&k->writing);
+	k->writing_on = false;
+	writing_is(k, EV_WRITE);
+	watch(k);
+}
+
+static int connect_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
+}
+
+/* An error of a connect makes it readable and writable. One that is writable alone has none, which spares asking. */
 static void writable(evutil_socket_t fd, short what, void *user)
 {
 	struct real_sock *k = user;
 
-	(void)what;
 	loop_wake(k->s.loop);
-	if (k->connecting) {
-		int err = 0;
-		socklen_t len = sizeof(err);
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-			err = errno;
-		connect_ended(k, -err);
-		return;
-	}
-	k->s.ev->writable(k->s.user);
+	if (!k->connecting)
+		k->s.ev->writable(k->s.user);
+	else
+		connect_ended(k, what & EV_READ ? connect_error(fd) : 0);
 }
 
 static void connect_told(struct task *t)
@@ -165,7 +184,7 @@ struct sock *sock_real_adopt(struct loop *l, int fd, const struct addr *peer)
 	k->s.fd = fd;
 	k->s.peer = *peer;
 	event_assign(&k->reading, loop_real(l)->base, fd, EV_READ | EV_PERSIST, readable, k);
-	event_assign(&k->writing, loop_real(l)->base, fd, EV_WRITE | EV_PERSIST, writable, k);
+	writing_is(k, EV_WRITE);
 	return &k->s;
 }
 
@@ -198,6 +217,7 @@ int sock_real_connect(void *ctx, struct loop *l, const struct addr *to, struct s
 	while (r < 0 && errno == EINTR);
 	k->connecting = true;
 	if (r < 0 && errno == EINPROGRESS) {
+		writing_is(k, EV_READ | EV_WRITE);
 		watch(k);
 	} else {
 		k->connect_error = r < 0 ? -errno : 0;
