@@ -27,7 +27,7 @@ static void conn_drop(struct h2_conn **conn)
 	if (!c)
 		return;
 	h2_conn_set_owner(c, &nobody, NULL);
-	h2_conn_close(c, H2_NO_ERROR);
+	h2_conn_abandon(c); /* an acknowledgement that is due is of no use to anybody now */
 }
 
 static void keep_goaway(void *owner)
@@ -152,7 +152,7 @@ static void deadline_due(struct timer *t)
 	struct probe *p = container_of(t, struct probe, deadline);
 	bool waiting = p->call || p->stream || p->h1 || p->sock || p->child;
 
-	probe_finish(p, PROBE_FAILED, "%s within %llu ms", !waiting ? "no connection" : p->child ? "the program did not end" : "no answer", (unsigned long long)(p->check->timeout_ns / 1000000));
+	probe_finish(p, PROBE_FAILED, "%s within %llu ms", !waiting ? "no connection" : p->early ? "no SETTINGS from the peer" : p->child ? "the program did not end" : "no answer", (unsigned long long)(p->check->timeout_ns / 1000000));
 }
 
 /* ---- connections ----------------------------------------------------------------------------------------------------------- */
@@ -199,18 +199,30 @@ static void own_goaway(void *owner)
 		probe_finish(p, PROBE_VOID, "%s", "it says GOAWAY");
 }
 
+static void own_up(void *owner)
+{
+	struct probe *p = owner;
+
+	p->early = false;
+}
+
 static void own_closed(void *owner, int err, uint64_t streams_carried)
 {
 	struct probe *p = owner;
 
-	(void)err, (void)streams_carried;
+	(void)streams_carried;
 	p->conn = NULL;
 	if (p->got_sock) /* it has told what it had to; another one is on its way (UNIMPLEMENTED_CONNECTS) */
 		return;
-	probe_finish(p, p->fresh ? PROBE_FAILED : PROBE_VOID, "%s", "the connection was lost");
+	if (p->early && err == 0) /* the peer neither closed nor failed, so it was ended for what it sent */
+		err = ERR_MALFORMED;
+	if (p->early)
+		probe_finish(p, probe_verdict_of(err), "%s", err == ERR_MALFORMED ? "the peer does not speak HTTP/2" : err == -ENOMEM ? "no memory" : "closed before SETTINGS (does it want TLS?)");
+	else
+		probe_finish(p, p->fresh ? PROBE_FAILED : PROBE_VOID, "%s", "the connection was lost");
 }
 
-static const struct h2_client_events own = {.on_up = conn_nothing, .on_room = conn_nothing, .on_goaway = own_goaway, .on_closed = own_closed};
+static const struct h2_client_events own = {.on_up = own_up, .on_room = conn_nothing, .on_goaway = own_goaway, .on_closed = own_closed};
 
 static void dialled(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why)
 {
@@ -224,7 +236,20 @@ static void dialled(void *owner, struct dial *d, struct h2_conn *conn, int err, 
 	}
 	p->conn = conn;
 	p->fresh = true;
-	p->connected = true;
+	p->up(p);
+}
+
+static void connected(struct probe *p, struct sock *taken)
+{
+	p->got_sock = NULL;
+	p->fresh = true;
+	p->conn = h2_conn_client(p->loop, taken, p->limits, p->account, &own, p);
+	if (!p->conn) {
+		probe_finish(p, PROBE_VOID, "%s", "no memory");
+		return;
+	}
+	p->early = true;
+	h2_conn_early(p->conn);
 	p->up(p);
 }
 
@@ -242,6 +267,11 @@ void probe_dial(struct probe *p, void (*up)(struct probe *p))
 		return;
 	}
 	p->up = up;
+	/* One address, as nearly always: everything leaves in one write, without a round trip for the peer's SETTINGS. Of several the first one that speaks is wanted, and asked. */
+	if (p->naddrs == 1 && !p->watch) {
+		probe_connect(p, connected);
+		return;
+	}
 	r = dial_start(p->loop, &spec, &own, p, dialled, &p->dial);
 	if (r < 0)
 		probe_finish(p, PROBE_FAILED, "%s", "it has no address");

@@ -1,5 +1,5 @@
 /* health/probe_connect: one byte stream to the first of a probe's addresses that takes it: each 250 ms the next one is tried beside those before, at once where one failed (RFC 8305,
- * as net/dial does it for HTTP/2). See health/probe_int.h. */
+ * as net/dial does it for HTTP/2 where there are several). See health/probe_int.h. */
 #include "base/err.h"
 #include "health/probe_int.h"
 
@@ -32,7 +32,6 @@ static void way_connected(void *user, int err)
 	if (err == 0) {
 		w->sock = NULL;
 		probe_connect_end(p);
-		p->connected = true;
 		p->got_sock(p, taken);
 		return;
 	}
@@ -82,7 +81,6 @@ void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *ta
 
 	p->got_sock = got;
 	p->next_way = 0;
-	p->connected = false;
 	r = p->naddrs ? try_next(p) : ERR_NAME;
 	if (r < 0)
 		probe_finish(p, probe_verdict_of(r), "%s", probe_text_of(r));

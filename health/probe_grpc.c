@@ -143,6 +143,10 @@ static void no_service(struct probe *p)
 /* The stream was not answered in order: nobody said a status. */
 static void grpc_broken(struct probe *p, enum stream_cause cause, const char *message)
 {
+	if (probe_was_early(p, cause)) {
+		probe_finish(p, PROBE_VOID, "%s", "the connection takes no stream");
+		return;
+	}
 	switch (cause) {
 	case END_UNPROCESSED:
 		probe_finish(p, PROBE_VOID, "%s", message);
@@ -174,6 +178,8 @@ static void check_end(void *user, int status, const char *message, bool answered
 	(void)answered;
 	p->call = NULL;
 	p->fit = cause == END_DONE;
+	if (probe_waits_for_close(p, cause))
+		return;
 	if (cause != END_DONE)
 		grpc_broken(p, cause, message);
 	else if (status == GRPC_UNIMPLEMENTED)

@@ -223,6 +223,12 @@ static void h2_end(void *user, const struct stream_end *end)
 	struct probe *p = user;
 
 	p->stream = NULL;
+	if (probe_waits_for_close(p, end->cause))
+		return;
+	if (probe_was_early(p, end->cause)) {
+		probe_finish(p, PROBE_VOID, "%s", "the connection takes no stream");
+		return;
+	}
 	switch (end->cause) {
 	case END_DONE:
 		answer_whole(p);

@@ -36,7 +36,7 @@ struct probe {
 	bool over, watch;
 	bool starting;                      /* probe_start has not returned: what is over is told later */
 	bool fresh;                         /* its connection was made for it: what breaks on it is the peer's fault */
-	bool connected;
+	bool early;                         /* its own connection has not had the peer's SETTINGS: what ends a stream now is told by that one's end, which knows more */
 	bool fit;                           /* its own connection may be kept */
 
 	struct h2_conn *conn;               /* its own, or kept (then borrowed: *keep has it) */
@@ -71,8 +71,13 @@ void probe_finish(struct probe *p, enum probe_verdict v, const char *fmt, ...) _
 /* A connection that did not come to be: a verdict on the peer, or PROBE_VOID where it was for want of something of ours. */
 enum probe_verdict probe_verdict_of(int err);
 const char *probe_text_of(int err);
-/* An HTTP/2 connection: kept or to be dialled; up is called with p->conn, perhaps before it returns. */
+/* An HTTP/2 connection: kept or to be made; up is called with p->conn, perhaps before it returns, and perhaps before the peer's SETTINGS. */
 void probe_dial(struct probe *p, void (*up)(struct probe *p));
+
+/* The stream's end says nothing: on_closed of the connection will. */
+static inline bool probe_waits_for_close(const struct probe *p, enum stream_cause cause) { return p->early && (cause == END_LOST || cause == END_UNPROCESSED); }
+/* It refuses a stream because it takes none at all, as its SETTINGS say, which came later than our request. */
+static inline bool probe_was_early(const struct probe *p, enum stream_cause cause) { return cause == END_REFUSED && p->conn && h2_conn_room(p->conn) == 0; }
 
 void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *taken));
 void probe_connect_end(struct probe *p);

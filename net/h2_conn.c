@@ -290,7 +290,7 @@ static void conn_flush(struct dirty *d)
 	struct h2_conn *c = container_of(d, struct h2_conn, dirty);
 	if (c->finished)
 		return;
-	if (c->closing && c->client && c->err) { /* broken: what has not left by now shall not, so it can go to another provider (END_UNPROCESSED) */
+	if (c->closing && c->client && (c->err || c->abandoned)) { /* broken: what has not left by now shall not, so it can go to another provider (END_UNPROCESSED) */
 		h2_conn_finish(c, c->err);
 		return;
 	}
@@ -400,6 +400,17 @@ void h2_conn_close(struct h2_conn *c, uint32_t code)
 	}
 	h2_conn_want(c);
 	h2_conn_mark(c);
+}
+
+void h2_conn_abandon(struct h2_conn *c)
+{
+	c->abandoned = true;
+	h2_conn_close(c, H2_NO_ERROR);
+}
+
+void h2_conn_early(struct h2_conn *c)
+{
+	c->early = true;
 }
 
 void h2_conn_drain(struct h2_conn *c)
@@ -551,7 +562,7 @@ struct stream *h2_conn_open(struct h2_conn *c, const struct stream_events *ev, v
 
 uint32_t h2_conn_room(const struct h2_conn *c)
 {
-	if (!c->client || !c->up || c->draining || c->goaway_in || c->closing || c->finished)
+	if (!c->client || !(c->up || c->early) || c->draining || c->goaway_in || c->closing || c->finished)
 		return 0;
 	uint32_t max = nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 	return max > c->nstreams ? max - c->nstreams : 0;

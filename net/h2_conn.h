@@ -26,6 +26,8 @@ struct h2_conn *h2_conn_client(struct loop *l, struct sock *taken, const struct 
 void h2_conn_set_owner(struct h2_conn *c, const struct h2_client_events *ev, void *owner);
 /* Opens a stream (client role). NULL: no room (not up, GOAWAY, peer's limit). Nothing goes out before send_head. */
 struct stream *h2_conn_open(struct h2_conn *c, const struct stream_events *ev, void *user);
+/* Client role: streams may be opened, and go out, before the peer's SETTINGS (RFC 9113 3.4). They end with END_LOST where those never come; on_closed says more. */
+void h2_conn_early(struct h2_conn *c);
 uint32_t h2_conn_room(const struct h2_conn *c);       /* streams that may be opened now */
 uint32_t h2_conn_streams(const struct h2_conn *c);    /* open now */
 bool h2_conn_is_up(const struct h2_conn *c);
@@ -37,6 +39,7 @@ int h2_conn_ping(struct h2_conn *c, void (*fn)(void *user, bool acked), void *us
 void h2_conn_drain(struct h2_conn *c);
 /* Ends at the end of this turn: streams end with END_LOST, then on_closed (client role) or stream_server.on_closed comes. code: told by GOAWAY when it is not NO_ERROR (server role: only then). */
 void h2_conn_close(struct h2_conn *c, uint32_t code);
+void h2_conn_abandon(struct h2_conn *c);              /* client role: as h2_conn_close, but nothing is written any more, be it queued or due */
 size_t h2_conn_memory(const struct h2_conn *c);       /* charged bytes */
 /* Largest stream of the connection by queued bytes, for shedding at the hard memory limit: resets it, returns its bytes (0: none). */
 /* Where stream ids start and where they count as used up (tests reach the roll-over with it). Client role, before the first stream. */

@@ -114,6 +114,8 @@ struct h2_conn {
 	int err;
 	uint32_t close_code;
 	bool up, goaway_in, draining, notice_sent, notice_acked, closing, finished, in_callback, told_goaway, room_due, got_settings, feeding,
+		early,        /* client: streams may be opened before the peer's SETTINGS */
+		abandoned,    /* closing, and what is queued is not written any more */
 		force_memory; /* what nghttp2 asks for now is charged without asking: it is small, and what ends or unblocks a stream */
 	bool last_told;              /* server: the second GOAWAY of a drain has named the last stream */
 };

@@ -463,6 +463,72 @@ START_TEST(a_connection_that_goes_away_before_it_looked_says_nothing)
 }
 END_TEST
 
+/* Types of the frames that came behind the client's preface, in order. */
+static const char *frames_got(char *ret, size_t room)
+{
+	const unsigned char *p = (const unsigned char *)k->got.p;
+	size_t n = 0;
+
+	for (size_t i = 24; i + 9 <= k->got.n && n + 1 < room; i += 9 + ((size_t)p[i] << 16 | (size_t)p[i + 1] << 8 | p[i + 2]))
+		ret[n++] = p[i + 3] == 4 && p[i + 4] & 1 ? 'A' : (char)('0' + p[i + 3]);
+	ret[n] = '\0';
+	return ret;
+}
+
+#define SETTINGS "\0\0\0\4\0\0\0\0\0"
+#define SERVING "\0\0\x14\1\4\0\0\0\1" "\x88\x0f\x10\x10" "application/grpc" "\0\0\7\0\0\0\0\0\1" "\0\0\0\0\2\x08\1" "\0\0\x0f\1\5\0\0\0\1" "\0\x0bgrpc-status\1" "0"
+
+START_TEST(the_request_leaves_with_the_preface_and_nothing_behind_the_answer)
+{
+	char got[16];
+
+	check.kind = CHECK_GRPC;
+	k = fake_new(f, AT, false);
+	expect(0, ask(), PROBE_FAILED, "no SETTINGS from the peer within 1000 ms");
+	ck_assert_str_eq(frames_got(got, sizeof(got)), "4810");
+	k->after = "PRI * HTTP/2.0"; /* SETTINGS and the answer in one piece: nobody waits for the acknowledgement any more */
+	k->say = STR(SETTINGS SERVING);
+	k->got.n = 0;
+	expect(1, ask(), PROBE_PASSED, "");
+	ck_assert_str_eq(frames_got(got, sizeof(got)), "4810");
+	k->say = STR(SETTINGS); /* who waits for it gets it */
+	k->got.n = 0;
+	expect(2, ask(), PROBE_FAILED, "no answer within 1000 ms");
+	ck_assert_str_eq(frames_got(got, sizeof(got)), "4810A");
+}
+END_TEST
+
+START_TEST(what_ends_a_connection_before_its_settings_is_told_as_that)
+{
+	static const struct {
+		struct str say;
+		bool close;
+		enum probe_verdict v;
+		const char *why;
+	} rows[] = {
+		{STR(""), true, PROBE_FAILED, "closed before SETTINGS"},
+		{STR(SERVING), false, PROBE_BAD, "does not speak HTTP/2"},
+		{STR("SSH-2.0-OpenSSH_9.2\r\n"), false, PROBE_BAD, "does not speak HTTP/2"},
+		{STR("\0\0\x08\7\0\0\0\0\0\0\0\0\0\0\0\0\0"), false, PROBE_BAD, "does not speak HTTP/2"},
+		/* no stream is allowed, which our request could not know; and one that is refused all the same */
+		{STR("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\0" "\0\0\4\3\0\0\0\0\1\0\0\0\7"), false, PROBE_VOID, "takes no stream"},
+		{STR(SETTINGS "\0\0\4\3\0\0\0\0\1\0\0\0\7"), false, PROBE_FAILED, "stream"},
+	};
+
+	k = fake_new(f, AT, false);
+	for (size_t i = 0; i < 2 * UNIT_COUNT(rows); i++) {
+		size_t row = i / 2;
+
+		check.kind = i % 2 ? CHECK_HTTP : CHECK_GRPC;
+		check.http2 = i % 2;
+		k->after = "PRI * HTTP/2.0";
+		k->say = rows[row].say;
+		k->then_close = rows[row].close;
+		expect(i, ask(), rows[row].v, rows[row].why);
+	}
+}
+END_TEST
+
 START_TEST(a_provider_without_a_health_service_is_what_the_check_says)
 {
 	check.kind = CHECK_GRPC;
@@ -823,7 +889,7 @@ Suite *suite(void)
 		a_body_is_searched_for_all_pieces_in_their_order_within_the_buffer, who_answers_must_belong_to_the_cluster, who_cannot_be_connected_to_has_failed_over_every_way,
 		the_next_address_is_tried_when_the_first_one_does_not_answer, tcp_sends_and_looks_for_what_comes_back, a_unix_socket_is_well_when_it_can_be_connected_to,
 		only_serving_with_status_0_is_well, a_grpc_check_asks_as_the_specification_says, streams_that_break_off_count_and_those_that_were_never_looked_at_do_not,
-		a_connection_that_goes_away_before_it_looked_says_nothing, a_provider_without_a_health_service_is_what_the_check_says,
+		a_connection_that_goes_away_before_it_looked_says_nothing, the_request_leaves_with_the_preface_and_nothing_behind_the_answer, what_ends_a_connection_before_its_settings_is_told_as_that, a_provider_without_a_health_service_is_what_the_check_says,
 		on_a_lent_connection_a_probe_is_one_stream_and_leaves_it_as_it_was, a_kept_connection_is_used_again_until_it_ends, what_is_not_reusable_is_not_kept,
 		a_probe_that_is_cancelled_tells_nothing_at_whatever_point, without_memory_nothing_is_said_and_nothing_is_left, a_watch_tells_each_status_and_its_end,
 		a_watch_ends_as_its_peer_does, a_watched_provider_that_hangs_is_found_by_a_ping, a_watch_may_be_cancelled_while_its_ping_is_out};
