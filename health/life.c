@@ -7,6 +7,7 @@
  *
  * So the order in which these come does not matter, and nothing can be forgotten in a corner of a table of transitions. */
 #include "health/life.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,10 +137,13 @@ static void lease_over(struct timer *t)
 
 static void life_lonely(struct life *l);
 
-void life_ok(struct life *l, const struct sock_cred *by, uint64_t ttl_ns)
+int life_ok(struct life *l, const struct sock_cred *by, uint64_t ttl_ns)
 {
 	struct loop *loop = l->spec.loop;
+	if (life_poster_ended(l, by))
+		return -ESRCH;
 	life_heard(l, by);
+	l->nended = 0;
 	l->said = SAID_OK;
 	l->said_why[0] = '\0';
 	l->gone = false;
@@ -149,6 +153,7 @@ void life_ok(struct life *l, const struct sock_cred *by, uint64_t ttl_ns)
 	if (ttl_ns)
 		timer_in(loop, &l->lease, ttl_ns, lease_over);
 	life_settle(l, by);
+	return 0;
 }
 
 void life_fail(struct life *l, const struct sock_cred *by, const char *why)

@@ -37,7 +37,8 @@ void life_free(struct life **l);
 void life_conf(struct life *l, const struct life_conf *c);  /* at start and at each reload: an equal check goes on */
 
 /* What the app says. by: who asked (may be unknown), for the log. Repeated posts renew what they say and are no transition. */
-void life_ok(struct life *l, const struct sock_cred *by, uint64_t ttl_ns /* 0: for good; else it fails by itself when it is not renewed in time */);
+int life_ok(struct life *l, const struct sock_cred *by, uint64_t ttl_ns /* 0: for good; else it fails by itself when it is not renewed in time */); /* 0, or -ESRCH: the word of a watched process whose
+	end was seen before it, with nobody else left: it was not heard */
 void life_fail(struct life *l, const struct sock_cred *by, const char *why);
 /* What is seen. A process is counted once, however often it is named. 0, or negative: can't be watched (net/proc.h), which is logged once and changes nothing. */
 int life_watch_peer(struct life *l, const struct sock *peer);

@@ -10,7 +10,7 @@
 
 enum life_said { SAID_NOTHING, SAID_OK, SAID_FAIL };
 enum life_checked { CHECKED_NONE /* no check is declared */, CHECKED_PENDING, CHECKED_PASSED, CHECKED_FAILED };
-enum { LIFE_WHY = 160 };
+enum { LIFE_WHY = 160, LIFE_ENDED = 8 };
 /* A watched process. Owner: its life, which pays for it (account). */
 struct life_proc { struct list node; struct life *life; struct proc_watch *watch; pid_t pid; /* 0: of another PID namespace */ uint64_t key; };
 struct life {
@@ -34,6 +34,7 @@ struct life {
 	/* life_procs.c */
 	struct list procs; uint32_t nprocs;
 	bool watch, unwatchable_told;
+	pid_t ended[LIFE_ENDED]; uint32_t nended; /* numbers of those that were watched and ended last, a ring; until ok is heard */
 	/* life_check.c */
 	enum life_checked checked;
 	struct health_check check;     /* a copy; valid unless CHECKED_NONE */
@@ -48,6 +49,7 @@ struct life {
 void life_settle(struct life *l, const struct sock_cred *by);
 void life_gone(struct life *l, const char *why);              /* life_procs: the last watched process has ended */
 void life_take_over(struct life *l, enum life_state s, uint64_t since_wall_ns, uint64_t lease_ns); /* life_restore's last step but the processes */
+bool life_poster_ended(struct life *l, const struct sock_cred *by); /* it was watched, its end was seen, and nobody is watched any more */
 void life_procs_free(struct life *l);
 void life_procs_save(const struct life *l, struct sb *out);   /* " pids=..." */
 void life_procs_restore(struct life *l, struct str pids);     /* those that are there still; none of many: gone */

@@ -27,6 +27,8 @@ static void proc_has_ended(void *user)
 	pid_t pid = p->pid;
 	p->watch = NULL; /* it has gone by itself */
 	proc_free(p);
+	if (pid)
+		l->ended[l->nended++ % LIFE_ENDED] = pid;
 	if (l->nprocs) {
 		log_info(l->spec.log, "app '%s': process %d has ended; %u others are watched", l->name, (int)pid, l->nprocs);
 		return;
@@ -36,6 +38,27 @@ static void proc_has_ended(void *user)
 	else
 		snprintf(why, sizeof why, "its process has ended");
 	life_gone(l, why);
+}
+
+static void nobody_cares(void *user) { (void)user; }
+
+/* Its words and its end come by different descriptors, in any order. Another process may have its number by now: that one is there, and heard. Who posts for an app without being watched (curl) ends
+ * at once, and is heard all the same. */
+bool life_poster_ended(struct life *l, const struct sock_cred *by)
+{
+	uint32_t n = l->nended < LIFE_ENDED ? l->nended : LIFE_ENDED;
+	struct proc_watch *w = NULL;
+	if (l->nprocs || !by || !by->known)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		if (l->ended[i] != by->pid)
+			continue;
+		if (proc_watch_pid(l->spec.loop, by->pid, nobody_cares, NULL, &w) < 0)
+			return true;
+		proc_unwatch(&w);
+		return false;
+	}
+	return false;
 }
 
 static bool procs_have(const struct life *l, pid_t pid)

@@ -264,8 +264,9 @@ static void post_ok(struct local_call *c)
 	}
 	if ((q.watch && !watch_poster(c)) || (q.has_pid && !watch_other(c, &q)))
 		return;
+	if (!watch_is_well(c, life_ok(c->app->life, c->cred, q.ttl_ns), (uint64_t)c->cred->pid))
+		return;
 	stat_inc(&c->sc->loop->stats, STAT_POSTS);
-	life_ok(c->app->life, c->cred, q.ttl_ns);
 	sidecar_said(c->app);
 	health_json(c, NULL);
 }

@@ -1,4 +1,5 @@
 /* health/life: every way from one state to another, in whatever order words, processes, checks and the daemon's end come. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,9 +95,22 @@ static void conf(struct world *w, const struct health_check *check, uint64_t gon
 	life_conf(w->life, &c);
 }
 
+/* A process says ok itself, perhaps with its last breath; where its word is not heard, that is told. */
+static void late(struct world *w, pid_t pid)
+{
+	const struct sock_cred by = {.known = true, .uid = 1000, .gid = 1000, .pid = pid};
+	struct life_view was, is;
+	life_view(w->life, &was);
+	int rc = life_ok(w->life, &by, 0);
+	life_view(w->life, &is);
+	ck_assert(rc == 0 || rc == -ESRCH);
+	ck_assert_int_eq(is.pid, rc == 0 ? pid : was.pid);
+	ck_assert(rc == 0 || is.state == was.state);
+}
+
 /* The words of a row, one letter each:
  *   o ok    t ok with a lease of 30 s    f fail    L the daemon goes    a announced
- *   w process 20 is watched    W process 21    x 20 ends    X 21 ends
+ *   w process 20 is watched    W process 21    x 20 ends    X 21 ends    y 20 begins    p 20 says ok    P 21
  *   + one call comes in    - one ends    c a connection    n none any more
  *   K the check is declared (its program passes)    k it is taken away    B its program fails from now on    G it passes
  *   . a second    s a minute */
@@ -113,6 +127,8 @@ static void play(struct world *w, const char *words)
 		case 'W': ck_assert_int_eq(life_watch_pid(w->life, 21), 0); break;
 		case 'x': simnet_end_process(w->net, 20); break;
 		case 'X': simnet_end_process(w->net, 21); break;
+		case 'p': late(w, 20); break;
+		case 'P': late(w, 21); break;
 		case 'y': simnet_begin_process(w->net, 20); break;
 		case '+': life_inbound(w->life, 1); break;
 		case '-': life_inbound(w->life, -1); break;
@@ -173,6 +189,20 @@ START_TEST(every_transition_follows_from_what_was_said_and_seen)
 		{"wxo", LIFE_OK, ""},
 		{"twxs", LIFE_GONE, "its process 20 has ended"}, /* its lease ended with it */
 		{"owxoywx", LIFE_GONE, "its process 20 has ended"},
+		/* a process posts and ends, and its end is seen first */
+		{"pwx", LIFE_GONE, "its process 20 has ended"},
+		{"owxp", LIFE_GONE, "its process 20 has ended"},
+		{"owxpp", LIFE_GONE, "its process 20 has ended"},
+		{"wxp", LIFE_UNKNOWN, ""},
+		{"owxfp", LIFE_FAILING, ""},
+		{"owWxpX", LIFE_GONE, "its process 21 has ended"}, /* heard while another one lives */
+		{"owWxXp", LIFE_GONE, "its process 21 has ended"},
+		{"owWxXP", LIFE_GONE, "its process 21 has ended"},
+		{"owxP", LIFE_OK, ""},         /* another one, which nobody watches */
+		{"oxp", LIFE_OK, ""},          /* who was never watched may have posted for another one */
+		{"owxyp", LIFE_OK, ""},        /* another process has the number */
+		{"owxop", LIFE_OK, ""},
+		{"owxypwxp", LIFE_GONE, "its process 20 has ended"},
 		/* connections: gone_after 20 s */
 		{"kocns", LIFE_FAILING, "it has had no connection for 20000 ms"},
 		{"kocn..........", LIFE_OK, ""},

@@ -181,8 +181,6 @@ static void process_ends(struct life_sim *s, uint32_t i)
 		others |= s->process[n].watched;
 		others_perhaps |= s->process[n].perhaps;
 	}
-	/* A word of it may have been on its way; a call of it may not have been seen yet. */
-	a->unsure |= i == 0 && life_now(s) < a->settled_ns;
 	settles(s);
 	if (others || (!watched && !perhaps) || !(a->said || a->has_check))
 		return;
