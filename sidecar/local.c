@@ -5,10 +5,14 @@
 #include <string.h>
 #include "net/grpc.h"
 
+/* Nobody reads a body here, so nobody waits long for one: what is posted is heard, and a drain goes on, though a caller stalls in the middle. */
+static const uint64_t body_max_ns = UINT64_C(1000000000);
+
 struct local_stream {
 	struct stream s;
 	struct grave grave;
 	struct task task;
+	struct timer late;                /* armed while the request's body has not ended */
 	struct sidecar *sc;               /* borrowed */
 	struct app *app;
 	const struct local_row *row;
@@ -34,6 +38,7 @@ static void local_end(struct local_stream *ls)
 {
 	ls->ended = true;
 	loop_undefer(&ls->task);
+	timer_cancel(ls->sc->loop, &ls->late);
 	loop_bury(ls->sc->loop, &ls->grave, local_bury);
 }
 
@@ -188,7 +193,13 @@ static void local_body_over(struct local_stream *ls)
 	if (ls->queued || ls->ended)
 		return;
 	ls->queued = true;
+	timer_cancel(ls->sc->loop, &ls->late);
 	loop_defer(ls->sc->loop, &ls->task, local_run);
+}
+
+static void local_body_late(struct timer *t)
+{
+	local_body_over(container_of(t, struct local_stream, late));
 }
 
 static int local_send_head(struct stream *s, struct fields *head, bool fin)
@@ -198,6 +209,8 @@ static int local_send_head(struct stream *s, struct fields *head, bool fin)
 	ls->is_grpc = fields_is_grpc(head);
 	if (fin)
 		local_body_over(ls);
+	else
+		timer_in(ls->sc->loop, &ls->late, body_max_ns, local_body_late);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* sidecar/local: answers of our own: a table of {method, path, handler}. A local answer is a struct stream (the UP end of an exchange), so deadlines,
- * back-pressure, access log and drain apply to it. Handlers run from a task of the loop, once the request's body has ended (its bytes are dropped; on an app's own
- * doors more than LOCAL_BODY_MAX of them are answered 413). */
+ * back-pressure, access log and drain apply to it. Handlers run from a task of the loop, once the request's body has ended, or after a second of it (its bytes are
+ * dropped; on an app's own doors more than LOCAL_BODY_MAX of them are answered 413). */
 #pragma once
 #include "net/loop.h"
 #include "net/stream.h"

@@ -172,6 +172,49 @@ START_TEST(a_body_is_not_read_and_has_an_end)
 }
 END_TEST
 
+START_TEST(a_body_that_does_not_come_holds_up_neither_the_word_nor_a_drain)
+{
+	static const char stalled[] = "POST /healthcheck/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
+	struct rig *r = rig_new(SHOP("drain: {deadline: 60s}\n"));
+	struct caller *c = caller_new(r, DOOR);
+	struct raw *one = raw_new(r, DOOR), *two = raw_new(r, DOOR), *gone = raw_new(r, DOOR);
+	char text[128];
+	snprintf(text, sizeof text, stalled, "ok");
+	raw_text(gone, text);
+	rig_settle(r);
+	raw_close(gone); /* who leaves instead has said nothing */
+	rig_advance(r, 1500);
+	ck_assert_int_eq(state(r), LIFE_UNKNOWN);
+	raw_text(one, text);
+	rig_advance(r, 900);
+	ck_assert_int_eq(state(r), LIFE_UNKNOWN);
+	rig_advance(r, 200);
+	ck_assert_int_eq(state(r), LIFE_OK);
+	sb_char(&one->in, '\0');
+	ck_assert_msg(strncmp(one->in.p, "HTTP/1.1 200", 12) == 0, "%s", one->in.p);
+	ck_assert(one->eof); /* the rest of the body is nobody's request */
+	struct call *wait = call_plain(c, "POST", "x", "/healthcheck/fail?wait=1h", NULL, false);
+	rig_advance(r, 1100);
+	ck_assert_int_eq(state(r), LIFE_DRAINED);
+	ck_assert_int_eq(wait->status, 200);
+	ck_assert_uint_eq(wait->ends, 1);
+	snprintf(text, sizeof text, stalled, "fail");
+	raw_text(two, text);
+	struct call *k = call_plain(c, "POST", "x", "/healthcheck/fail", NULL, false);
+	call_data(k, "abc", 3, false);
+	rig_settle(r);
+	ck_assert_uint_eq(k->ends, 0);
+	sidecar_stop(r->sc);
+	rig_advance(r, 2000);
+	ck_assert_int_eq(k->status, 200);
+	sb_char(&two->in, '\0');
+	ck_assert_msg(strncmp(two->in.p, "HTTP/1.1 200", 12) == 0, "%s", two->in.p);
+	ck_assert(r->sc->stopped);
+	ck_assert_uint_eq(rig_stat(r, STAT_DRAIN_ENDED), 0);
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_lease_that_is_not_renewed_fails_and_calls_go_on)
 {
 	struct rig *r = rig_new(SHOP(DEMO_AT));
@@ -693,7 +736,7 @@ START_TEST(a_control_plane_that_has_no_use_for_it_holds_nobody_up)
 END_TEST
 
 UNIT_SUITE("app_life", posts_are_heard_over_both_versions_of_http_and_as_calls_of_grpc_whatever_the_authority, what_is_known_of_an_app_is_told,
-	a_query_that_nobody_understands_is_told_and_changes_nothing, a_body_is_not_read_and_has_an_end, a_lease_that_is_not_renewed_fails_and_calls_go_on,
+	a_query_that_nobody_understands_is_told_and_changes_nothing, a_body_is_not_read_and_has_an_end, a_body_that_does_not_come_holds_up_neither_the_word_nor_a_drain, a_lease_that_is_not_renewed_fails_and_calls_go_on,
 	posts_by_those_whom_allow_does_not_name_are_refused, a_flood_of_posts_costs_no_more_than_its_limit, wait_without_inbound_doors_is_until_announce_is_over,
 	wait_with_inbound_doors_is_until_nothing_is_in_flight, who_waits_in_vain_is_answered_and_who_goes_leaves_nothing, where_memory_is_refused_a_wait_is_refused_and_the_fail_is_heard,
 	the_end_of_a_process_that_asked_for_it_is_a_fail_at_once, a_process_is_named_by_whoever_may_end_it,
