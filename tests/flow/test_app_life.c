@@ -397,6 +397,10 @@ START_TEST(the_end_of_a_process_that_asked_for_it_is_a_fail_at_once)
 	simnet_end_process(r->net, 20);
 	loop_turn(r->loop, 0);
 	ck_assert_int_eq(state(r), LIFE_GONE);
+	struct call *late = ask(r, caller_as(r, DOOR, 1000, 20), "POST", "/healthcheck/ok"); /* its last word, seen after its end */
+	ck_assert_int_eq(late->status, 404);
+	ck_assert_str_eq(call_text(late), "process 20 has ended, or is not to be seen from here\n");
+	ck_assert_int_eq(state(r), LIFE_GONE);
 	c = caller_as(r, DOOR, 1000, 21);
 	ck_assert_ptr_nonnull(strstr(call_text(ask(r, c, "GET", "/healthcheck")), "\"state\":\"gone\",\"why\":\"its process 20 has ended\""));
 	ok(r, c, "/healthcheck/ok");
@@ -588,6 +592,80 @@ START_TEST(the_apps_own_check_decides_beside_its_words)
 }
 END_TEST
 
+/* Until the next check's connection is there. */
+static struct raw *checked(struct rig *r, const struct raw *page, uint32_t n)
+{
+	for (int i = 0; i < 100 && page->naccepted <= n; i++)
+		rig_advance(r, 100);
+	ck_assert_uint_eq(page->naccepted, n + 1);
+	return page->accepted[n];
+}
+
+START_TEST(a_health_page_of_the_app_opens_and_closes_it)
+{
+	static const struct { const char *at, *request, *more; } pages[] = {
+		{"10.0.0.9:8080", "GET /live?deep=1 HTTP/1.1\r\nhost: 10.0.0.9:8080\r\n", ""},
+		{"unix:/run/page.sock", "GET /live?deep=1 HTTP/1.1\r\nhost: me\r\n", ", host: me"},
+	};
+	static const struct { int status; /* 0: it hangs up; -1: silence */ enum life_state state; } rows[] = {
+		{200, LIFE_OK}, {503, LIFE_OK}, {500, LIFE_FAILING}, {404, LIFE_FAILING}, {302, LIFE_OK}, {-1, LIFE_OK}, {204, LIFE_OK}, {0, LIFE_OK}, {-1, LIFE_FAILING}, {399, LIFE_OK}, {400, LIFE_OK}, {101, LIFE_FAILING},
+	};
+	char text[512];
+	for (size_t i = 0; i < UNIT_COUNT(pages); i++) {
+		snprintf(text, sizeof text, SHOP("    health: {check: {http: {address: \"%s\", path: \"/live?deep=1\"%s}, period: 5s, timeout: 1s, failure_threshold: 2}}\n"), pages[i].at, pages[i].more);
+		struct rig *r = rig_new("apps: [{name: shop, listen: [{unix: /run/shop.sock}]}]\n");
+		struct raw *page = raw_provider(r, pages[i].at);
+		ck_assert_int_eq(rig_reload(r, text), 0);
+		for (size_t n = 0; n < UNIT_COUNT(rows); n++) {
+			struct raw *w = checked(r, page, (uint32_t)n);
+			rig_settle(r);
+			sb_char(&w->in, '\0');
+			ck_assert_msg(strncasecmp(w->in.p, pages[i].request, strlen(pages[i].request)) == 0, "%s", w->in.p);
+			snprintf(text, sizeof text, "HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n", rows[n].status);
+			if (rows[n].status > 0)
+				raw_text(w, text);
+			else if (rows[n].status == 0)
+				raw_close(w);
+			rig_advance(r, 1100);
+			ck_assert_msg(state(r) == rows[n].state, "%s %zu: %s", pages[i].at, n, life_state_name(state(r)));
+		}
+		struct life_view v;
+		life_view(app_of(r)->life, &v);
+		ck_assert_ptr_nonnull(strstr(v.why, "check"));
+		rig_free(&r);
+	}
+}
+END_TEST
+
+START_TEST(a_socket_of_the_app_that_takes_connections_opens_it)
+{
+	struct rig *r = rig_new(SHOP("    health: {check: {unix: /run/server.sock, period: 5s, failure_threshold: 2}}\n"));
+	rig_advance(r, 20000);
+	ck_assert_int_eq(state(r), LIFE_FAILING); /* nothing is there */
+	struct provider *p = provider_new(r, "unix:/run/server.sock", ANSWERS);
+	rig_advance(r, 5000);
+	ck_assert_int_eq(state(r), LIFE_OK);
+	ck_assert_uint_ge(p->accepted, 1);
+	ck_assert_uint_eq(p->requests, 0);
+	provider_listen(p, false);
+	rig_advance(r, 5000);
+	ck_assert_int_eq(state(r), LIFE_OK); /* one of two */
+	rig_advance(r, 5000);
+	ck_assert_int_eq(state(r), LIFE_FAILING);
+	struct caller *c = caller_new(r, DOOR);
+	ok(r, c, "/healthcheck/ok");
+	rig_advance(r, 5000);
+	ck_assert_int_eq(state(r), LIFE_FAILING); /* its word alone does not open it */
+	provider_listen(p, true);
+	rig_advance(r, 5000);
+	ck_assert_int_eq(state(r), LIFE_OK);
+	ok(r, c, "/healthcheck/fail");
+	rig_advance(r, 20000);
+	ck_assert_int_eq(state(r), LIFE_DRAINED); /* and no check opens what has said fail */
+	rig_free(&r);
+}
+END_TEST
+
 /* ---- the mesh ---- */
 
 START_TEST(the_mesh_hears_of_a_fail_in_the_turn_in_which_it_is_posted)
@@ -742,6 +820,7 @@ UNIT_SUITE("app_life", posts_are_heard_over_both_versions_of_http_and_as_calls_o
 	the_end_of_a_process_that_asked_for_it_is_a_fail_at_once, a_process_is_named_by_whoever_may_end_it,
 	the_process_whose_connection_carries_calls_is_the_app_and_who_only_posts_is_not, watching_can_be_switched_off_and_a_consumer_that_never_said_a_word_may_end,
 	an_app_whose_last_connection_is_gone_for_long_fails, a_reload_keeps_an_apps_life, an_app_is_removed_while_it_is_watched_checked_and_waited_for,
-	the_apps_own_check_decides_beside_its_words, the_mesh_hears_of_a_fail_in_the_turn_in_which_it_is_posted, the_mesh_hears_of_a_death_in_the_turn_in_which_it_is_seen,
+	the_apps_own_check_decides_beside_its_words, a_health_page_of_the_app_opens_and_closes_it, a_socket_of_the_app_that_takes_connections_opens_it,
+	the_mesh_hears_of_a_fail_in_the_turn_in_which_it_is_posted, the_mesh_hears_of_a_death_in_the_turn_in_which_it_is_seen,
 	an_app_that_goes_is_drained_when_the_mesh_has_heard_of_it, apps_of_one_node_are_one_workload_that_is_well_while_all_who_spoke_are, a_workload_whose_word_has_gone_is_not_well, a_control_plane_that_comes_by_a_reload_is_told,
 	a_control_plane_that_has_no_use_for_it_holds_nobody_up)
