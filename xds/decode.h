@@ -35,6 +35,7 @@ struct cluster_decoded {
 	struct endpoint_set *endpoints; /* inline load_assignment; NULL: none */
 	char **aggregate; uint32_t naggregate;
 	bool h2;                        /* HTTP/2 is asked for in so many words */
+	bool has_panic;                 /* healthy_panic_threshold is said; else spec has Envoy's default */
 	char *notes;                    /* what was understood and has no effect yet ("lb_policy RING_HASH: random instead; ..."), NULL: nothing */
 	struct charge charge;           /* of all texts, the spec's too */
 };

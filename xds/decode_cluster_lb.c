@@ -241,6 +241,7 @@ static int common(struct cluster_reading *r)
 		if (!(percent >= 0 && percent <= 100)) /* NaN too */
 			return cluster_refuse(r, -ERANGE, "common_lb_config.healthy_panic_threshold", "%g is not 0 to 100", percent);
 		r->spec->panic_percent = (uint32_t)percent;
+		r->out->has_panic = true;
 	}
 	if (c->locality_config_specifier_case == PB__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG)
 		r->spec->locality_weighted = true;

@@ -63,6 +63,42 @@ START_TEST(cds_off_asks_for_no_cluster_and_takes_plain_defaults)
 }
 END_TEST
 
+/* Clients of gRPC never call what is UNHEALTHY (gRFC A27), and istiod, which says so to sidecars (a threshold of 0), says nothing to them. Elsewhere silence is Envoy's default. */
+START_TEST(where_istiod_takes_us_for_a_client_of_grpc_what_is_unhealthy_is_not_called_in_panic)
+{
+	static const struct { enum plane_kind kind; const char *yaml; bool says, panics; } rows[] = {
+		{PLANE_ISTIO, XDS(", profile: istio-grpc"), false, false},
+		{PLANE_ISTIO, XDS(", profile: istio-grpc"), true, true},
+		{PLANE_ISTIO, XDS(""), false, false},
+		{PLANE_GENERIC, XDS(", profile: generic"), false, true},
+	};
+	static const char threshold[] = "\x0a\x09\x09\0\0\0\0\0\0\x49\x40"; /* {1: {1: 50.0}} */
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct world w = world_bare(rows[i].kind);
+		struct sb b = {0};
+
+		plane_service(w.p, HOST, 50051, "10.0.0.1:1!unhealthy 10.0.0.2:1!unhealthy");
+		if (rows[i].says) {
+			make_cluster(&b, CLUSTER, &(struct make_cluster){.type = 3, .plain = true});
+			pb_bytes(&b, 27, threshold, sizeof(threshold) - 1);
+			plane_put_in(w.p, DIALECT_GRPC, XDS_CDS, CLUSTER, b.p, b.n);
+			sb_end(&b);
+		}
+		world_start(&w, rows[i].yaml);
+		struct call *k = world_call(&w, DEMO);
+		rig_advance(w.r, 30000);
+		ck_assert_msg(call_ok(k) == rows[i].panics, "row %zu: %d '%s'", i, k->grpc, call_text(k));
+		ck_assert_uint_eq(w.one->requests + w.two->requests, rows[i].panics);
+		plane_endpoints(w.p, HOST, 50051, "10.0.0.1:1!unhealthy 10.0.0.2:1");
+		rig_advance(w.r, 1000);
+		ck_assert(call_ok(world_call(&w, DEMO)));
+		ck_assert_uint_eq(w.p->nacks, 0);
+		rig_free(&w.r);
+	}
+}
+END_TEST
+
 /* It answers what was asked beside the name: so it was reached, and whoever waited is not told otherwise. */
 START_TEST(a_server_that_answers_but_not_this_name_is_named_as_one_that_was_reached)
 {
@@ -441,6 +477,7 @@ START_TEST(wildcard_gives_up_what_is_gone)
 END_TEST
 
 UNIT_SUITE("profiles", each_profile_finds_a_service_follows_it_and_tells_of_its_end, cds_off_asks_for_no_cluster_and_takes_plain_defaults,
+	where_istiod_takes_us_for_a_client_of_grpc_what_is_unhealthy_is_not_called_in_panic,
 	a_server_that_answers_but_not_this_name_is_named_as_one_that_was_reached,
 	the_four_types_of_the_grpc_dialect_are_asked_in_one_flight, routes_inside_of_a_listener_and_named_ones_may_take_turns,
 	of_several_virtual_hosts_the_one_that_fits_the_authority_best_counts, a_name_that_nobody_has_is_in_doubt_for_15_seconds_and_then_told_at_once,

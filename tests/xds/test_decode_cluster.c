@@ -92,6 +92,7 @@ START_TEST(what_nobody_says_is_as_in_envoy)
 	ck_assert_uint_eq(c->spec->max_requests, 1024);
 	ck_assert_uint_eq(c->spec->max_connections_per_host, 8);
 	ck_assert_uint_eq(c->spec->panic_percent, 50);
+	ck_assert(!c->has_panic);
 	ck_assert_uint_eq(c->spec->max_streams, 0);
 	ck_assert(!c->spec->locality_weighted && !c->spec->tls_otherwise && c->spec->ntls == 0 && !c->spec->one_address);
 	cluster_decoded_free(&c);
@@ -188,6 +189,7 @@ START_TEST(limits_and_times_are_taken_over)
 	ck_assert_uint_eq(c->spec->max_requests, 300);
 	ck_assert_uint_eq(c->spec->max_connections_per_host, 3);
 	ck_assert_uint_eq(c->spec->panic_percent, 0);
+	ck_assert(c->has_panic);
 	ck_assert(c->notes == NULL);
 	cluster_decoded_free(&c);
 	c = good(&r, EDS "10:{1:{2:{1:4294967295} 3:{1:4294967295} 4:{1:4294967295}}} 27:{1:{1:d12.9}}");
