@@ -298,11 +298,11 @@ def echo_all(h2, on_request=None):
 def main():
 	name, port, journal = sys.argv[1:4]
 	fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+	# Before any thread is there. A Python handler that is to wake an Event.wait may come just before the wait, and then does not run until another signal comes.
+	signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 	p = Provider(None, name, "127.0.0.1:%s" % port, handler=Echo(name, fd))
-	term = threading.Event()
-	signal.signal(signal.SIGTERM, lambda *_: term.set())
 	print("ready", flush=True)
-	term.wait()
+	signal.sigwait({signal.SIGTERM})
 	p.echo.release.set()
 	p.stop(5)
 	os._exit(0)
