@@ -62,7 +62,12 @@ struct life_app {
 	struct caller *door;
 	struct life_wait_call waits[LIFE_WAITS]; uint32_t nwaits, first_wait;
 };
-struct life_process { struct caller *caller; int pid; bool watched, perhaps; };
+struct life_process {
+	struct caller *caller;
+	int pid;
+	bool watched, perhaps;
+	const struct call *word; bool moot; /* its last post; were it lost with the end of the last process, nothing would be different */
+};
 struct life_sim {
 	struct rig *rig;
 	struct plane *plane;

@@ -79,6 +79,22 @@ static struct caller *speaker(struct life_sim *s)
 	return s->process[0].caller && s->process[0].caller->up ? s->process[0].caller : NULL;
 }
 
+/* Until it is answered nobody knows whether it was heard. */
+static bool word_is_out(const struct life_process *p)
+{
+	return p->word && !p->word->status;
+}
+
+/* Before the model takes it over. */
+static void word_leaves(struct life_sim *s, const struct call *word)
+{
+	struct life_process *me = &s->process[0];
+	bool moot = me->watched && s->app.said;
+
+	me->moot = word_is_out(me) ? me->moot && moot : moot;
+	me->word = word;
+}
+
 void app_word(struct life_sim *s, bool ok, const char *query)
 {
 	struct life_app *a = &s->app;
@@ -91,6 +107,7 @@ void app_word(struct life_sim *s, bool ok, const char *query)
 	struct call *k = call_plain(speaker(s), "POST", "x", path, NULL, true);
 	if (!k->stream)
 		return;
+	word_leaves(s, k);
 	a->ok = ok;
 	a->said = true;
 	a->gone = a->unsure = false;
@@ -112,6 +129,7 @@ static void fail_and_wait(struct life_sim *s)
 	struct call *k = call_plain(speaker(s), "POST", "x", path, NULL, true);
 	if (!k->stream)
 		return;
+	word_leaves(s, k);
 	a->waits[a->nwaits++] = (struct life_wait_call){k, life_now(s) + ms * MS + 2 * SEC};
 	a->ok = a->gone = a->unsure = false;
 	a->said = true;
@@ -168,7 +186,7 @@ static void process_ends(struct life_sim *s, uint32_t i)
 {
 	struct life_process *p = &s->process[i];
 	struct life_app *a = &s->app;
-	bool watched = p->watched, perhaps = p->perhaps, others = false, others_perhaps = false;
+	bool watched = p->watched, perhaps = p->perhaps, out = word_is_out(p), moot = p->moot, others = false, others_perhaps = false;
 
 	if (!p->pid)
 		return;
@@ -181,6 +199,7 @@ static void process_ends(struct life_sim *s, uint32_t i)
 		others |= s->process[n].watched;
 		others_perhaps |= s->process[n].perhaps;
 	}
+	a->unsure |= out && (!moot || others_perhaps) && life_now(s) < a->settled_ns;
 	settles(s);
 	if (others || (!watched && !perhaps) || !(a->said || a->has_check))
 		return;
