@@ -9,6 +9,8 @@
 /* A round trip to an app on this machine is a thousandth of it. */
 #define NOTICE_PATIENCE_NS UINT64_C(2000000000)
 
+enum { BURST = 32 }; /* that many fewer than there were: some hundred KiB lie about that nobody will want soon */
+
 static void conn_flush(struct dirty *d);
 
 /* ---- what the loop keeps for all connections ---- */
@@ -43,6 +45,7 @@ void h2_loop_trim(struct loop *l)
 		return;
 	h2_mem_trim(s);
 	pool_mem_trim(&s->streams, 16);
+	s->most = s->conns;
 }
 
 void h2_loop_end(struct loop *l)
@@ -355,7 +358,7 @@ static void conn_bury(struct grave *g)
 	if (callers)
 		loop_trim_soon(l);
 	else
-		loop_trim_later(l);
+		loop_trim_later(l, s->most - s->conns >= BURST);
 }
 
 void h2_conn_finish(struct h2_conn *c, int err)
@@ -449,7 +452,8 @@ static struct h2_conn *conn_new(struct loop *l, struct sock *taken, const struct
 	struct h2_conn *c = xnew(struct h2_conn);
 	c->loop = l;
 	c->shared = shared_get(l);
-	c->shared->conns++;
+	if (++c->shared->conns > c->shared->most)
+		c->shared->most = c->shared->conns;
 	c->sock = taken;
 	c->lim = lim;
 	c->parent = parent;

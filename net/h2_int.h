@@ -24,7 +24,7 @@ struct h2_shared {
 	struct pool_mem streams;
 	void *free[33];              /* h2_mem: free lists of sizes 32..1024 by steps of 32 */
 	uint32_t free_n[33];
-	uint32_t conns;
+	uint32_t conns, most;        /* most: at a time, since memory was given back last */
 	/* the packer: valid within one flush */
 	struct iovec iov[H2_IOV_MAX];
 	struct slice *iov_slice[H2_IOV_MAX]; /* NULL: the piece lies in the scratch */

@@ -13,7 +13,7 @@
 #include "net/timer.h"
 
 enum { FLUSH_PASSES = 2, BURY_MAX = 2048 /* about 100 us */ };
-static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT64_C(100000000), trim_steady_ns = UINT64_C(1000000000);
+static const uint64_t trim_after_ns = UINT64_C(500000000), trim_apart_ns = UINT64_C(100000000), trim_burst_ns = UINT64_C(1000000000), trim_steady_ns = UINT64_C(10000000000);
 /* A wait that ends so much too late means that we did not run at all: SIGSTOP, cgroup freezer, a paused VM. */
 static const uint64_t thaw_gap_ns = UINT64_C(1000000000);
 /* When in the wait we stopped nobody knows. Whoever waits for an answer shall have this much to get it, if he had it when the wait began. */
@@ -249,13 +249,15 @@ void loop_trim_soon(struct loop *l)
 }
 
 /* A thousand providers that are asked for their health on connections of their own end two hundred of them a second, and the next ones want all that the last ones let go:
- * ten times a second would be three madvise a check. But what a burst of them leaves (3 MB) shall not stay. */
-void loop_trim_later(struct loop *l)
+ * ten times a second would be three madvise a check, and once a second still a tenth of what a check costs. But what a burst of them leaves (3 MB) shall not stay. */
+void loop_trim_later(struct loop *l, bool much)
 {
-	uint64_t at = l->now_ns + trim_after_ns, steady = l->trimmed_ns + trim_steady_ns;
+	uint64_t at = l->now_ns + trim_after_ns, steady = l->trimmed_ns + (much ? trim_burst_ns : trim_steady_ns);
 
-	if (!timer_armed(&l->trim))
-		timer_set(l, &l->trim, l->trimmed_ns && steady > at ? steady : at, trim_now);
+	if (l->trimmed_ns && steady > at)
+		at = steady;
+	if (!timer_armed(&l->trim) || l->trim.at_ns > at)
+		timer_set(l, &l->trim, at, trim_now);
 }
 
 /* A turn that only relays is many times shorter than what would be worth telling, and reading the clock once more costs a call one percent. */

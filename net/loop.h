@@ -121,7 +121,7 @@ static inline uint64_t loop_ran_ns(const struct loop *l) { return l->now_ns - l-
 void timer_set_loose(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *));
 /* Callers went away: half a second later (at once when it was the last one) free lists go back to libc, and libc's free pages to the kernel. One timer, armed by this only. */
 void loop_trim_soon(struct loop *l);
-void loop_trim_later(struct loop *l); /* a connection of ours went: likewise, but once a second where they go all the time */
+void loop_trim_later(struct loop *l, bool much); /* a connection of ours went: likewise, but once in ten seconds where they go all the time; once a second where many went together */
 
 void timer_set(struct loop *l, struct timer *t, uint64_t at_ns, void (*fn)(struct timer *)); /* re-arms; at or before now: next turn's timers */
 static inline void timer_in(struct loop *l, struct timer *t, uint64_t in_ns, void (*fn)(struct timer *)) { timer_set(l, t, l->now_ns + in_ns, fn); }

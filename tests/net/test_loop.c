@@ -281,7 +281,7 @@ static void count_trim(void *user)
 	++*(int *)user;
 }
 
-START_TEST(memory_goes_back_soon_after_callers_and_once_a_second_while_connections_of_ours_come_and_go)
+START_TEST(memory_goes_back_soon_after_callers_and_now_and_then_while_connections_of_ours_come_and_go)
 {
 	struct simnet *n = simnet_new(1);
 	struct loop *l = simnet_loop(n);
@@ -290,14 +290,27 @@ START_TEST(memory_goes_back_soon_after_callers_and_once_a_second_while_connectio
 	l->on_trim = count_trim;
 	l->hook_ctx = &trims;
 	simnet_advance(n, 1000 * ms);
-	for (int i = 0; i < 200; i++) { /* 30 s */
-		loop_trim_later(l);
-		simnet_advance(n, 150 * ms);
+	for (int much = 0; much < 2; much++) {
+		trims = 0;
+		for (int i = 0; i < 200; i++) { /* 30 s */
+			loop_trim_later(l, much);
+			simnet_advance(n, 150 * ms);
+		}
+		ck_assert_int_ge(trims, much ? 20 : 3);
+		ck_assert_int_le(trims, much ? 30 : 4);
 	}
-	ck_assert_int_ge(trims, 20);
-	ck_assert_int_le(trims, 30);
+	simnet_advance(n, 11000 * ms);
+	loop_trim_later(l, false);
+	simnet_advance(n, 1000 * ms);
 	trims = 0;
-	loop_trim_later(l);
+	loop_trim_later(l, false);
+	simnet_advance(n, 1500 * ms);
+	ck_assert_int_eq(trims, 0);
+	loop_trim_later(l, true); /* many went: it is not waited for the ten seconds of one */
+	simnet_advance(n, 1000 * ms);
+	ck_assert_int_eq(trims, 1);
+	trims = 0;
+	loop_trim_later(l, false);
 	loop_trim_soon(l); /* the last caller: its time comes first */
 	simnet_advance(n, 500 * ms);
 	ck_assert_int_eq(trims, 1);
@@ -493,6 +506,6 @@ END_TEST
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
 	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same, a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw,
-	a_freeze_moves_the_timers_and_is_told_for_one_turn, memory_goes_back_soon_after_callers_and_once_a_second_while_connections_of_ours_come_and_go,
+	a_freeze_moves_the_timers_and_is_told_for_one_turn, memory_goes_back_soon_after_callers_and_now_and_then_while_connections_of_ours_come_and_go,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
 	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
