@@ -256,18 +256,24 @@ static int status_watch(struct view *v)
 /* ---- the command ----------------------------------------------------------------------------------------------------------------- */
 
 /* "2", "0.5", "2s", "500ms" */
+static bool read_every(const char *text, uint64_t *ret_ns)
+{
+	char *end;
+	double n = strtod(text, &end);
+
+	if (*text && !*end && n >= 0 && n <= (double)watch_max_ns / 1e9) {
+		*ret_ns = (uint64_t)(n * 1e9);
+		return true;
+	}
+	return str_duration_ns(str_of(text), ret_ns) && *ret_ns <= watch_max_ns;
+}
+
 static bool take_every(struct view *v, const char *text)
 {
-	double n;
-	char *end;
-
 	v->every_ns = watch_ns;
 	if (!text)
 		return true;
-	n = strtod(text, &end);
-	if (*text && !*end && n >= 0 && n <= (double)watch_max_ns / 1e9)
-		v->every_ns = (uint64_t)(n * 1e9);
-	else if (!str_duration_ns(str_of(text), &v->every_ns) || v->every_ns > watch_max_ns) {
+	if (!read_every(text, &v->every_ns)) {
 		cli_usage(v->command, "--watch: '%.40s' is no duration; expected 2, 0.5, 500ms or the like", text);
 		return false;
 	}
@@ -319,6 +325,8 @@ int cli_status(int argc, char **argv)
 	struct cli_args a = {.command = argv[0], .argc = argc, .argv = argv, .at = 1};
 	struct view v = {.command = argv[0], .timeout_ns = patience_ns};
 	const char *value, *socket = NULL;
+	bool every_said = false;
+	uint64_t ns;
 	int code, r = CLI_OK;
 
 	while (r == CLI_OK && (code = cli_next(&a, options, &value)) != CLI_END) {
@@ -335,6 +343,7 @@ int cli_status(int argc, char **argv)
 		case CLI_WATCH:
 			if (!take_every(&v, value))
 				r = CLI_USAGE;
+			every_said = value != NULL;
 			break;
 		case CLI_TIMEOUT:
 			if (!cli_duration(argv[0], "--timeout", value, &v.timeout_ns))
@@ -350,6 +359,9 @@ int cli_status(int argc, char **argv)
 			r = CLI_USAGE;
 		}
 	}
+	/* Taken for a word, it would show "no services" again and again. */
+	if (r == CLI_OK && v.every_ns && !every_said && v.service.n && read_every(v.service.p, &ns))
+		r = cli_usage(argv[0], "'%.40s' would be a word of a service's name; for the time between two pages write --watch=%.40s", v.service.p, v.service.p);
 	if (r == CLI_OK)
 		r = status_run(&v, socket);
 	sb_end(&v.path);

@@ -188,6 +188,16 @@ def a_service_is_found_by_a_part_of_its_name(t):
 
 
 @case
+def a_time_behind_watch_is_not_taken_for_a_name(t):
+	d = t.daemon({DEMO: ["127.0.0.1:9"]})
+	for word in ("2", "0.5", "500ms"):
+		done = t.cli("status", "-s", d.control, "--watch", word)
+		same(done.returncode, 2, done.stdout)
+		check("--watch=%s" % word in done.stderr.decode(), done.stderr)
+	same(t.cli("status", "-s", d.control, "2").returncode, 0)
+
+
+@case
 def all_endpoints_are_shown_when_asked(t):
 	ports = ["127.0.0.1:%d" % port for port in range(1, 1301)]
 	d = t.daemon({DEMO: ports})
