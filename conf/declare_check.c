@@ -357,7 +357,7 @@ static bool take_to(struct schema *s, const struct yaml *at, struct health_check
 {
 	if (addr_parse(str_of(c->to), &c->to_addr) == 0 && (addr_is_unix(&c->to_addr) || addr_port(&c->to_addr)))
 		return true;
-	schema_problem(s, at, "'%.60s' is no address, expected IP:PORT such as 127.0.0.1:8080, or unix:/PATH", c->to);
+	schema_problem(s, at, "'%.60s' is no address, expected IP:PORT such as 127.0.0.1:8080, or unix:/PATH", *c->to ? c->to : at->scalar.p);
 	return false;
 }
 

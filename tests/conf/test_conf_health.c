@@ -408,6 +408,8 @@ START_TEST(what_is_wrong_is_told_with_its_place_and_what_was_expected)
 		{APP "    health: {check: {}}\n", "apps[0].health.check: none of them, expected exactly one of http, grpc, tcp, unix, exec"},
 		{OWN("tcp: '127.0.0.1:1', unix: /a"), "apps[0].health.check: more than one of them, expected exactly one of"},
 		{OWN("tpc: '127.0.0.1:1'"), "apps[0].health.check.tpc: unknown key; did you mean 'tcp'?"},
+		{OWN("http: /healthz"), "apps[0].health.check.http: '/healthz' is no address, expected IP:PORT"},
+		{OWN("http: {address: ''}"), "apps[0].health.check.http.address: '' is no address"},
 		{OWN("http: 'localhost:80'"), "apps[0].health.check.http: 'localhost:80' is no address, expected IP:PORT"},
 		{OWN("http: {path: /a}"), "apps[0].health.check.http: has no address"},
 		{OWN("http: {address: 'x'}"), "apps[0].health.check.http.address: 'x' is no address"},
