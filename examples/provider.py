@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A sample gRPC provider to try thinmesh with: one server an address, each answers every unary method with who it is.
+"""A sample gRPC provider to try thinmesh with: one server an address, each answers every unary method with who it is (but grpc.health.v1: it has none).
 
 	examples/provider.py [ADDRESS...]        default: 127.0.0.1:50051 127.0.0.1:50052, which thinmesh's embedded configuration names
 	thinmesh run &
@@ -42,6 +42,9 @@ class Anything(grpc.GenericRpcHandler):
 		self.who = "%s, pid %d" % (address, os.getpid())
 
 	def service(self, details):
+		if details.method.startswith("/grpc.health.v1.Health/"):
+			return None             # it has no health service: UNIMPLEMENTED, not a greeting in which a checker reads UNKNOWN
+
 		def answer(request, context):
 			context.set_trailing_metadata((("served-by", self.who),))
 			name = asked_text(request)
