@@ -16,7 +16,7 @@ static const struct help_row rows[] = {
 		"SIGUSR1 reopens log files, SIGUSR2 starts the program on disk anew and hands over to it (so does SIGHUP where\n"
 		"that is another one). Exit 2: the configuration is wrong.\n"},
 	{"check", "check -c FILE|DIR...", "say what is wrong with a configuration, with places",
-		"  -c FILE|DIR   as for run\n"
+		"  -c FILE|DIR   as for run; /dev/stdin: what comes through a pipe\n"
 		"\n"
 		"Every problem is one line, FILE:LINE:COLUMN: key: what is wrong, what was expected. Nothing is opened.\n"
 		"Exit 0: it is fine; 2: it is not.\n"},
