@@ -27,10 +27,37 @@ struct conf_listen {
 	char *place;              /* FILE:LINE, for messages */
 };
 struct conf_pair { char *from, *to; };    /* alias.from, and both `to`: cleaned authorities (conf/authority); paths.from: a service of a :path */
+/* Who the app is in the mesh (apps[].identity). Exactly one of its kinds. */
+enum identity_kind { IDENTITY_NONE, IDENTITY_FILES, IDENTITY_SDS, IDENTITY_CA };
+struct conf_identity {
+	enum identity_kind kind;
+	uint64_t hash;                /* of all but place; 0 with NONE */
+	char *service_account;        /* "default" */
+	char *trust_domain;           /* NULL: that of the certificate; for a CSR "cluster.local" */
+	char **aliases; uint32_t naliases;
+	struct { char *cert, *key, *roots, *crl; } files;       /* roots NULL: the system's; crl NULL: none */
+	struct { char *server; char *cert, *roots; } sds;       /* "unix:/path"; names of the two secrets: "default", "ROOTCA" */
+	struct {
+		char *server;             /* "istiod.istio-system.svc:15012", "unix:/path" */
+		char *roots, *server_name; char **san; uint32_t nsan; /* how the CA itself is verified; roots NULL: the system's; server_name NULL: its host */
+		char *token_file;         /* NULL: none, then cert and key are needed to begin with */
+		char *cert, *key;         /* what is shown to the CA until the first answer, where there is no token (VMs); NULL */
+		char *cluster_id;         /* metadata ClusterID: "Kubernetes" */
+		char *signer;             /* CertSigner; NULL */
+		uint64_t ttl_ns;          /* that is asked for: 24h */
+		char *output;             /* folder for cert-chain.pem, key.pem (0600), root-cert.pem; NULL: nothing is written */
+	} ca;
+	char *place;
+};
+/* Calls that come in encrypted (apps[].inbound[].tls), by the app's identity. */
+enum inbound_tls { INBOUND_PLAIN, INBOUND_PERMISSIVE /* by the first byte */, INBOUND_STRICT };
+struct conf_allow_peer { char **ids; uint32_t nids; char **paths; uint32_t npaths; }; /* ids: SPIFFE ids, "*" at the end (or alone) as prefix; paths likewise; empty: any */
 /* Calls to the app: where they come in (any address: they are not the app's), and where its own server is. */
 struct conf_inbound {
 	bool is_unix; char *text; struct addr addr; uint32_t mode;   /* in */
 	struct cluster_spec *spec; struct endpoint_set *endpoints; struct route_action *action; /* of `to`; owned refs; the cluster's name: "inbound|APP|TEXT" */
+	enum inbound_tls tls; struct tls_want *want;                 /* want: what callers have to show; owned ref; NULL when plain */
+	struct conf_allow_peer *allow; uint32_t nallow;              /* who may call what; none: everybody who was let in */
 	char *place;
 };
 struct conf_app_health {
@@ -50,6 +77,7 @@ struct conf_app {
 	struct conf_pair *paths; uint32_t npaths;
 	struct conf_inbound *inbound; uint32_t ninbound;
 	struct conf_app_health health;
+	struct conf_identity identity;
 	char *place;
 };
 struct conf_service {

@@ -3,6 +3,7 @@
 #pragma once
 #include "base/addr.h"
 #include "base/mem.h"
+#include "net/tls_want.h"
 
 struct str;
 struct health_check; struct outlier; /* conf/health.h */
@@ -13,7 +14,7 @@ enum lb_kind { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAG
 /* Does an endpoint want TLS? From Cluster.transport_socket and transport_socket_matches: the first row whose pairs are all among the endpoint's
  * (metadata "envoy.transport_socket_match") decides, else `otherwise`. */
 struct tls_pair { char *key, *value; };
-struct tls_row { char *name; struct tls_pair *pairs; uint32_t npairs; bool tls; };
+struct tls_row { char *name; struct tls_pair *pairs; uint32_t npairs; bool tls; struct tls_want *want; /* owned ref; NULL: plaintext */ };
 
 struct cluster_spec {
 	uint32_t refs;
@@ -40,6 +41,7 @@ struct cluster_spec {
 	struct outlier *outlier;        /* owned; NULL: off */
 	struct tls_row *tls; uint32_t ntls;
 	bool tls_otherwise;             /* transport_socket asks for TLS */
+	struct tls_want *want;          /* of endpoints that no row speaks of: owned ref; NULL: plaintext */
 	char *tls_name;                 /* of the socket that asks, for texts; NULL */
 };
 struct cluster_spec *spec_new(const char *name);   /* the defaults above; refs 1 */

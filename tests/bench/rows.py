@@ -131,7 +131,7 @@ def syscalls_1x1(lab):
 
 # ---- open loop -----------------------------------------------------------------------------------------------------------
 
-OPEN_ROUNDS = 9  # of two seconds each: a p99 is made by a few dozen calls of a round, so the rounds are put together
+OPEN_ROUNDS = 24  # of two seconds each: a p99 is made by a few dozen calls of a round, so the rounds are put together, and enough of them that one bad second of the machine decides nothing
 
 
 def pooled_us(runs, share):

@@ -1,0 +1,37 @@
+/* net/transport: what is declared of a TLS connection (net/tls_want), alive: with the certificate and the roots of now. One object for equal wants with the same secrets, so that pools that
+ * may share connections have the same pointer here, and others have not; one SSL_CTX for all transports that differ in names only; one trust store for equal roots.
+ *
+ *   want + space --transport_get--> transport 1 --- 2 secrets (watched)
+ *                                        | 0..1
+ *                                   tls_context (counted: also by each connection)        contexts, stores: shared by content, in struct transports
+ *
+ * Rotation: a new certificate is for connections to come; other roots (or CRLs) are told to watches as `drain`: what stands was judged by the old ones.
+ * Owner of transports: sidecar; of a transport: its refs (pools, ADS, doors). */
+#pragma once
+#include "net/secret.h"
+
+struct transports;
+struct transport;
+struct transports *transports_new(struct loop *l);
+void transports_free(struct transports **t);                  /* all transports and secrets are gone before */
+/* NULL with *why (static, or the space's own): a secret that the space knows nothing of, something unbuilt. server: for doors (inbound). The space is used during the call only. */
+struct transport *transport_get(struct transports *t, struct tls_want *want, const struct secret_space *space, bool server, const char **why);
+struct transport *transport_ref(struct transport *t);
+void transport_unref(struct transport **t);                   /* accepts NULL inside */
+/* Borrowed for this turn (who keeps it takes a ref). NULL with *err: -EAGAIN: a secret has not come yet, watch and wait; otherwise it cannot be had now. *why: a sentence, good until the next turn. */
+struct tls_context *transport_context(struct transport *t, int *err, const char **why);
+const struct tls_want *transport_want(const struct transport *t);
+void transport_peer(const struct transport *t, struct tls_peer *ret);   /* whom tls_client and tls_server are to accept; borrowed from the transport, which outlives its connections' handshakes */
+bool transport_shows(const struct transport *t);              /* a certificate of ours is shown: mtls */
+/* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted. */
+struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };
+void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain));
+void transport_unwatch(struct transport_watch *w);            /* harmless when not watching */
+/* A handshake failed: told once for each transport and reason, until one of that transport succeeds: for the log. net/dial and tls doors say it. */
+void transport_failed(struct transport *t, const struct addr *peer, const char *why);
+void transport_succeeded(struct transport *t);
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why), void *ctx);
+/* For people. */
+void transports_each_secret(struct transports *t, void (*fn)(void *ctx, const struct secret *s), void *ctx);
+struct transports_info { uint32_t transports, contexts, stores, secrets; };
+void transports_info(const struct transports *t, struct transports_info *ret);
