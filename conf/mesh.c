@@ -20,6 +20,7 @@ struct mesh {
 	void *defer_ctx;
 	struct list views;
 	uint64_t seed;
+	const struct secret_space *space; /* of static clusters; borrowed */
 };
 struct mesh_view {
 	struct mesh *mesh;
@@ -29,6 +30,7 @@ struct mesh_view {
 	const struct mesh_view_ops *ops;
 	void *ctx;
 	uint32_t wanted, limit; /* names that are not dropped; how many there may be */
+	const struct secret_space *space; /* borrowed */
 };
 /* Without a hook, who publishes in a watch is told in the same call; two that answer each other forever would never let it return. */
 enum { TELL_ROUNDS_MAX = 16 };
@@ -239,6 +241,24 @@ void mesh_set_defer(struct mesh *m, void (*fn)(void *ctx), void *ctx)
 	m->asked = false;
 }
 
+/* ---- spaces ------------------------------------------------------------------------------------------------------------- */
+
+void mesh_set_space(struct mesh *m, const struct secret_space *space)
+{
+	m->space = space;
+}
+
+void mesh_view_set_space(struct mesh_view *v, const struct secret_space *space)
+{
+	v->space = space;
+}
+
+/* One whose view is gone must not pass for a static one: it would show the certificate of another. */
+const struct secret_space *mesh_cluster_space(const struct mesh_cluster *c)
+{
+	return c->left ? NULL : c->view ? c->view->space : c->mesh->space;
+}
+
 /* At the end of each publishing call. */
 static void published(struct mesh *m)
 {
@@ -431,6 +451,7 @@ void mesh_view_free(struct mesh_view **view)
 		else
 			make_due(&m->due_clusters, &c->due);
 		c->view = NULL;
+		c->left = true;
 	}
 	map_end(&v->names);
 	map_end(&v->clusters);

@@ -14,6 +14,7 @@
 
 struct mesh;
 struct mesh_view;
+struct secret_space; /* net/secret.h: where the secrets of a TLS connection are found by name; mesh carries it and never looks inside */
 enum mesh_state { MESH_UNKNOWN /* nobody answered yet */, MESH_ABSENT /* its source says it does not exist */, MESH_PRESENT };
 struct mesh_watch;
 struct mesh_name {
@@ -42,6 +43,7 @@ struct mesh_cluster {
 	struct cluster_spec *spec;    /* owned refs; NULL: not there (yet) */
 	struct endpoint_set *endpoints;
 	void *live;                   /* lb/cluster's; set and cleared by lb */
+	bool left;                    /* its view is gone: it is withdrawn, and has no space any more */
 	void (*changed)(struct mesh_cluster *c); /* lb's hook: called at each publish, and with spec NULL when withdrawn */
 	struct list watches;
 	struct list due;              /* mesh's, as above. Dropped once it is withdrawn, unwatched, and lb has cleared `live` */
@@ -70,6 +72,10 @@ void mesh_unwatch(struct mesh_watch *w);
  * mesh_cluster.changed is never deferred: lb must not pick from a set that is gone. */
 void mesh_set_defer(struct mesh *m, void (*fn)(void *ctx), void *ctx);
 void mesh_tell(struct mesh *m);
+/* Whose certificates and roots connections to a cluster take: of the view it is in, or of static services. Borrowed: outlives all clusters, or is set anew (NULL: none, the default). */
+void mesh_set_space(struct mesh *m, const struct secret_space *space);
+void mesh_view_set_space(struct mesh_view *v, const struct secret_space *space);
+const struct secret_space *mesh_cluster_space(const struct mesh_cluster *c);
 
 /* ---- views: names that a control plane answers, on demand ----
  * A view (control plane, node identity) has names and clusters of its own; its source (xds/) is their one writer. An entry that nobody has asked for does not exist.

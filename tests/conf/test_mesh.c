@@ -456,6 +456,35 @@ START_TEST(a_view_ends_and_leaves_what_is_held_to_who_holds_it)
 }
 END_TEST
 
+START_TEST(a_cluster_takes_its_secrets_from_its_view_or_as_a_static_one_and_from_nowhere_once_its_view_is_gone)
+{
+	static const char fixed, views; /* mesh never looks inside */
+	const struct secret_space *of_static = (const void *)&fixed, *of_view = (const void *)&views;
+	struct mesh *m = mesh_new(7);
+	struct source s = {0};
+	struct mesh_view *v = mesh_view_new(m, "shop", &remembers, &s);
+	struct mesh_cluster *c, *view_c;
+	struct seen seen = {0};
+
+	put(m, NAME, "10.0.0.1:1", 0);
+	mesh_view_put_cluster(v, "a", spec_new("a"), set("10.0.0.2:1"));
+	c = mesh_cluster_find(m, NULL, STR(NAME));
+	view_c = mesh_cluster_find(m, v, STR("a"));
+	ck_assert_ptr_null(mesh_cluster_space(c));
+	ck_assert_ptr_null(mesh_cluster_space(view_c));
+	mesh_set_space(m, of_static);
+	ck_assert_ptr_null(mesh_cluster_space(view_c));
+	mesh_view_set_space(v, of_view);
+	ck_assert_ptr_eq(mesh_cluster_space(c), of_static);
+	ck_assert_ptr_eq(mesh_cluster_space(view_c), of_view);
+	mesh_watch_cluster(view_c, &seen.watch, count);
+	mesh_view_free(&v);
+	ck_assert_ptr_null(mesh_cluster_space(view_c));
+	mesh_unwatch(&seen.watch);
+	mesh_free(&m);
+}
+END_TEST
+
 static void collect(void *ctx, struct mesh_name *n, struct mesh_cluster *c)
 {
 	ck_assert_ptr_nonnull(c);
@@ -485,4 +514,5 @@ UNIT_SUITE("mesh", what_is_published_is_found_by_its_exact_name, equal_content_c
 	with_a_hook_what_a_watch_publishes_is_the_next_task, an_entry_found_in_this_turn_outlives_its_deletion,
 	a_view_is_asked_once_for_a_name_and_answers_it_later, a_dropped_name_is_wanted_anew_also_while_somebody_holds_it,
 	views_keep_their_clusters_apart_and_a_static_one_serves_all, a_view_ends_and_leaves_what_is_held_to_who_holds_it,
+	a_cluster_takes_its_secrets_from_its_view_or_as_a_static_one_and_from_nowhere_once_its_view_is_gone,
 	each_service_that_is_present_is_visited)
