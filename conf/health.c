@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "conf/match.h"
+#include "conf/spec.h"
 
 static const uint64_t second_ns = 1000000000;
 
@@ -51,6 +52,12 @@ void health_check_end(struct health_check *c)
 		free(c->receive[i].p);
 	for (uint32_t i = 0; i < c->nargv; i++)
 		free(c->argv[i]);
+	for (uint32_t i = 0; i < c->ncriteria; i++) {
+		free(c->criteria[i].key);
+		free(c->criteria[i].value);
+	}
+	free(c->criteria);
+	free(c->alpn);
 	if (c->cluster_matcher)
 		match_text_end(c->cluster_matcher);
 	free(c->cluster_matcher);
@@ -101,6 +108,10 @@ void health_check_copy(struct health_check *to, const struct health_check *from)
 	c.service = copy_text(from->service);
 	c.authority = copy_text(from->authority);
 	c.to = copy_text(from->to);
+	c.alpn = copy_text(from->alpn);
+	c.criteria = copy_array(from->criteria, from->ncriteria, sizeof(*c.criteria));
+	for (uint32_t i = 0; i < c.ncriteria; i++)
+		c.criteria[i] = (struct tls_pair){xstrdup(from->criteria[i].key), xstrdup(from->criteria[i].value)};
 	c.add = copy_array(from->add, from->nadd, sizeof(*c.add));
 	for (uint32_t i = 0; i < c.nadd; i++) {
 		c.add[i].name = xstrdup(from->add[i].name);
@@ -150,8 +161,8 @@ uint64_t health_check_hash(const struct health_check *c)
 		c->no_traffic_interval_ns, c->no_traffic_healthy_interval_ns, c->unhealthy_interval_ns, c->unhealthy_edge_interval_ns,
 		c->healthy_edge_interval_ns, c->unhealthy_threshold, c->healthy_threshold, c->reuse_connection, c->log_failures, c->log_successes,
 		c->watch, c->http2, c->response_buffer, c->unimplemented, c->initial_delay_ns, c->nadd, c->nremove, c->nreceive, c->nargv,
-		c->cluster_matcher != NULL};
-	const char *const texts[] = {c->host, c->path, c->method, c->service, c->authority, c->to};
+		c->cluster_matcher != NULL, c->ncriteria};
+	const char *const texts[] = {c->host, c->path, c->method, c->service, c->authority, c->to, c->alpn};
 	uint64_t h = hash_bytes(1, numbers, sizeof(numbers));
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -167,6 +178,8 @@ uint64_t health_check_hash(const struct health_check *c)
 		h = hash_text(h, addr_text(&c->to_addr, at));
 	}
 	h = hash_ranges(hash_ranges(h, c->expected, c->nexpected), c->retriable, c->nretriable);
+	for (uint32_t i = 0; i < c->ncriteria; i++)
+		h = hash_text(hash_text(h, c->criteria[i].key), c->criteria[i].value);
 	h = hash_bytes(h, c->send.p, c->send.n);
 	for (uint32_t i = 0; i < c->nreceive; i++)
 		h = hash_bytes(h, c->receive[i].p, c->receive[i].n);

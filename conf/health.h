@@ -7,10 +7,11 @@
 #include "base/str.h"
 
 struct match_text;    /* conf/match.h */
+struct tls_pair;      /* conf/spec.h */
 
 enum check_kind { CHECK_HTTP, CHECK_GRPC, CHECK_TCP, CHECK_UNIX /* can be connected to */, CHECK_EXEC };
 enum check_unimplemented { UNIMPLEMENTED_ALIVE, UNIMPLEMENTED_FAILS, UNIMPLEMENTED_CONNECTS /* alive, if it can be connected to anew */ };
-enum { CHECKS_MAX = 8 /* of a cluster */, CHECK_PAYLOADS_MAX = 32, CHECK_BYTES_MAX = 65536, CHECK_FIELDS_MAX = 64, CHECK_ARGS_MAX = 64, CHECK_RANGES_MAX = 64 };
+enum { CHECKS_MAX = 8 /* of a cluster */, CHECK_PAYLOADS_MAX = 32, CHECK_BYTES_MAX = 65536, CHECK_FIELDS_MAX = 64, CHECK_ARGS_MAX = 64, CHECK_RANGES_MAX = 64, CHECK_CRITERIA_MAX = 64 };
 struct check_bytes { uint8_t *p; uint32_t n; };
 struct check_range { uint32_t from, to; };      /* HTTP statuses [from, to) */
 struct check_field { char *name, *value; bool append; };
@@ -25,6 +26,9 @@ struct health_check {
 	bool reuse_connection;                      /* asked for: the probe's own connection stays open between two. Not written: no, unlike Envoy */
 	bool log_failures, log_successes;           /* each of them, not the transitions alone */
 	bool watch;                                 /* gRPC: grpc.health.v1.Health/Watch instead of polling */
+	/* How it connects, where that is not as the cluster's calls do. */
+	char *alpn;                                 /* tls_options.alpn_protocols, "a,b": offered instead of the cluster's; NULL: as the cluster's */
+	struct tls_pair *criteria; uint32_t ncriteria; /* transport_socket_match_criteria: choose among tls_row instead of the endpoint's metadata */
 	/* http */
 	char *host, *path, *method;                 /* host NULL: the endpoint's host name, else the cluster's name; "/", "GET": never NULL */
 	bool http2;
