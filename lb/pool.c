@@ -1,111 +1,19 @@
-/* lb/pool: connections to providers, shared by all who call the same addresses with the same options.
- *
- *   pools 1 --- n pool 1 --- n pool_conn 1 --- 0..1 dial (while CONNECTING)
- *                    |                     \-- 0..1 h2_conn (afterwards)
- *                    +-- n pool_wait (calls without a stream, first come first served; owned by their attempts)
- *                    +-- n pool_watch (hosts that mirror back-off and connection count)
- *
- * The life of a pool_conn:
- *
- *   CONNECTING --dial--> UP <--> VERIFYING (a PING is out, no new streams)
- *       |                 |          |
- *       | failed          | GOAWAY, ids used up, idle, pool without refs
- *       v                 v          v no ACK: closed
- *      gone            RETIRING --last stream ended--> gone
- *
- * Owner of a pool: its references (hosts); it leaves the table with the last one and is buried once its connections are gone. Owner of a
- * pool_conn: its pool. The h2_conn frees itself after on_closed; our pointer to it is forgotten there.
+/* lb/pool: connections to providers, shared by all who call the same addresses with the same options, and the calls that wait for them. A connection's life: lb/pool_conn.c.
  *
  * Who opens connections: only pool_grow, and only one at a time, when calls wait (or when a GOAWAY takes away a connection in use). So
- * nothing here spins: a dead connection is replaced when somebody wants it, and after a failure not before the back-off is over.
- *
- * What counts as a failed connect: a dial that failed, and a connection that ended (or said GOAWAY) within EARLY_NS without having carried
- * a stream to its end: otherwise a provider that accepts and hangs up would be dialled as fast as calls come. */
-#include "lb/pool.h"
+ * nothing here spins: a dead connection is replaced when somebody wants it, and after a failure not before the back-off is over. */
 #include "base/err.h"
-#include "base/map.h"
-#include <errno.h>
+#include "lb/pool_int.h"
 #include <stdlib.h>
 
-#define SECOND_NS UINT64_C(1000000000)
 #define BACKOFF_FIRST_NS (SECOND_NS / 10)
 #define BACKOFF_MAX_NS (10 * SECOND_NS)
 #define HURRY_NS (SECOND_NS / 100) /* doubles to 160 ms */
-#define EARLY_NS (SECOND_NS / 10)
-#define VERIFY_ACK_NS SECOND_NS
-#define THAW_ACK_NS (SECOND_NS / 2) /* short: to give up one that lives costs a connection, to wait for one that is dead costs calls */
 enum { THAW_PINGS_MAX = 512 }; /* at once; further connections are asked when a call wants them */
-
-/* What makes two pools one, beside the addresses. Zeroed as a whole before it is filled: it is hashed and compared as bytes. */
-struct pool_options {
-	uint64_t connect_timeout_ns, idle_timeout_ns, verify_after_ns;
-	uint32_t max_connections, max_streams;
-};
-
-struct pools {
-	struct loop *loop; /* borrowed */
-	const struct limits *limits; /* borrowed */
-	struct map by_key; /* pool_key -> pool */
-	struct list pools; /* all, those without references included */
-	bool draining;
-	uint32_t first_id, last_id; /* 0: as h2_conn has them */
-};
-
-struct pool {
-	struct list node; /* in pools->pools */
-	struct pools *pools; /* borrowed */
-	uint32_t refs; /* hosts, waiting calls, and whoever of us is telling others right now */
-	bool unlisted; /* no longer in by_key */
-	struct pool_options options;
-	struct addr *addrs;
-	uint32_t addr_count;
-	char *key;
-	size_t key_len;
-	struct list conns; /* oldest first: calls are packed onto the first one that has room */
-	uint32_t conn_count; /* in conns */
-	uint32_t opening; /* of these CONNECTING or VERIFYING: waiters wait for them */
-	uint32_t up; /* UP or VERIFYING */
-	uint32_t retiring;
-	struct list waits;
-	uint32_t pending; /* in waits */
-	uint32_t may_connect; /* of these: without no_connect */
-	struct list watches;
-	uint32_t watchers, dead; /* in watches; of these: who say that it is dead */
-	uint32_t failures; /* in a row */
-	uint64_t failed_ns; /* the last one */
-	uint64_t backoff_until_ns;
-	struct timer backoff;
-	int last_err;
-	const char *last_why;
-	struct task dial_failed; /* a dial that could not even start: told after the caller of pool_open has returned */
-	struct grave grave;
-};
-
-enum conn_state { CONN_CONNECTING, CONN_UP, CONN_VERIFYING, CONN_RETIRING };
-struct pool_conn {
-	struct list node; /* in pool->conns */
-	struct pool *pool; /* NULL: the pools are gone, it only waits for on_closed */
-	struct loop *loop; /* borrowed */
-	enum conn_state state;
-	struct dial *dial;
-	struct h2_conn *h2;
-	uint64_t up_ns; /* since when it is up */
-	uint64_t used_ns; /* when it last opened or ended a stream */
-	uint64_t thaws; /* STAT_THAWS when it was last known to be alive, */
-	uint64_t asked_thaws; /* and when it was asked */
-	uint64_t opened; /* streams */
-	bool carried; /* one of its streams has ended while it stood */
-	bool early_told; /* its early death has been counted (GOAWAY, then closed) */
-	struct timer idle, verify;
-	struct grave grave;
-};
-
-static void pool_grow(struct pool *p);
-static void pool_pump(struct pool *p);
 
 /* ---- who is told ---------------------------------------------------------------------------------------------------------- */
 
-static void pool_tell(struct pool *p)
+void pool_tell(struct pool *p)
 {
 	/* A watcher may unhook itself or another one: the list is walked by moving those that were told to its other end. */
 	struct list told;
@@ -162,91 +70,9 @@ void pool_unwait(struct pool_wait *w)
 		wait_over(w);
 }
 
-/* ---- a connection's end --------------------------------------------------------------------------------------------------- */
-
-static void conn_bury(struct grave *g)
-{
-	free(container_of(g, struct pool_conn, grave));
-}
-
-static void pool_bury(struct grave *g)
-{
-	struct pool *p = container_of(g, struct pool, grave);
-
-	free(p->addrs);
-	free(p->key);
-	free(p);
-}
-
-/* Out of the table with the last reference, out of memory with the last connection. */
-static void pool_maybe_end(struct pool *p)
-{
-	if (p->refs || !list_empty(&p->conns) || p->grave.dug)
-		return;
-	timer_cancel(p->pools->loop, &p->backoff);
-	loop_undefer(&p->dial_failed);
-	list_del(&p->node);
-	loop_bury(p->pools->loop, &p->grave, pool_bury);
-}
-
-/* The counts of a state: every change of state passes here. */
-static void conn_count(struct pool_conn *c, int32_t by)
-{
-	struct pool *p = c->pool;
-
-	if (c->state == CONN_CONNECTING || c->state == CONN_VERIFYING)
-		p->opening += (uint32_t)by;
-	if (c->state == CONN_UP || c->state == CONN_VERIFYING)
-		p->up += (uint32_t)by;
-	if (c->state == CONN_RETIRING)
-		p->retiring += (uint32_t)by;
-}
-
-static void conn_set(struct pool_conn *c, enum conn_state state)
-{
-	conn_count(c, -1);
-	c->state = state;
-	conn_count(c, 1);
-}
-
-/* Unhooks it; its dial and its h2_conn are gone or dealt with by the caller. */
-static void conn_gone(struct pool_conn *c)
-{
-	struct pool *p = c->pool;
-	struct loop *l = p->pools->loop;
-
-	conn_count(c, -1);
-	p->conn_count--;
-	list_del(&c->node);
-	timer_cancel(l, &c->idle);
-	timer_cancel(l, &c->verify);
-	loop_bury(l, &c->grave, conn_bury);
-}
-
-static bool conn_is_good(const struct pool_conn *c)
-{
-	return c->carried || c->pool->pools->loop->now_ns - c->up_ns >= EARLY_NS;
-}
-
-/* No new streams on it; it closes by itself when its last one has ended. */
-static void conn_retire(struct pool_conn *c)
-{
-	if (c->state == CONN_RETIRING || c->state == CONN_CONNECTING)
-		return;
-	timer_cancel(c->pool->pools->loop, &c->idle);
-	timer_cancel(c->pool->pools->loop, &c->verify);
-	conn_set(c, CONN_RETIRING);
-	h2_conn_drain(c->h2);
-}
-
 /* ---- failure and back-off ------------------------------------------------------------------------------------------------- */
 
-static bool pool_must_not_dial(const struct pool *p)
-{
-	return p->backoff_until_ns > p->pools->loop->now_ns;
-}
-
-static void pool_fail_waits(struct pool *p, int err, const char *why)
+void pool_fail_waits(struct pool *p, int err, const char *why)
 {
 	struct list failing;
 
@@ -273,7 +99,7 @@ static void backoff_over(struct timer *t)
 }
 
 /* Full jitter: many sidecars that lost the same provider shall not come back to it together. */
-static void pool_back_off(struct pool *p, int err, const char *why)
+void pool_back_off(struct pool *p, int err, const char *why)
 {
 	struct loop *l = p->pools->loop;
 	uint64_t most = p->failures < 7 ? BACKOFF_FIRST_NS << p->failures : BACKOFF_MAX_NS;
@@ -291,142 +117,12 @@ static void pool_back_off(struct pool *p, int err, const char *why)
 }
 
 /* While another connection stands, the waiters go on waiting for room there. */
-static void pool_connect_failed(struct pool *p, int err, const char *why)
+void pool_connect_failed(struct pool *p, int err, const char *why)
 {
 	pool_back_off(p, err, why);
 	pool_tell(p);
 	if (!p->up && !p->opening)
 		pool_fail_waits(p, err, why);
-}
-
-/* A connection that has stood its time ends the row of failures, but not of those that came after it: an old connection that lives says
- * nothing about whether a second one can be had. */
-static void conn_proves(const struct pool_conn *c)
-{
-	struct pool *p = c->pool;
-
-	if (__builtin_expect(!p->failures, 1) || c->up_ns < p->failed_ns || !conn_is_good(c))
-		return;
-	p->failures = 0;
-	p->last_err = 0;
-	p->last_why = NULL;
-	p->backoff_until_ns = 0;
-	timer_cancel(c->loop, &p->backoff);
-}
-
-/* ---- idle connections ----------------------------------------------------------------------------------------------------- */
-
-static void conn_idle(struct timer *t)
-{
-	struct pool_conn *c = container_of(t, struct pool_conn, idle);
-	struct loop *l = c->pool->pools->loop;
-	uint64_t after = c->pool->options.idle_timeout_ns;
-
-	/* Looked at only when the timer comes: a call costs no timer. */
-	if (h2_conn_streams(c->h2))
-		timer_in(l, &c->idle, after, conn_idle);
-	else if (l->now_ns - c->used_ns < after)
-		timer_set(l, &c->idle, c->used_ns + after, conn_idle);
-	else
-		conn_retire(c);
-}
-
-/* A daemon that ends keeps no connection that nobody uses. */
-static void conn_last_call(struct pool_conn *c)
-{
-	if (c->pool->pools->draining && c->state == CONN_UP && !c->pool->pending && !h2_conn_streams(c->h2))
-		conn_retire(c);
-}
-
-/* ---- verifying ------------------------------------------------------------------------------------------------------------ */
-
-static void conn_verify_dead(struct timer *t)
-{
-	struct pool_conn *c = container_of(t, struct pool_conn, verify);
-
-	h2_conn_close(c->h2, H2_NO_ERROR); /* on_closed does the rest */
-}
-
-static bool is_asked_by_thaw(const struct pool_conn *c)
-{
-	return c->thaws != c->asked_thaws;
-}
-
-/* After a thaw: whoever waits goes to another provider now, for the connect timeout of an address that is gone is longer than calls live. Streams that were there before may
- * still be answered; they have the time of a connect. */
-static void conn_lost_in_thaw(struct pool_conn *c)
-{
-	struct pool *p = c->pool;
-	bool in_use = h2_conn_streams(c->h2) > 0;
-
-	stat_inc(&c->loop->stats, STAT_THAW_CONNS);
-	p->refs++;
-	c->early_told = true;
-	if (in_use) {
-		conn_retire(c);
-		timer_in(c->loop, &c->verify, p->options.connect_timeout_ns, conn_verify_dead);
-	} else {
-		conn_set(c, CONN_RETIRING);
-		h2_conn_close(c->h2, H2_NO_ERROR);
-	}
-	pool_connect_failed(p, -ETIMEDOUT, "no answer to a PING after the process had stood still");
-	pool_unref(&p);
-}
-
-static void conn_verify_late(struct timer *t)
-{
-	struct pool_conn *c = container_of(t, struct pool_conn, verify);
-
-	if (is_asked_by_thaw(c))
-		conn_lost_in_thaw(c);
-	else
-		conn_verify_dead(t);
-}
-
-static void conn_ponged(void *user, bool acked)
-{
-	struct pool_conn *c = user;
-	struct pool *p = c->pool;
-
-	if (!acked)
-		return; /* lost: on_closed follows */
-	timer_cancel(c->loop, &c->verify);
-	if (c->state != CONN_VERIFYING)
-		return; /* retiring: nobody waits for it */
-	c->thaws = c->asked_thaws; /* an answer to what was asked before a thaw says nothing about now */
-	conn_set(c, CONN_UP);
-	p->refs++;
-	pool_pump(p);
-	conn_last_call(c);
-	pool_unref(&p);
-}
-
-/* Is it in doubt whether the other side is still there? After a freeze all connections are, otherwise one that has been silent for long
- * and that no call depends on: with calls on it a provider that is busy for a while would lose them. */
-static bool conn_is_doubtful(const struct pool_conn *c)
-{
-	const struct loop *l = c->pool->pools->loop;
-	uint64_t after = c->pool->options.verify_after_ns;
-
-	if (c->thaws != stat_get(&l->stats, STAT_THAWS))
-		return true;
-	return after && l->now_ns - h2_conn_last_read_ns(c->h2) > after && h2_conn_streams(c->h2) == 0;
-}
-
-/* False: it could not be asked, so it is taken as it is. */
-static bool conn_verify(struct pool_conn *c)
-{
-	struct loop *l = c->pool->pools->loop;
-	uint64_t patience = c->pool->options.connect_timeout_ns;
-
-	if (h2_conn_ping(c->h2, conn_ponged, c) < 0)
-		return false;
-	c->asked_thaws = stat_get(&l->stats, STAT_THAWS);
-	if (patience > (is_asked_by_thaw(c) ? THAW_ACK_NS : VERIFY_ACK_NS))
-		patience = is_asked_by_thaw(c) ? THAW_ACK_NS : VERIFY_ACK_NS;
-	conn_set(c, CONN_VERIFYING);
-	timer_in(l, &c->verify, patience, conn_verify_late);
-	return true;
 }
 
 /* ---- giving streams ------------------------------------------------------------------------------------------------------- */
@@ -474,8 +170,7 @@ static struct stream *pool_stream(struct pool *p, const struct stream_events *ev
 	return NULL;
 }
 
-/* Room has come: first come, first served. The caller holds the pool. */
-static void pool_pump(struct pool *p)
+void pool_pump(struct pool *p)
 {
 	while (!list_empty(&p->waits)) {
 		struct pool_wait *w = list_entry(p->waits.next, struct pool_wait, node);
@@ -536,11 +231,7 @@ struct stream *pool_open(
 	return NULL;
 }
 
-/* ---- connections come and go ---------------------------------------------------------------------------------------------- */
-
-static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, const char *why);
-static const struct h2_client_events conn_events;
-static const char goaway_at_once[] = "the provider sent GOAWAY at once";
+/* ---- one more connection --------------------------------------------------------------------------------------------------- */
 
 static void dial_failed(struct task *t)
 {
@@ -553,37 +244,12 @@ static void dial_failed(struct task *t)
 	pool_unref(&p);
 }
 
-static void pool_dial(struct pool *p)
+void pool_failed_later(struct pool *p)
 {
-	struct loop *l = p->pools->loop;
-	struct pool_conn *c = xnew(struct pool_conn);
-	struct dial_spec spec = {
-		.addrs = p->addrs,
-		.count = p->addr_count,
-		.timeout_ns = p->options.connect_timeout_ns,
-		.limits = p->pools->limits,
-		.account = &l->memory,
-	};
-	int err;
-
-	c->pool = p;
-	c->loop = l;
-	c->state = CONN_CONNECTING;
-	conn_count(c, 1);
-	p->conn_count++;
-	list_push(&p->conns, &c->node);
-	err = dial_start(l, &spec, &conn_events, c, dialled, &c->dial);
-	if (err < 0) {
-		conn_gone(c);
-		pool_back_off(p, err, err_text(err));
-		loop_defer(l, &p->dial_failed, dial_failed);
-		return;
-	}
-	pool_tell(p);
+	loop_defer(p->pools->loop, &p->dial_failed, dial_failed);
 }
 
-/* One more connection if calls wait, nothing is on its way for them already, and the limits allow. */
-static void pool_grow(struct pool *p)
+void pool_grow(struct pool *p)
 {
 	bool first = p->conn_count == p->retiring;
 
@@ -595,134 +261,6 @@ static void pool_grow(struct pool *p)
 	if (p->may_connect || first)
 		pool_dial(p);
 }
-
-static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, const char *why)
-{
-	struct pool_conn *c = owner;
-	struct pool *p = c->pool;
-	struct loop *l = c->loop;
-
-	(void)d;
-	c->dial = NULL;
-	p->refs++;
-	if (!h2) {
-		conn_gone(c);
-		pool_connect_failed(p, err, why);
-		pool_unref(&p);
-		return;
-	}
-	c->h2 = h2;
-	if (p->pools->first_id)
-		h2_conn_set_ids(h2, p->pools->first_id, p->pools->last_id);
-	c->up_ns = c->used_ns = l->now_ns;
-	c->thaws = c->asked_thaws = stat_get(&l->stats, STAT_THAWS);
-	conn_set(c, CONN_UP);
-	stat_inc(&l->stats, STAT_CONNS_UP_TOTAL);
-	if (p->options.idle_timeout_ns)
-		timer_in(l, &c->idle, p->options.idle_timeout_ns, conn_idle);
-	if (!h2_conn_is_up(h2)) { /* SETTINGS and GOAWAY in one */
-		c->early_told = true;
-		conn_retire(c);
-		pool_connect_failed(p, ERR_REFUSED, goaway_at_once);
-	} else {
-		pool_tell(p);
-		pool_pump(p);
-		conn_last_call(c);
-	}
-	pool_unref(&p);
-}
-
-static void on_up(void *owner)
-{
-	(void)owner; /* net/dial hands the connection over when it is up */
-}
-
-/* A stream ended, or the peer allows more. */
-static void on_room(void *owner)
-{
-	struct pool_conn *c = owner;
-	struct pool *p = c->pool;
-
-	if (!p || !c->h2)
-		return;
-	c->used_ns = c->loop->now_ns;
-	c->carried |= h2_conn_is_up(c->h2) && h2_conn_streams(c->h2) < c->opened;
-	if (list_empty(&p->waits) && !p->pools->draining)
-		return;
-	p->refs++;
-	pool_pump(p);
-	conn_last_call(c);
-	pool_unref(&p);
-}
-
-/* Calls wait, but there is no connection to wait for and none may be made before the back-off is over. */
-static bool pool_is_lost(const struct pool *p)
-{
-	return !p->up && !p->opening && pool_must_not_dial(p);
-}
-
-static void pool_give_up(struct pool *p)
-{
-	if (pool_is_lost(p))
-		pool_fail_waits(p, p->last_err, p->last_why);
-}
-
-static void on_goaway(void *owner)
-{
-	struct pool_conn *c = owner;
-	struct pool *p = c->pool;
-	bool in_use;
-
-	if (!p || !c->h2 || c->state == CONN_RETIRING)
-		return;
-	in_use = h2_conn_streams(c->h2) > 0;
-	p->refs++;
-	if (conn_is_good(c)) {
-		conn_proves(c);
-		/* The replacement goes out first: the next call shall find it up and not wait for it. */
-		if (in_use && !p->opening && !pool_must_not_dial(p) && !p->pools->draining)
-			pool_dial(p);
-		conn_retire(c);
-		pool_tell(p);
-		pool_grow(p);
-		if (pool_is_lost(p)) /* told later: ids that run out say so while a stream is being given, perhaps to the first who waits */
-			loop_defer(c->loop, &p->dial_failed, dial_failed);
-	} else {
-		c->early_told = true;
-		conn_retire(c);
-		pool_connect_failed(p, ERR_REFUSED, goaway_at_once);
-	}
-	pool_unref(&p);
-}
-
-static void on_closed(void *owner, int err, uint64_t streams_carried)
-{
-	struct pool_conn *c = owner;
-	struct pool *p = c->pool;
-	bool early;
-
-	(void)streams_carried; /* says nothing about whether they were answered */
-	c->h2 = NULL;
-	if (!p) {
-		loop_bury(c->loop, &c->grave, conn_bury);
-		return;
-	}
-	p->refs++;
-	early = c->state != CONN_RETIRING && !conn_is_good(c);
-	if (!early && !c->early_told)
-		conn_proves(c);
-	conn_gone(c);
-	if (early) {
-		pool_connect_failed(p, err ? err : ERR_CLOSED, "the provider closed the connection at once");
-	} else {
-		pool_tell(p);
-		pool_grow(p);
-		pool_give_up(p);
-	}
-	pool_unref(&p);
-}
-
-static const struct h2_client_events conn_events = {on_up, on_room, on_goaway, on_closed};
 
 /* ---- what checks of the provider have to do with it ------------------------------------------------------------------------ */
 
@@ -746,7 +284,7 @@ void pool_retire(struct pool *p)
 	pool_tell(p);
 	pool_grow(p);
 	if (pool_is_lost(p))
-		loop_defer(p->pools->loop, &p->dial_failed, dial_failed);
+		pool_failed_later(p);
 	pool_unref(&p);
 }
 
@@ -899,6 +437,28 @@ struct pool *pool_ref(struct pool *p)
 	return p;
 }
 
+/* ---- its end ---------------------------------------------------------------------------------------------------------------- */
+
+static void pool_bury(struct grave *g)
+{
+	struct pool *p = container_of(g, struct pool, grave);
+
+	free(p->addrs);
+	free(p->key);
+	free(p);
+}
+
+/* Out of the table with the last reference, out of memory with the last connection. */
+static void pool_maybe_end(struct pool *p)
+{
+	if (p->refs || !list_empty(&p->conns) || p->grave.dug)
+		return;
+	timer_cancel(p->pools->loop, &p->backoff);
+	loop_undefer(&p->dial_failed);
+	list_del(&p->node);
+	loop_bury(p->pools->loop, &p->grave, pool_bury);
+}
+
 /* A dial in progress is of no use to anybody any more, a connection lives until its streams are done. */
 void pool_unref(struct pool **pp)
 {
@@ -915,12 +475,10 @@ void pool_unref(struct pool **pp)
 	{
 		struct pool_conn *c = list_entry(n, struct pool_conn, node);
 
-		if (c->state == CONN_CONNECTING) {
-			dial_cancel(&c->dial);
-			conn_gone(c);
-		} else {
+		if (c->state == CONN_CONNECTING)
+			conn_give_up(c);
+		else
 			conn_retire(c);
-		}
 	}
 	pool_maybe_end(p);
 }
@@ -942,25 +500,13 @@ void pools_drain(struct pools *ps)
 	}
 }
 
-/* The connections end now. Whether on_closed comes during h2_conn_close or later, it finds a pool_conn without a pool. */
+/* The connections end now. */
 static void pool_abandon(struct pool *p)
 {
 	struct loop *l = p->pools->loop;
 
-	while (!list_empty(&p->conns)) {
-		struct pool_conn *c = list_entry(p->conns.next, struct pool_conn, node);
-
-		list_del(&c->node);
-		timer_cancel(l, &c->idle);
-		timer_cancel(l, &c->verify);
-		c->pool = NULL;
-		if (c->state == CONN_CONNECTING) {
-			dial_cancel(&c->dial);
-			loop_bury(l, &c->grave, conn_bury);
-		} else {
-			h2_conn_close(c->h2, H2_NO_ERROR);
-		}
-	}
+	while (!list_empty(&p->conns))
+		conn_abandon(list_entry(p->conns.next, struct pool_conn, node));
 	timer_cancel(l, &p->backoff);
 	loop_undefer(&p->dial_failed);
 	p->refs++; /* not the last one's cue to end it: that is done here */
