@@ -10,7 +10,7 @@
 //	greet WORD...           one call of the Greeter: {"code", "message", "answer"}
 //	burst COUNT WORD...     so many at once, in the background; `stop` waits for them
 //	load A_SECOND           begins greets of "who" at that rate, on their way while other commands are answered
-//	seen                    the load since the last `seen`: {"codes", "who", "first"}
+//	seen                    the load since the last `seen`: {"codes", "who", "first", "said"}; said: how many calls failed with which text
 //	stop                    ends the load, waits for its calls: totals, in the same form
 //	state                   the channel's, after asking it to connect
 //	check [SERVICE]         Health/Check: {"code", "message", "answer"}
@@ -49,16 +49,26 @@ type tally struct {
 	Codes map[string]int `json:"codes"`
 	Who   map[string]int `json:"who"`
 	First string         `json:"first,omitempty"`
+	Said  map[string]int `json:"said,omitempty"`
 }
 
-func newTally() *tally { return &tally{Codes: map[string]int{}, Who: map[string]int{}} }
+// Texts beyond these are counted by their codes only.
+const maxTexts = 16
+
+func newTally() *tally { return &tally{Codes: map[string]int{}, Who: map[string]int{}, Said: map[string]int{}} }
 
 func (t *tally) add(who string, err error) {
 	t.Codes[strconv.Itoa(int(status.Code(err)))]++
 	if err == nil {
 		t.Who[who]++
-	} else if t.First == "" {
-		t.First = err.Error()
+		return
+	}
+	text := err.Error()
+	if t.First == "" {
+		t.First = text
+	}
+	if _, known := t.Said[text]; known || len(t.Said) < maxTexts {
+		t.Said[text]++
 	}
 }
 
