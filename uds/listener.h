@@ -15,6 +15,13 @@ struct uds_listener;
 struct uds_client;
 
 /* What a door is; copied. fd: an inherited listening descriptor, or -1. */
+/* Who is at the other end, by a certificate that was verified. Lives as long as the client. */
+struct uds_identity {
+	const char *own_uri;           /* of the certificate that we showed; "" where it has none */
+	const char *hash;              /* of the caller's leaf: SHA-256, 64 hex digits */
+	const char *subject;           /* RFC 2253 */
+	const char *const *uris; uint32_t nuris; /* its URI SANs */
+};
 struct uds_door {
 	bool is_unix;
 	const char *path;              /* Unix: "/run/x.sock" or "@name"; NULL for TCP */
