@@ -12,21 +12,20 @@
 #include "xds/ads.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include "net/dial.h"
 #include "net/grpc_call.h"
 #include "net/tls.h"
+#include "xds/token.h"
 
 static const uint64_t second = UINT64_C(1000000000);
 static const uint64_t backoff_least_ns = UINT64_C(1000000000), backoff_most_ns = UINT64_C(30000000000);
 static const uint64_t idle_ns = UINT64_C(30000000000);       /* istiod pings after as long; a NAT forgets later */
 static const uint64_t ping_apart_ns = UINT64_C(15000000000); /* grpc-go's MinTime at istiod: faster ones are answered by GOAWAY too_many_pings */
 static const uint64_t ping_answer_ns = UINT64_C(20000000000), thaw_answer_ns = UINT64_C(2000000000);
-enum { UNSENT_MAX = 65536, TOKEN_MAX = 65536, TEXT_MAX = 512, ADDRS_MAX = 16 };
+enum { UNSENT_MAX = 65536, TEXT_MAX = 512, ADDRS_MAX = 16 };
 
 struct ads_stream {
 	struct ads *ads;            /* NULL once it is neither now nor next */
@@ -56,7 +55,8 @@ struct ads {
 	const struct conf_xds *conf;
 	const struct ads_events *ev;
 	void *user;
-	const char *path, *view;
+	const char *path, *view, *word;
+	uint64_t backoff_least_ns, backoff_most_ns;
 	bool path_changed;
 	struct ads_stream *now, *next;
 	/* the present try */
@@ -107,7 +107,7 @@ static void tell_up(struct ads *a)
 	a->told = TOLD_UP;
 	a->since_ns = a->loop->now_ns;
 	if (log_every(a->log, &a->said_up, a->loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
-		log_info(a->log, "xds '%s': connected to %s", a->view, ads_server(a));
+		log_info(a->log, "%s '%s': connected to %s", a->word, a->view, ads_server(a));
 	if (a->ev->state)
 		a->ev->state(a->user, true, "");
 }
@@ -123,7 +123,7 @@ static void tell_down(struct ads *a, int status)
 	a->told = TOLD_DOWN;
 	a->told_status = status;
 	if (log_every(a->log, &a->said_down, a->loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
-		log_warn(a->log, "xds '%s': %s; trying again, what is known stays in use", a->view, a->last_error);
+		log_warn(a->log, "%s '%s': %s; trying again, what is known stays in use", a->word, a->view, a->last_error);
 	if (a->ev->state)
 		a->ev->state(a->user, false, a->last_error);
 }
@@ -166,13 +166,13 @@ static void on_closed(void *owner, int err, uint64_t carried)
 /* Full jitter: a fleet that lost its control plane shall not come back to it at one moment. */
 static uint64_t backoff_ns(struct ads *a)
 {
-	uint64_t most = backoff_least_ns;
+	uint64_t most = a->backoff_least_ns;
 
-	for (uint32_t i = 1; i < a->failures && most < backoff_most_ns; i++)
+	for (uint32_t i = 1; i < a->failures && most < a->backoff_most_ns; i++)
 		most *= 2;
 	if (a->refused)
-		return backoff_most_ns / 2 + loop_random_below(a->loop, backoff_most_ns / 2);
-	return loop_random_below(a->loop, most < backoff_most_ns ? most : backoff_most_ns);
+		return a->backoff_most_ns / 2 + loop_random_below(a->loop, a->backoff_most_ns / 2);
+	return loop_random_below(a->loop, most < a->backoff_most_ns ? most : a->backoff_most_ns);
 }
 
 /* After a stream that had answered (gRFC A57): at once, unless that was tried within this second: a server that answers and ends the stream, again and again. */
@@ -363,6 +363,14 @@ void ads_thaw(struct ads *a)
 		stream_thaw(a->next);
 	if (a->phase == BACKOFF) /* what the server was before the frost says nothing */
 		try_at(a, 0);
+}
+
+void ads_retry(struct ads *a)
+{
+	if (a->phase != BACKOFF)
+		return;
+	a->failures = 0;
+	try_at(a, 0);
 }
 
 /* ---- a stream ------------------------------------------------------------------------------------------------------------------------------ */
@@ -571,40 +579,15 @@ static void resolved(void *user, const struct dns_answer *answer)
 	try_dial(a, addrs, n);
 }
 
-/* The token of this stream: kubelet writes a new one before the old one ends. 0, or why not. */
-static const char *token_read(struct ads *a)
+/* The token of this stream. 0, or why not. */
+static const char *token_fresh(struct ads *a)
 {
 	/* Without TLS conf has one only where every server is on this machine. */
 	const char *path = a->conf->tls.token_file;
-	static const char bearer[] = "Bearer ";
-	enum { LEAD = sizeof(bearer) - 1 };
 
 	free(a->token);
 	a->token = NULL;
-	if (!path)
-		return NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return strerror(errno);
-	char *text = xalloc(LEAD + TOKEN_MAX + 1);
-	size_t n = 0;
-	for (ssize_t r; n < TOKEN_MAX && (r = read(fd, text + LEAD + n, TOKEN_MAX - n)) > 0;)
-		n += (size_t)r;
-	close(fd);
-	while (n && strchr(" \t\r\n", text[LEAD + n - 1]))
-		n--;
-	const char *why = !n ? "the file is empty" : n == TOKEN_MAX ? "the file is too large for a token" : NULL;
-	for (size_t i = 0; i < n && !why; i++)
-		if (text[LEAD + i] <= ' ' || text[LEAD + i] > '~')
-			why = "the file holds no token: blanks or control characters inside";
-	if (why) {
-		free(text);
-		return why;
-	}
-	memcpy(text, bearer, LEAD);
-	text[LEAD + n] = 0;
-	a->token = text;
-	return NULL;
+	return path ? token_read(path, &a->token) : NULL;
 }
 
 static struct tls_stamp stamp_of(const struct conf_xds *c)
@@ -655,7 +638,7 @@ static void tls_renew(struct ads *a)
 static void try_now(struct timer *t)
 {
 	struct ads *a = container_of(t, struct ads, retry);
-	const char *server = ads_server(a), *why = token_read(a);
+	const char *server = ads_server(a), *why = token_fresh(a);
 	struct addr addr;
 	struct str host;
 
@@ -821,6 +804,9 @@ struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, vo
 	a->conf = spec->conf;
 	a->path = spec->path;
 	a->view = spec->view;
+	a->word = spec->word ? spec->word : "xds";
+	a->backoff_least_ns = spec->backoff_least_ns ? spec->backoff_least_ns : backoff_least_ns;
+	a->backoff_most_ns = spec->backoff_most_ns ? spec->backoff_most_ns : backoff_most_ns;
 	ads_user(a, ev, user);
 	a->tls = tls;
 	a->stamp = stamp_of(spec->conf);

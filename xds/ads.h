@@ -30,6 +30,8 @@ struct ads_spec {
 	const struct conf_xds *conf;   /* borrowed until ads_conf */
 	const char *path;              /* of the RPC, static; ads_set_path changes it (delta or state of the world) for the next stream */
 	const char *view;              /* for log lines; borrowed */
+	const char *word;              /* the same, what it is that is asked: "sds"; static; NULL: "xds" */
+	uint64_t backoff_least_ns, backoff_most_ns; /* 0: 1 s, 30 s */
 };
 /* ev may be NULL, and be named later (xds/sub is made after its ads, before ads_start), or nobody's again. */
 struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user, struct err *err); /* NULL: files of TLS can't be read */
@@ -45,6 +47,7 @@ void ads_hold(struct ads *a, bool held);                      /* held: a stream 
 uint32_t ads_finish(struct ads *a, void (*over)(void *ctx), void *ctx);
 void ads_stream_end(struct ads_stream *s, const char *why);  /* this one alone: what it said makes no sense; closed comes */
 void ads_thaw(struct ads *a);
+void ads_retry(struct ads *a);                                /* there is a sign that the server is back: what waits for its back-off is tried now */
 int ads_send(struct ads_stream *s, const void *message, size_t n); /* -ENOMEM; -EAGAIN: too much is queued (the peer does not read): again later; ERR_CLOSED */
 size_t ads_unsent(const struct ads_stream *s);               /* queued bytes that the kernel has not taken */
 bool ads_stream_has_answered(const struct ads_stream *s);    /* a whole message came on it */
