@@ -94,13 +94,14 @@ void endpoint_metas_free(struct endpoint_metas **pm)
 
 struct endpoint_meta *endpoint_meta_ref(struct endpoint_meta *m)
 {
-	m->refs++;
+	if (m)
+		m->refs++;
 	return m;
 }
 
 void endpoint_meta_unref(struct endpoint_meta *m)
 {
-	if (--m->refs == 0 && !m->is_fresh)
+	if (m && --m->refs == 0 && !m->is_fresh)
 		meta_free(m);
 }
 
@@ -236,10 +237,25 @@ uint32_t endpoint_meta_pairs(const struct endpoint_meta *m, struct str *pairs, u
 	return m->npairs;
 }
 
-static bool row_matches(const struct tls_row *row, const struct endpoint_meta *meta)
+/* What rows are held against: an endpoint's metadata, or pairs. */
+struct said {
+	const struct endpoint_meta *meta;
+	const struct tls_pair *pairs;
+	uint32_t npairs;
+};
+
+static const char *said_value(const struct said *said, const char *key)
+{
+	for (uint32_t i = 0; i < said->npairs; i++)
+		if (strcmp(said->pairs[i].key, key) == 0)
+			return said->pairs[i].value;
+	return endpoint_meta_value(said->meta, key);
+}
+
+static bool row_matches(const struct tls_row *row, const struct said *said)
 {
 	for (uint32_t i = 0; i < row->npairs; i++) {
-		const char *value = endpoint_meta_value(meta, row->pairs[i].key);
+		const char *value = said_value(said, row->pairs[i].key);
 
 		if (!value || strcmp(value, row->pairs[i].value) != 0)
 			return false;
@@ -247,15 +263,28 @@ static bool row_matches(const struct tls_row *row, const struct endpoint_meta *m
 	return true; /* a row without pairs is everybody's */
 }
 
-bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row)
+static struct tls_want *want_of(const struct cluster_spec *spec, const struct said *said, const char **ret_row)
 {
+	const char *row = spec->tls_name;
+	struct tls_want *want = spec->want;
+
 	for (uint32_t i = 0; i < spec->ntls; i++)
-		if (row_matches(&spec->tls[i], meta)) {
-			if (ret_row)
-				*ret_row = spec->tls[i].name;
-			return spec->tls[i].tls;
+		if (row_matches(&spec->tls[i], said)) {
+			row = spec->tls[i].name;
+			want = spec->tls[i].want;
+			break;
 		}
 	if (ret_row)
-		*ret_row = spec->tls_name;
-	return spec->tls_otherwise;
+		*ret_row = row;
+	return want;
+}
+
+struct tls_want *endpoint_want(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row)
+{
+	return want_of(spec, &(struct said){.meta = meta}, ret_row);
+}
+
+struct tls_want *endpoint_want_by(const struct cluster_spec *spec, const struct tls_pair *pairs, uint32_t npairs, const char **ret_row)
+{
+	return want_of(spec, &(struct said){.pairs = pairs, .npairs = npairs}, ret_row);
 }

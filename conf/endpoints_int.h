@@ -44,6 +44,4 @@ struct endpoint_set {
 bool endpoint_row_ip(struct endpoint_row *r, const struct addr *a, uint32_t n); /* false: it does not fit into a row */
 void endpoint_block_unref(struct endpoint_block *b);
 
-struct endpoint_meta *endpoint_meta_ref(struct endpoint_meta *m);
-void endpoint_meta_unref(struct endpoint_meta *m);
 uint64_t endpoint_meta_hash(const struct endpoint_meta *m);

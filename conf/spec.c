@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "conf/health.h"
+#include "conf/regex.h"
 
 static const uint64_t second_ns = 1000000000;
 
@@ -46,6 +47,7 @@ void spec_unref(struct cluster_spec **s)
 		}
 		free(old->tls[i].pairs);
 		free(old->tls[i].name);
+		tls_want_unref(&old->tls[i].want);
 	}
 	for (uint32_t i = 0; i < old->nchecks; i++)
 		health_check_end(&old->checks[i]);
@@ -53,6 +55,7 @@ void spec_unref(struct cluster_spec **s)
 	free(old->outlier);
 	free(old->tls);
 	free(old->tls_name);
+	tls_want_unref(&old->want);
 	free(old->name);
 	free(old);
 }
@@ -81,17 +84,71 @@ static uint64_t text_hash(const char *text, uint64_t seed)
 	return text ? str_hash_seeded(str_n(text, strlen(text) + 1), seed) : str_hash_seeded(str_n("", 0), seed);
 }
 
+struct tls_want *spec_want_alpn(const struct tls_want *from, const char *alpn)
+{
+	struct ration nobody = {.account = NULL};
+	struct tls_want *w = tls_want_new();
+	char why[REGEX_WHY];
+
+	secret_ref_set(&w->cert, SECRET_CERT, from->cert.from, str_of(from->cert.name));
+	secret_ref_set(&w->roots, SECRET_ROOTS, from->roots.from, str_of(from->roots.name));
+	free(w->alpn);
+	w->alpn = xstrdup(alpn);
+	w->sni = from->sni ? xstrdup(from->sni) : NULL;
+	w->names = from->names;
+	w->min = from->min;
+	w->max = from->max;
+	w->no_client_cert = from->no_client_cert;
+	w->expired_ok = from->expired_ok;
+	w->unbuilt = from->unbuilt ? xstrdup(from->unbuilt) : NULL;
+	w->regex_match = from->regex_match;
+	w->regex_free = from->regex_free;
+	for (uint32_t i = 0; i < from->nrules; i++) {
+		const struct tls_rule *rule = &from->rules[i];
+		struct regex *regex = NULL;
+
+		tls_want_rule(w, rule->on, rule->kind, str_of(rule->text));
+		w->rules[i].ignore_case = rule->ignore_case;
+		/* It was compiled once, so nothing is wrong with it; should there be no memory for it twice, it fits nobody. */
+		if (rule->regex && regex_new(&nobody, str_of(rule->text), &regex, why) == 0)
+			w->rules[i].regex = regex;
+	}
+	w->pins = from->npins ? xalloc(from->npins * sizeof(*w->pins)) : NULL;
+	for (w->npins = 0; w->npins < from->npins; w->npins++)
+		w->pins[w->npins] = xstrdup(from->pins[w->npins]);
+	tls_want_seal(w);
+	return w;
+}
+
+/* What is known to be TLS and no more: never plaintext. */
+static void want_unknown(struct tls_want **want, bool tls, const char *name)
+{
+	struct sb why = {0};
+
+	if (!tls || *want)
+		return;
+	sb_fmt(&why, "the transport socket '%s' is not built", name ? name : "");
+	*want = tls_want_new();
+	(*want)->unbuilt = xstrndup(why.p, why.n);
+	tls_want_seal(*want);
+	sb_end(&why);
+}
+
 void spec_seal(struct cluster_spec *s)
 {
+	want_unknown(&s->want, s->tls_otherwise, s->tls_name);
+	for (uint32_t i = 0; i < s->ntls; i++)
+		want_unknown(&s->tls[i].want, s->tls[i].tls, s->tls[i].name);
+
 	const uint64_t all[] = {s->lb, s->choices, s->connect_timeout_ns, s->idle_timeout_ns, s->verify_after_ns, s->max_connections,
 		s->max_pending, s->max_requests, s->max_connections_per_host, s->max_streams, s->panic_percent, s->overprovisioning,
-		s->locality_weighted, s->one_address, s->ring_min, s->ring_max, s->removal_hold_ns, s->tls_otherwise, s->ntls,
+		s->locality_weighted, s->one_address, s->ring_min, s->ring_max, s->removal_hold_ns, s->want ? s->want->hash : 0, s->ntls,
 		s->ignore_health_on_removal, s->nchecks, s->outlier ? outlier_hash(s->outlier) : 0};
 	uint64_t h = text_hash(s->tls_name, text_hash(s->name, str_hash(str_n((const char *)all, sizeof(all)))));
 
 	for (uint32_t i = 0; i < s->ntls; i++) {
 		const struct tls_row *row = &s->tls[i];
-		const uint32_t head[] = {row->tls, row->npairs};
+		const uint64_t head[] = {row->want ? row->want->hash : 0, row->npairs};
 
 		h = text_hash(row->name, str_hash_seeded(str_n((const char *)head, sizeof(head)), h));
 		for (uint32_t k = 0; k < row->npairs; k++)

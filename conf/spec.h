@@ -11,8 +11,9 @@ struct health_check; struct outlier; /* conf/health.h */
 /* Order is the order of the words in conf.def. Those behind LEAST_REQUEST are declared and not built yet: lb uses random for them and says so once. */
 enum lb_kind { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
 
-/* Does an endpoint want TLS? From Cluster.transport_socket and transport_socket_matches: the first row whose pairs are all among the endpoint's
- * (metadata "envoy.transport_socket_match") decides, else `otherwise`. */
+/* Which TLS does an endpoint want? From Cluster.transport_socket and transport_socket_matches, or services[].tls: the first row whose pairs are all among the endpoint's
+ * (metadata "envoy.transport_socket_match") decides, else cluster_spec.want. NULL is plaintext. `tls` and `tls_otherwise` are of who knows only that it is TLS: without a want that is one
+ * that is not built (spec_seal). */
 struct tls_pair { char *key, *value; };
 struct tls_row { char *name; struct tls_pair *pairs; uint32_t npairs; bool tls; struct tls_want *want; /* owned ref; NULL: plaintext */ };
 
@@ -86,7 +87,17 @@ void endpoints_unref(struct endpoint_set **s);
 void endpoint_get(const struct endpoint_set *s, uint32_t i, struct endpoint *ret);
 /* All addresses of the endpoint, at most max; returns how many there are. */
 uint32_t endpoint_addrs(const struct endpoint_set *s, uint32_t i, struct addr *out, uint32_t max);
-bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row); /* ret_row: name of what decided, may be NULL */
+/* Borrowed from the spec; NULL: plaintext. ret_row: name of what decided, may be NULL inside; may itself be NULL. */
+struct tls_want *endpoint_want(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row);
+/* The same by what a health check says instead of the endpoint (health_check.criteria). */
+struct tls_want *endpoint_want_by(const struct cluster_spec *spec, const struct tls_pair *pairs, uint32_t npairs, const char **ret_row);
+/* The same but for what it offers: of a check that says so (health_check.alpn). Sealed, counted for the caller. */
+struct tls_want *spec_want_alpn(const struct tls_want *w, const char *alpn);
+static inline bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row) { return endpoint_want(spec, meta, ret_row) != NULL; }
+static inline bool spec_wants_tls(const struct cluster_spec *s) { return s->ntls || s->want; } /* some endpoint may */
+/* For who keeps an endpoint's metadata longer than the set. Both accept NULL. */
+struct endpoint_meta *endpoint_meta_ref(struct endpoint_meta *m);
+void endpoint_meta_unref(struct endpoint_meta *m);
 const char *endpoint_meta_value(const struct endpoint_meta *m, const char *key); /* NULL: not there */
 /* Endpoint.hostname and Endpoint.health_check_config lie among the pairs under keys that no control plane can write (they begin with \001); values as text. */
 #define ENDPOINT_HOSTNAME "\001hostname"

@@ -380,47 +380,50 @@ START_TEST(equal_metadata_is_kept_once_in_any_order_and_goes_with_its_last_set)
 }
 END_TEST
 
-START_TEST(the_first_row_that_matches_says_whether_tls_is_wanted)
+START_TEST(the_first_row_that_matches_says_which_tls_is_wanted)
 {
-	static struct tls_pair istio[] = {{(char *)"tlsMode", (char *)"istio"}},
-			       both[] = {{(char *)"tlsMode", (char *)"istio"}, {(char *)"v", (char *)"2"}};
-	static struct tls_row by_mode[] = {{(char *)"tlsMode-istio", istio, 1, true}, {(char *)"tlsMode-disabled", NULL, 0, false}};
-	static struct tls_row two[] = {{(char *)"both", both, 2, true}};
-	static const struct {
+	struct tls_pair istio[] = {{(char *)"tlsMode", (char *)"istio"}}, both[] = {{(char *)"tlsMode", (char *)"istio"}, {(char *)"v", (char *)"2"}};
+	struct tls_want *mesh = tls_want_mesh("m"), *plain = NULL, *other = tls_want_mesh("o");
+	struct tls_row by_mode[] = {{.name = (char *)"tlsMode-istio", .pairs = istio, .npairs = 1, .want = mesh}, {.name = (char *)"tlsMode-disabled"}};
+	struct tls_row two[] = {{.name = (char *)"both", .pairs = both, .npairs = 2, .want = mesh}};
+	const struct {
 		struct tls_row *rows;
 		uint32_t n;
-		bool otherwise;
+		struct tls_want *otherwise;
 		const char *mode;
-		bool tls;
+		struct tls_want *want;
 		const char *name;
 	} rows[] = {
-		{by_mode, 2, false, "istio", true, "tlsMode-istio"},
-		{by_mode, 2, true, "disabled", false, "tlsMode-disabled"},
-		{by_mode, 2, true, NULL, false, "tlsMode-disabled"},
-		{by_mode, 1, false, NULL, false, NULL},
-		{by_mode, 1, true, NULL, true, "tls"},
-		{two, 1, false, "istio", false, NULL},
-		{NULL, 0, true, NULL, true, "tls"},
-		{NULL, 0, false, "istio", false, NULL},
+		{by_mode, 2, NULL, "istio", mesh, "tlsMode-istio"},
+		{by_mode, 2, other, "disabled", plain, "tlsMode-disabled"},
+		{by_mode, 2, other, NULL, plain, "tlsMode-disabled"},
+		{by_mode, 1, NULL, NULL, plain, NULL},
+		{by_mode, 1, other, NULL, other, "tls"},
+		{two, 1, NULL, "istio", plain, NULL},
+		{NULL, 0, other, "istio", other, "tls"},
+		{NULL, 0, NULL, "istio", plain, NULL},
 	};
 	struct endpoint_metas *metas = endpoint_metas_new(NULL, 7);
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
 		const struct str pair[] = {STR("tlsMode"), str_of(rows[i].mode)};
+		const struct tls_pair criteria[] = {{(char *)"tlsMode", (char *)rows[i].mode}};
 		struct endpoint_meta *m = rows[i].mode ? endpoint_meta_get(metas, pair, 1) : NULL;
-		const struct cluster_spec spec = {.tls = rows[i].rows,
-			.ntls = rows[i].n,
-			.tls_otherwise = rows[i].otherwise,
-			.tls_name = rows[i].otherwise ? (char *)"tls" : NULL};
-		const char *name = "?";
+		const struct cluster_spec spec = {.tls = rows[i].rows, .ntls = rows[i].n, .want = rows[i].otherwise, .tls_name = rows[i].otherwise ? (char *)"tls" : NULL};
 
-		ck_assert_msg(endpoint_wants_tls(&spec, m, &name) == rows[i].tls, "row %zu", i);
-		if (rows[i].name)
-			ck_assert_str_eq(name, rows[i].name);
-		else
-			ck_assert_ptr_null(name);
+		for (int by_check = 0; by_check < 2; by_check++) { /* what a check says instead of the endpoint is read in the same way */
+			const char *name = "?";
+
+			ck_assert_msg((by_check ? endpoint_want_by(&spec, criteria, rows[i].mode != NULL, &name) : endpoint_want(&spec, m, &name)) == rows[i].want, "row %zu", i);
+			if (rows[i].name)
+				ck_assert_str_eq(name, rows[i].name);
+			else
+				ck_assert_ptr_null(name);
+		}
 	}
 	endpoint_metas_free(&metas);
+	tls_want_unref(&mesh);
+	tls_want_unref(&other);
 }
 END_TEST
 
@@ -497,5 +500,5 @@ END_TEST
 UNIT_SUITE("endpoints", what_is_put_is_got_back, what_makes_no_sense_is_refused, weights_of_a_group_stay_below_two_to_the_32,
 	blocks_that_have_not_changed_are_shared, a_block_that_runs_over_is_never_shared, blocks_of_one_hash_are_found_without_a_search,
 	whatever_memory_is_refused_everything_is_given_back, a_set_may_outlive_the_account_it_was_built_with,
-	equal_metadata_is_kept_once_in_any_order_and_goes_with_its_last_set, the_first_row_that_matches_says_whether_tls_is_wanted,
+	equal_metadata_is_kept_once_in_any_order_and_goes_with_its_last_set, the_first_row_that_matches_says_which_tls_is_wanted,
 	the_hash_of_a_set_is_over_all_that_is_declared, a_hundred_thousand_ipv4_endpoints_cost_less_than_35_bytes_each)

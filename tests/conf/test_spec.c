@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "conf/regex.h"
 #include "conf/spec.h"
 
 /* One group, open. */
@@ -160,7 +161,7 @@ START_TEST(each_field_of_a_spec_is_in_its_hash)
 
 	spec_seal(first);
 	seen[n++] = first->hash;
-	for (int field = 0; field < 22; field++) {
+	for (int field = 0; field < 24; field++) {
 		struct cluster_spec *s = spec_new("demo");
 
 		switch (field) {
@@ -181,12 +182,15 @@ START_TEST(each_field_of_a_spec_is_in_its_hash)
 		case 14: s->ring_min++; break;
 		case 15: s->ring_max++; break;
 		case 16: s->removal_hold_ns++; break;
-		case 17: s->tls_otherwise = true; break;
+		case 17: s->tls_otherwise = true; break; /* a want that is not built */
+		case 23: s->want = tls_want_mesh("c"); tls_want_seal(s->want); break;
 		case 18: s->tls_name = xstrdup("t"); break;
 		default:
 			s->tls = xnew(struct tls_row);
 			s->ntls = 1;
-			s->tls[0].tls = field != 19;
+			s->tls[0].want = field != 19 ? tls_want_mesh(field == 22 ? "b" : "a") : NULL;
+			if (s->tls[0].want)
+				tls_want_seal(s->tls[0].want);
 			if (field == 21) {
 				s->tls[0].pairs = xnew(struct tls_pair);
 				s->tls[0].npairs = 1;
@@ -203,5 +207,63 @@ START_TEST(each_field_of_a_spec_is_in_its_hash)
 }
 END_TEST
 
-UNIT_SUITE("spec", endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_spec_begins_with_its_defaults_and_is_equal_by_content,
+/* What says TLS and does not say which is never plaintext. */
+START_TEST(what_is_only_known_to_be_tls_is_wanted_and_not_built)
+{
+	struct cluster_spec *s = spec_new("demo");
+	const char *row = NULL;
+
+	s->tls = xnew(struct tls_row);
+	s->ntls = 1;
+	s->tls[0] = (struct tls_row){.name = xstrdup("quic"), .tls = true};
+	ck_assert(spec_wants_tls(s));
+	spec_seal(s);
+	ck_assert_str_eq(endpoint_want(s, NULL, &row)->unbuilt, "the transport socket 'quic' is not built");
+	ck_assert_str_eq(row, "quic");
+	spec_unref(&s);
+}
+END_TEST
+
+static int fits(const void *regex, struct str text)
+{
+	return regex_match(regex, text);
+}
+
+static void ends(void *regex)
+{
+	struct regex *re = regex;
+
+	regex_free(&re);
+}
+
+START_TEST(a_check_may_offer_another_alpn_and_accepts_the_same_peers)
+{
+	struct ration nobody = {.account = NULL};
+	struct tls_want *w = tls_want_mesh("sni"), *other;
+	struct regex *re;
+	char why[REGEX_WHY];
+
+	tls_want_rule(w, TLS_NAME_URI, TLS_REGEX, STR("spiffe://a/.*"));
+	tls_want_rule(w, TLS_NAME_DNS, TLS_EXACT, STR("b"));
+	w->rules[1].ignore_case = true;
+	w->regex_match = fits;
+	w->regex_free = ends;
+	ck_assert_int_eq(regex_new(&nobody, STR("spiffe://a/.*"), &re, why), 0);
+	w->rules[0].regex = re;
+	w->pins = xalloc(sizeof(*w->pins));
+	w->pins[w->npins++] = xstrdup("sha256:00");
+	tls_want_seal(w);
+	other = spec_want_alpn(w, "istio-h2,istio,h2");
+	ck_assert(tls_want_eq(w, other));
+	tls_want_unref(&other);
+	other = spec_want_alpn(w, "http/1.1");
+	ck_assert(!tls_want_eq(w, other));
+	ck_assert_str_eq(other->alpn, "http/1.1");
+	tls_want_unref(&w);
+	ck_assert_int_eq(other->regex_match(other->rules[0].regex, STR("spiffe://a/b")), 1); /* its own, not the one that went */
+	tls_want_unref(&other);
+}
+END_TEST
+
+UNIT_SUITE("spec", what_is_only_known_to_be_tls_is_wanted_and_not_built, a_check_may_offer_another_alpn_and_accepts_the_same_peers, endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_spec_begins_with_its_defaults_and_is_equal_by_content,
 	each_field_of_a_spec_is_in_its_hash, policies_have_the_names_of_the_configuration)

@@ -335,7 +335,7 @@ static struct cluster_spec *tls_spec(void)
 
 	spec->ntls = 1;
 	spec->tls = xnew(struct tls_row);
-	spec->tls[0] = (struct tls_row){xstrdup("istio"), xnew(struct tls_pair), 1, true};
+	spec->tls[0] = (struct tls_row){.name = xstrdup("istio"), .pairs = xnew(struct tls_pair), .npairs = 1, .tls = true};
 	spec->tls[0].pairs[0] = (struct tls_pair){xstrdup("tlsMode"), xstrdup("istio")};
 	return spec;
 }
