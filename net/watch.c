@@ -93,12 +93,12 @@ static int start(struct watch *w)
 	return r;
 }
 
-static void split(struct watch *w, const char *path)
+static void split(struct watch *w, const char *path, bool entry)
 {
 	struct stat st;
 	const char *slash = strrchr(path, '/');
 
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+	if (!entry && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
 		w->folder = xstrdup(path);
 		return;
 	}
@@ -106,7 +106,7 @@ static void split(struct watch *w, const char *path)
 	w->folder = !slash ? xstrdup(".") : slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
-int watch_new(struct loop *l, const char *path, void (*fn)(void *user), void *user, struct watch **ret)
+static int make(struct loop *l, const char *path, bool entry, void (*fn)(void *user), void *user, struct watch **ret)
 {
 	struct watch *w = xnew(struct watch);
 	int r = 0;
@@ -115,7 +115,7 @@ int watch_new(struct loop *l, const char *path, void (*fn)(void *user), void *us
 	w->fd = -1;
 	w->fn = fn;
 	w->user = user;
-	split(w, path);
+	split(w, path, entry);
 	if (loop_is_real(l))
 		r = start(w);
 	if (r < 0) {
@@ -124,6 +124,16 @@ int watch_new(struct loop *l, const char *path, void (*fn)(void *user), void *us
 	}
 	*ret = w;
 	return 0;
+}
+
+int watch_new(struct loop *l, const char *path, void (*fn)(void *user), void *user, struct watch **ret)
+{
+	return make(l, path, false, fn, user, ret);
+}
+
+int watch_new_entry(struct loop *l, const char *path, void (*fn)(void *user), void *user, struct watch **ret)
+{
+	return make(l, path, true, fn, user, ret);
 }
 
 static void watch_bury(struct grave *g)

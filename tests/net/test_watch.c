@@ -176,6 +176,35 @@ START_TEST(a_folder_that_went_and_came_back_is_watched_again)
 }
 END_TEST
 
+START_TEST(a_link_that_is_put_elsewhere_is_seen_where_the_entry_is_watched)
+{
+	struct place p = place_new();
+	struct loop *l = loop_new_real(NULL);
+	struct watch *w;
+	char link[160], fresh[160];
+	int told = 0;
+
+	ck_assert_int_eq(mkdir(in(&p, "v1", link), 0755), 0);
+	ck_assert_int_eq(mkdir(in(&p, "v2", link), 0755), 0);
+	ck_assert_int_eq(symlink("v1", in(&p, "now", link)), 0);
+	ck_assert_int_eq(watch_new_entry(l, link, changed, &told, &w), 0);
+	put(&p, "v1/a", "x");
+	put(&p, "other", "x");
+	ck_assert(is_quiet(l));
+	ck_assert_int_eq(symlink("v2", in(&p, "next", fresh)), 0);
+	ck_assert_int_eq(rename(fresh, link), 0);
+	turn_until(l, &told, 1);
+	watch_free(&w);
+	take_away(&p, "v1/a");
+	take_away(&p, "v1");
+	take_away(&p, "v2");
+	take_away(&p, "now");
+	take_away(&p, "other");
+	loop_free(&l);
+	place_end(&p);
+}
+END_TEST
+
 START_TEST(in_simulation_a_poke_is_told_after_the_gathering)
 {
 	struct simnet *n = simnet_new(1);
@@ -201,4 +230,4 @@ END_TEST
 
 UNIT_SUITE("watch", changes_in_a_folder_are_gathered_and_told_once, of_a_file_its_neighbours_do_not_matter_but_its_replacement_does,
 	a_kubernetes_swap_of_the_data_link_is_seen, a_folder_that_is_not_there_is_an_error, a_folder_that_went_and_came_back_is_watched_again,
-	in_simulation_a_poke_is_told_after_the_gathering)
+	a_link_that_is_put_elsewhere_is_seen_where_the_entry_is_watched, in_simulation_a_poke_is_told_after_the_gathering)
