@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "conf/schema.h"
 
 static const struct yaml *map_at(const struct yaml *map, const char *key)
 {
@@ -86,6 +87,29 @@ static void take_identity(const struct yaml *root, struct bootstrap *b)
 		take_files(map_at(chosen, "config"), &b->roots, &b->cert, &b->key);
 }
 
+/* A plugin that we do not have is kept by its name, so that whoever asks for it can be told why not. */
+static void take_instances(const struct yaml *providers, struct bootstrap *b)
+{
+	b->instances = providers ? xalloc((providers->count + 1) * sizeof(*b->instances)) : NULL;
+	for (const struct yaml *c = providers ? providers->first : NULL; c && b->ninstances < CONF_INSTANCES_MAX; c = c->next) {
+		struct conf_instance *i = &b->instances[b->ninstances];
+		const struct yaml *config;
+
+		if (c->kind != YAML_MAP || c->bad || !*c->key)
+			continue;
+		b->ninstances++;
+		i->name = xstrdup(c->key);
+		i->plugin = text_at(c, "plugin_name");
+		if (!i->plugin)
+			i->plugin = xstrdup("");
+		config = map_at(c, "config");
+		if (!config || strcmp(i->plugin, "file_watcher") != 0)
+			continue;
+		take_files(config, &i->roots, &i->cert, &i->key);
+		i->bundle_map = text_at(config, "spiffe_trust_bundle_map_file");
+	}
+}
+
 int bootstrap_read(yaml_env_fn *env, void *env_ctx, struct err *e, struct bootstrap *ret)
 {
 	const char *file = env ? env(env_ctx, "GRPC_XDS_BOOTSTRAP") : NULL, *text = env ? env(env_ctx, "GRPC_XDS_BOOTSTRAP_CONFIG") : NULL;
@@ -108,6 +132,7 @@ int bootstrap_read(yaml_env_fn *env, void *env_ctx, struct err *e, struct bootst
 	take_server(b.doc.root, &b);
 	take_node(map_at(b.doc.root, "node"), &b);
 	take_identity(b.doc.root, &b);
+	take_instances(map_at(b.doc.root, "certificate_providers"), &b);
 	*ret = b;
 	return 1;
 }
@@ -118,6 +143,7 @@ void bootstrap_end(struct bootstrap *b)
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);
+	conf_instances_end(&b->instances, &b->ninstances);
 	yaml_end(&b->doc);
 	*b = (struct bootstrap){0};
 }

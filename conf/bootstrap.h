@@ -4,6 +4,7 @@
 #pragma once
 #include "conf/yaml.h"
 
+struct conf_instance;
 struct bootstrap {
 	char *server;                    /* of the first server, as written: "dns:///istiod:15010", "unix:///etc/istio/proxy/XDS"; NULL: none */
 	bool tls;                        /* its first credentials that we know are `tls`, with these files (NULL: not named) */
@@ -11,6 +12,8 @@ struct bootstrap {
 	char *id, *cluster, *region, *zone, *sub_zone;
 	const struct yaml *metadata;     /* a map, in doc; NULL: none */
 	char *roots, *cert, *key;        /* of the certificate provider `default`, or the first that watches files: the app's identity behind an agent */
+	struct conf_instance *instances; /* all its certificate providers; who wants them takes them and leaves NULL and 0 */
+	uint32_t ninstances;
 	struct yaml_doc doc;
 };
 /* 1 and *ret; 0: none is named; negative: it cannot be read, told in e. */

@@ -37,6 +37,8 @@ void conf_unref(struct conf **c)
 	free(old->mesh_domain);
 	free(old->snapshot_dir);
 	conf_xds_end(&old->xds);
+	conf_identity_end(&old->identity);
+	conf_instances_end(&old->instances, &old->ninstances);
 	free(old->log.file);
 	free(old->log.access_file);
 	free(old);

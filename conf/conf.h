@@ -2,7 +2,7 @@
  *
  * Rows of conf/conf.def drive parsing, errors ("FILE:LINE:COLUMN: key: what is wrong, what was expected", nearest known key for a typo),
  * --print-conf and the man page. A reload reads a new struct conf beside the old one; sidecar compares by `hash` what changed. What a
- * version cannot do yet (identity, inbound, ...) it refuses with its place. */
+ * version cannot do yet it refuses with its place. */
 #pragma once
 #include "base/addr.h"
 #include "base/err.h"
@@ -47,8 +47,11 @@ struct conf_identity {
 		uint64_t ttl_ns;          /* that is asked for: 24h */
 		char *output;             /* folder for cert-chain.pem, key.pem (0600), root-cert.pem; NULL: nothing is written */
 	} ca;
-	char *place;
+	char *place;                  /* NULL: it was not written, it is that of the bootstrap */
+	unsigned wrote;               /* conf's own: which keys stand in its map */
 };
+/* A certificate provider of gRPC's bootstrap. Those that are no file_watcher have a plugin name and nothing else: they are not built. */
+struct conf_instance { char *name, *plugin; char *cert, *key, *roots, *bundle_map; /* NULL: not named; bundle_map: spiffe_trust_bundle_map_file, not built */ };
 /* Calls that come in encrypted (apps[].inbound[].tls), by the app's identity. */
 enum inbound_tls { INBOUND_PLAIN, INBOUND_PERMISSIVE /* by the first byte */, INBOUND_STRICT };
 struct conf_allow_peer { char **ids; uint32_t nids; char **paths; uint32_t npaths; }; /* ids: SPIFFE ids, "*" at the end (or alone) as prefix; paths likewise; empty: any */
@@ -80,6 +83,7 @@ struct conf_app {
 	struct conf_identity identity;
 	char *place;
 };
+char *conf_spiffe_id(const struct conf_app *a); /* "spiffe://cluster.local/ns/default/sa/shop", owned by the caller */
 struct conf_service {
 	uint64_t hash;
 	char *name;               /* normalised: lower case, no trailing dot */
@@ -98,7 +102,14 @@ struct conf_xds {
 		char *roots, *cert, *key;         /* files; NULL: the system's roots, none, none */
 		char *token_file, *server_name;   /* server_name NULL: the server's host */
 		char **san; uint32_t nsan;
+		/* A certificate of an app's identity is shown: of identity_app, or (NULL) of the app that the view is of. Not demanded: a view whose app has none shows none. */
+		bool identity, identity_demanded, identity_wrote;
+		char *identity_app;
+		/* All of this, sealed; owned refs; NULL where it is off. bare: the same with nothing of an identity shown (token first, or an app without one). The name to be found, where neither
+		 * san nor server_name is written, is the server's host. */
+		struct tls_want *want, *bare;
 	} tls;
+	bool bootstrap;                         /* the server is that of gRPC's bootstrap, and so is the identity of apps that have no other */
 	struct conf_pair *headers; uint32_t nheaders; /* further metadata of the stream; names lower case */
 	struct {
 		char *id, *cluster, *region, *zone, *sub_zone; /* NULL: made from the environment */
@@ -122,6 +133,8 @@ struct conf {
 	char *mesh_domain;
 	struct { uint64_t time_ns; uint32_t calls; uint64_t bytes; } park; /* calls, bytes: of an app; of all four times as many */
 	struct conf_xds xds;
+	struct conf_identity identity;     /* of apps that say nothing else; kind NONE: none is written. Apps have theirs already: nobody else looks here */
+	struct conf_instance *instances; uint32_t ninstances; /* of gRPC's bootstrap, where `xds` is written */
 	char *snapshot_dir;                /* NULL: off */
 	struct { uint64_t announce_ns, deadline_ns, takeover_ns; } drain;
 	struct limits limits;
@@ -135,6 +148,7 @@ struct conf *conf_load(char *const *paths, size_t count, yaml_env_fn *env, void 
 struct conf *conf_load_text(const char *file, const char *text, yaml_env_fn *env, void *env_ctx, struct err *e);
 static inline struct conf *conf_ref(struct conf *c) { c->refs++; return c; }
 void conf_unref(struct conf **c);
+const struct conf_instance *conf_instance_find(const struct conf *c, const char *name); /* NULL: none of that name */
 const struct conf_pair *conf_pair_find(const struct conf_pair *sorted, uint32_t count, struct str from); /* NULL: none */
 void conf_print_defaults(struct sb *out);   /* --print-conf: every key with its default and help, valid YAML */
 void conf_limits_default(struct limits *l);

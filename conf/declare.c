@@ -168,6 +168,82 @@ void declare_each(struct schema *s, const struct yaml *node, const char *of, uin
 	}
 }
 
+/* ---- texts -------------------------------------------------------------------------------------------------------------- */
+
+void declare_texts_end(char ***list, uint32_t *count)
+{
+	for (uint32_t i = 0; i < *count; i++)
+		free((*list)[i]);
+	free(*list);
+	*list = NULL;
+	*count = 0;
+}
+
+void declare_texts(struct schema *s, const struct yaml *node, const char *of, uint32_t max, char ***list, uint32_t *count,
+	char *(*make)(struct schema *, const struct yaml *))
+{
+	const bool few = max <= CONF_XDS_SANS_MAX;
+	size_t i = 0;
+
+	if (!schema_is_list(s, node, of))
+		return;
+	if (node->count > max) {
+		schema_problem(s, node, "%zu entries, expected at most %u", node->count, max);
+		return;
+	}
+	declare_texts_end(list, count);
+	*list = xalloc((node->count + 1) * sizeof(char *));
+	for (const struct yaml *c = node->first; c; c = c->next, i++) {
+		size_t mark = schema_push_index(s, i);
+		char *text = c->bad ? NULL : make(s, c);
+
+		for (uint32_t k = 0; text && few && k < *count; k++) {
+			if (strcmp((*list)[k], text) == 0) {
+				schema_problem(s, c, "'%.80s' stands in it twice, expected once", text);
+				break;
+			}
+		}
+		if (text)
+			(*list)[(*count)++] = text;
+		schema_pop(s, mark);
+	}
+}
+
+char *declare_san(struct schema *s, const struct yaml *node)
+{
+	struct str text;
+
+	if (!schema_text(s, node, &text))
+		return NULL;
+	if (text.n == 0 || text.n > 2048 || str_find(text, ' ') >= 0) {
+		schema_problem(s, node, "'%.60s' is no name of a certificate, expected one such as istiod.istio-system.svc or spiffe://...",
+			text.p);
+		return NULL;
+	}
+	return xstrndup(text.p, text.n);
+}
+
+void declare_none_if_empty(char **text)
+{
+	if (*text && !**text) {
+		free(*text);
+		*text = NULL;
+	}
+}
+
+/* A relative path would be below / under systemd, and below somebody's home in a shell. */
+void declare_file(struct schema *s, const struct yaml *map, const char *key, char **text)
+{
+	declare_none_if_empty(text);
+	if (!*text)
+		return;
+	if (**text == '/' && strlen(*text) < 4096 && !strpbrk(*text, "\n\r"))
+		return;
+	declare_problem(s, map, key, "'%.80s' is no file, expected an absolute path", *text);
+	free(*text);
+	*text = NULL;
+}
+
 /* ---- hashes of what is declared ------------------------------------------------------------------------------------------- */
 
 uint64_t declare_hash_text(uint64_t h, const char *z)
@@ -179,4 +255,12 @@ uint64_t declare_hash_text(uint64_t h, const char *z)
 uint64_t declare_hash_value(uint64_t h, uint64_t v)
 {
 	return str_hash_seeded(str_n((const char *)&v, sizeof(v)), h);
+}
+
+uint64_t declare_hash_texts(uint64_t h, char *const *list, uint32_t count)
+{
+	h = declare_hash_value(h, count);
+	for (uint32_t i = 0; i < count; i++)
+		h = declare_hash_text(h, list[i]);
+	return h;
 }

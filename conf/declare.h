@@ -23,6 +23,16 @@ const char *declare_listened(const struct schema *s, const struct addr *addr);
 /* take() for each map of a list that may hold `max` in all files together. */
 void declare_each(struct schema *s, const struct yaml *node, const char *of, uint32_t have, uint32_t max, void (*take)(struct schema *, const struct yaml *));
 
+/* A list of texts, in place of what is there. make: the text that is kept, or NULL once its problem is told. Of a few (max <= CONF_XDS_SANS_MAX) the same one twice is told too. */
+void declare_texts(struct schema *s, const struct yaml *node, const char *of, uint32_t max, char ***list, uint32_t *count, char *(*make)(struct schema *, const struct yaml *));
+void declare_texts_end(char ***list, uint32_t *count);
+char *declare_san(struct schema *s, const struct yaml *node);     /* a name in a certificate */
+char *declare_server(struct schema *s, const struct yaml *node);  /* "host:port", "unix:/path"; conf/declare_xds.c */
+void declare_none_if_empty(char **text);
+/* A file that is watched: an absolute path, or nothing (told as `key` of the map). */
+void declare_file(struct schema *s, const struct yaml *map, const char *key, char **text);
+
+uint64_t declare_hash_texts(uint64_t h, char *const *list, uint32_t count);
 uint64_t declare_hash_text(uint64_t h, const char *z);       /* NULL differs from "" */
 uint64_t declare_hash_value(uint64_t h, uint64_t v);
 uint64_t declare_hash_ids(uint64_t h, const struct conf_allow *a);

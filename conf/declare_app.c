@@ -311,6 +311,7 @@ void conf_app_end(struct conf_app *a)
 		conf_listen_end(&a->listen[i]);
 	free(a->listen);
 	conf_app_health_end(a);
+	conf_identity_end(&a->identity);
 	pairs_end(a->alias, a->aliases);
 	pairs_end(a->paths, a->npaths);
 	free(a->name);

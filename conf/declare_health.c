@@ -88,7 +88,7 @@ static struct endpoint_set *one_endpoint(struct schema *s, const struct yaml *no
 static void take_inbound(struct schema *s, const struct yaml *node, struct conf_app *a)
 {
 	struct conf_inbound *in = &a->inbound[a->ninbound];
-	struct draft_inbound d = {0};
+	struct draft_inbound d = {.in = in};
 	const uint32_t problems = s->problems->count;
 	bool sound, told;
 
@@ -109,6 +109,7 @@ static void take_inbound(struct schema *s, const struct yaml *node, struct conf_
 		declare_claim_address(s, node, &in->addr, in->place);
 	} else {
 		endpoints_unref(&in->endpoints);
+		conf_inbound_tls_end(in);
 	}
 	free(d.tcp);
 	free(d.unix_path);
@@ -257,6 +258,7 @@ void conf_app_health_end(struct conf_app *a)
 		spec_unref(&in->spec);
 		endpoints_unref(&in->endpoints);
 		route_action_unref(&in->action);
+		conf_inbound_tls_end(in);
 		free(in->text);
 		free(in->place);
 	}
@@ -281,7 +283,7 @@ uint64_t conf_app_health_hash(const struct conf_app *a, uint64_t h)
 		const struct conf_inbound *in = &a->inbound[i];
 		const uint64_t of[] = {in->is_unix, in->mode, in->spec->hash, endpoints_hash(in->endpoints), in->action->timeout_ns};
 
-		h = str_hash_seeded(str_n((const char *)of, sizeof(of)), declare_hash_text(h, in->text));
+		h = str_hash_seeded(str_n((const char *)of, sizeof(of)), conf_inbound_tls_hash(in, declare_hash_text(h, in->text)));
 	}
 	for (uint32_t i = 0; i < x->listens; i++)
 		h = declare_hash_listen(h, &x->listen[i]);

@@ -211,6 +211,9 @@ static void draft_to_service(struct draft_service *d, struct conf_service *v)
 	d->spec.checks = NULL;
 	d->spec.nchecks = 0;
 	d->spec.outlier = NULL;
+	spec->want = d->want;
+	spec->tls_otherwise = d->want != NULL;
+	d->want = NULL;
 	spec_seal(spec);
 	action->timeout_ns = d->timeout_ns;
 	action->retry = d->retry;
@@ -270,6 +273,7 @@ static void take_service(struct schema *s, const struct yaml *node)
 		health_check_end(&d.spec.checks[i]);
 	free(d.spec.checks);
 	free(d.spec.outlier);
+	tls_want_unref(&d.want);
 	endpoints_unref(&d.endpoints);
 	free(d.name);
 }

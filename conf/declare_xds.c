@@ -12,48 +12,6 @@
 #include "conf/bootstrap.h"
 #include "conf/json.h"
 
-/* ---- lists of texts ----------------------------------------------------------------------------------------------------- */
-
-static void texts_end(char ***list, uint32_t *count)
-{
-	for (uint32_t i = 0; i < *count; i++)
-		free((*list)[i]);
-	free(*list);
-	*list = NULL;
-	*count = 0;
-}
-
-/* make(): the text that is kept, or NULL once its problem is told. At most a few: the same one twice is told too. */
-static void take_texts(struct schema *s, const struct yaml *node, const char *of, uint32_t max, char ***list, uint32_t *count,
-	char *(*make)(struct schema *, const struct yaml *))
-{
-	const bool few = max <= CONF_XDS_SANS_MAX;
-	size_t i = 0;
-
-	if (!schema_is_list(s, node, of))
-		return;
-	if (node->count > max) {
-		schema_problem(s, node, "%zu entries, expected at most %u", node->count, max);
-		return;
-	}
-	texts_end(list, count);
-	*list = xalloc((node->count + 1) * sizeof(char *));
-	for (const struct yaml *c = node->first; c; c = c->next, i++) {
-		size_t mark = schema_push_index(s, i);
-		char *text = c->bad ? NULL : make(s, c);
-
-		for (uint32_t k = 0; text && few && k < *count; k++) {
-			if (strcmp((*list)[k], text) == 0) {
-				schema_problem(s, c, "'%.80s' stands in it twice, expected once", text);
-				break;
-			}
-		}
-		if (text)
-			(*list)[(*count)++] = text;
-		schema_pop(s, mark);
-	}
-}
-
 /* ---- servers ------------------------------------------------------------------------------------------------------------ */
 
 static bool is_unix(const char *server)
@@ -111,7 +69,7 @@ static char *make_server_text(struct schema *s, const struct yaml *node, struct 
 	if (str_starts(text, STR("dns:")))
 		text = str_cut(text, str_starts(text, STR("dns:///")) ? 7 : 4, text.n);
 	if (str_starts(text, STR("http://")) || str_starts(text, STR("https://"))) {
-		schema_problem(s, node, "'%.80s' is a URL, %s; TLS: a section xds.tls", written.p, expected);
+		schema_problem(s, node, "'%.80s' is a URL, %s%s", written.p, expected, str_starts(sb_view(&s->path), STR("xds")) ? "; TLS: a section xds.tls" : "");
 		return NULL;
 	}
 	if (addr_split(text, &host, &port) < 0 || host.n == 0 || authority_clean(text, cleaned, &n) == AUTHORITY_BAD ||
@@ -126,7 +84,7 @@ static char *make_server_text(struct schema *s, const struct yaml *node, struct 
 	return xstrndup(cleaned, n);
 }
 
-static char *make_server(struct schema *s, const struct yaml *node)
+char *declare_server(struct schema *s, const struct yaml *node)
 {
 	struct str text;
 
@@ -136,7 +94,7 @@ static char *make_server(struct schema *s, const struct yaml *node)
 void conf_take_xds_server(struct schema *s, const struct yaml *node, void *base)
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
-	char *server = make_server(s, node);
+	char *server = declare_server(s, node);
 
 	/* Beside `servers` it is told as a whole (conf_check_xds). */
 	if (server && x->nservers == 0) {
@@ -152,30 +110,16 @@ void conf_take_xds_servers(struct schema *s, const struct yaml *node, void *base
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
 
-	take_texts(s, node, "HOST:PORT", CONF_XDS_SERVERS_MAX, &x->servers, &x->nservers, make_server);
+	declare_texts(s, node, "HOST:PORT", CONF_XDS_SERVERS_MAX, &x->servers, &x->nservers, declare_server);
 }
 
 /* ---- names -------------------------------------------------------------------------------------------------------------- */
-
-static char *make_san(struct schema *s, const struct yaml *node)
-{
-	struct str text;
-
-	if (!schema_text(s, node, &text))
-		return NULL;
-	if (text.n == 0 || text.n > 2048 || str_find(text, ' ') >= 0) {
-		schema_problem(s, node, "'%.60s' is no name of a certificate, expected one such as istiod.istio-system.svc or spiffe://...",
-			text.p);
-		return NULL;
-	}
-	return xstrndup(text.p, text.n);
-}
 
 void conf_take_xds_san(struct schema *s, const struct yaml *node, void *base)
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
 
-	take_texts(s, node, "names", CONF_XDS_SANS_MAX, &x->tls.san, &x->tls.nsan, make_san);
+	declare_texts(s, node, "names", CONF_XDS_SANS_MAX, &x->tls.san, &x->tls.nsan, declare_san);
 }
 
 static char *make_authority(struct schema *s, const struct yaml *node)
@@ -197,7 +141,7 @@ void conf_take_xds_prefetch(struct schema *s, const struct yaml *node, void *bas
 {
 	struct conf_xds *x = &((struct conf *)base)->xds;
 
-	take_texts(s, node, "NAME:PORT", CONF_XDS_PREFETCH_MAX, &x->prefetch, &x->nprefetch, make_authority);
+	declare_texts(s, node, "NAME:PORT", CONF_XDS_PREFETCH_MAX, &x->prefetch, &x->nprefetch, make_authority);
 }
 
 /* ---- headers ------------------------------------------------------------------------------------------------------------ */
@@ -279,14 +223,6 @@ void conf_take_node_metadata(struct schema *s, const struct yaml *node, void *ba
 
 /* ---- what must fit together ------------------------------------------------------------------------------------------------ */
 
-static void none_if_empty(char **text)
-{
-	if (*text && !**text) {
-		free(*text);
-		*text = NULL;
-	}
-}
-
 static void give(char **to, char **from)
 {
 	free(*to);
@@ -316,6 +252,7 @@ static bool take_bootstrap(struct schema *s, const struct yaml *node, struct con
 			x->servers = xalloc(sizeof(char *));
 			x->servers[x->nservers++] = server;
 		}
+		x->bootstrap = true;
 		if (b.tls && !declare_has(node, "tls")) {
 			x->tls.on = true;
 			give(&x->tls.roots, &b.tls_roots);
@@ -327,6 +264,25 @@ static bool take_bootstrap(struct schema *s, const struct yaml *node, struct con
 	}
 	bootstrap_end(&b);
 	return true;
+}
+
+/* Its certificate providers are there for whom the control plane names one, whoever the server is; one that cannot be read has none, and is told where it is needed. */
+static void take_instances(struct schema *s)
+{
+	struct conf *c = s->conf;
+	struct err e = ERR_INIT;
+	struct bootstrap b;
+
+	if (bootstrap_read(s->env, s->env_ctx, &e, &b) != 1) {
+		err_clear(&e);
+		return;
+	}
+	conf_instances_end(&c->instances, &c->ninstances);
+	c->instances = b.instances;
+	c->ninstances = b.ninstances;
+	b.instances = NULL;
+	b.ninstances = 0;
+	bootstrap_end(&b);
 }
 
 static void check_servers(struct schema *s, const struct yaml *node, struct conf_xds *x)
@@ -347,11 +303,11 @@ static void check_tls(struct schema *s, const struct yaml *node, struct conf_xds
 	bool far = false, written = tls && tls->kind == YAML_MAP, only_token;
 	size_t mark;
 
-	none_if_empty(&x->tls.roots);
-	none_if_empty(&x->tls.cert);
-	none_if_empty(&x->tls.key);
-	none_if_empty(&x->tls.token_file);
-	none_if_empty(&x->tls.server_name);
+	declare_none_if_empty(&x->tls.roots);
+	declare_none_if_empty(&x->tls.cert);
+	declare_none_if_empty(&x->tls.key);
+	declare_none_if_empty(&x->tls.token_file);
+	declare_none_if_empty(&x->tls.server_name);
 	for (uint32_t i = 0; i < x->nservers; i++)
 		far |= !is_here(x->servers[i]);
 	/* An agent on this machine takes a token in plain text; to anywhere else a token alone is reason enough for TLS. */
@@ -421,7 +377,7 @@ static void check_template(struct schema *s, const struct yaml *node, struct con
 	static const char samples[] = "outbound|{port}||{host}, or for Nacos outbound|{port}||{app}.DEFAULT-GROUP.public.nacos";
 	const char *wrong;
 
-	none_if_empty(&x->cluster_template);
+	declare_none_if_empty(&x->cluster_template);
 	if (x->profile == PROFILE_TEMPLATE) {
 		if (!x->cluster_template)
 			declare_problem(s, node, "template", "missing with profile template, expected one such as %s", samples);
@@ -440,14 +396,15 @@ void conf_check_xds(struct schema *s, const struct yaml *node, void *base)
 	struct conf_xds *x = &((struct conf *)base)->xds;
 
 	check_servers(s, node, x);
+	take_instances(s);
 	check_tls(s, node, x);
 	check_protocol(s, node, x);
 	check_template(s, node, x);
-	none_if_empty(&x->node.id);
-	none_if_empty(&x->node.cluster);
-	none_if_empty(&x->node.region);
-	none_if_empty(&x->node.zone);
-	none_if_empty(&x->node.sub_zone);
+	declare_none_if_empty(&x->node.id);
+	declare_none_if_empty(&x->node.cluster);
+	declare_none_if_empty(&x->node.region);
+	declare_none_if_empty(&x->node.zone);
+	declare_none_if_empty(&x->node.sub_zone);
 	if (x->node.id && strlen(x->node.id) > 1024)
 		declare_problem(s, yaml_get(node, "node"), "id", "longer than 1024 bytes, expected less");
 	if (!x->cds && x->profile != PROFILE_ISTIO)
@@ -456,21 +413,13 @@ void conf_check_xds(struct schema *s, const struct yaml *node, void *base)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t hash_texts(uint64_t h, char *const *list, uint32_t count)
-{
-	h = declare_hash_value(h, count);
-	for (uint32_t i = 0; i < count; i++)
-		h = declare_hash_text(h, list[i]);
-	return h;
-}
-
 uint64_t conf_xds_hash(const struct conf_xds *x)
 {
 	const char *const texts[] = {x->tls.roots, x->tls.cert, x->tls.key, x->tls.token_file, x->tls.server_name, x->node.id, x->node.cluster,
 		x->node.region, x->node.zone, x->node.sub_zone, x->node.metadata, x->cluster_template};
 	const uint64_t values[] = {x->profile, x->protocol, x->tls.on, x->idle_ns, x->names, x->removal_hold_ns, x->wildcard, x->cds,
-		x->template_eds_only, x->connect_timeout_ns, x->nheaders};
-	uint64_t h = hash_texts(hash_texts(hash_texts(4, x->servers, x->nservers), x->tls.san, x->tls.nsan), x->prefetch, x->nprefetch);
+		x->template_eds_only, x->connect_timeout_ns, x->nheaders, x->tls.want ? x->tls.want->hash : 0};
+	uint64_t h = declare_hash_texts(declare_hash_texts(declare_hash_texts(4, x->servers, x->nservers), x->tls.san, x->tls.nsan), x->prefetch, x->nprefetch);
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		h = declare_hash_text(h, texts[i]);
@@ -491,7 +440,10 @@ void conf_xds_end(struct conf_xds *x)
 		free(x->headers[i].to);
 	}
 	free(x->headers);
-	texts_end(&x->servers, &x->nservers);
-	texts_end(&x->tls.san, &x->tls.nsan);
-	texts_end(&x->prefetch, &x->nprefetch);
+	free(x->tls.identity_app);
+	tls_want_unref(&x->tls.want);
+	tls_want_unref(&x->tls.bare);
+	declare_texts_end(&x->servers, &x->nservers);
+	declare_texts_end(&x->tls.san, &x->tls.nsan);
+	declare_texts_end(&x->prefetch, &x->nprefetch);
 }

@@ -24,6 +24,11 @@ static uint64_t rest_hash(const struct conf *c)
 
 	h = declare_hash_text(declare_hash_text(h, c->log.file), c->log.access_file);
 	h = declare_hash_value(declare_hash_text(h, c->snapshot_dir), c->xds.hash);
+	for (uint32_t i = 0; i < c->ninstances; i++) {
+		const struct conf_instance *x = &c->instances[i];
+
+		h = declare_hash_text(declare_hash_text(declare_hash_text(declare_hash_text(declare_hash_text(h, x->name), x->plugin), x->cert), x->key), x->roots);
+	}
 	return str_hash_seeded(str_n((const char *)rest, sizeof(rest)), h);
 }
 
@@ -116,6 +121,8 @@ void conf_finish(struct schema *s)
 	empty_is_none(&s->conf->log.access_file);
 	finish_control(s);
 	conf_inbound_finish(s);
+	conf_identity_finish(s);
+	conf_tls_finish(s);
 	finish_mesh(s);
 	finish_limits(s);
 	finish_snapshot(s);

@@ -52,6 +52,20 @@ static const char *list_sample(const struct schema_row *row)
 		return "#127.0.0.1:8080";
 	case MAP_TO_UNIX:
 		return "#/run/shop/server.sock";
+	case MAP_IDENTITY_DEFAULT:
+		return "#{ca: {server: \"istiod.istio-system.svc:15012\", token_file: /var/run/secrets/tokens/istio-token, roots: /var/run/secrets/istio/root-cert.pem}}";
+	case MAP_TRUST_DOMAINS:
+		return "#[old.example]";
+	case MAP_CA_SERVER:
+		return "istiod.istio-system.svc:15012";
+	case MAP_XDS_IDENTITY:
+		return "#true";
+	case MAP_SAN_RULES:
+		return "#[demo.example.com, {prefix: \"spiffe://cluster.local/ns/default/\", on: uri}]";
+	case MAP_PEER_IDS:
+		return "[\"spiffe://cluster.local/ns/default/sa/*\"]";
+	case MAP_PEER_PATHS:
+		return "[/org.apache.dubbo.demo.GreeterService/*]";
 	case MAP_ARGV:
 		return "#[/usr/bin/test, -e, /run/shop/up]";
 	default:
@@ -96,9 +110,14 @@ static void print_endpoint_keys(struct sb *out, const char *lead)
 
 static void print_row(struct sb *out, const struct schema_row *row, const char *lead, int depth, int dead)
 {
-	const char *sample;
+	const char *sample = list_sample(row);
 	const bool grave = row->kind == KIND_TAKEN || is_sample(row->below);
 
+	/* A section of another's keys is told by a sample, too. */
+	if (sample && row->kind == KIND_TAKEN) {
+		print_line(out, lead, dead == ALIVE, row->key, sample + (*sample == '#'), row->help);
+		return;
+	}
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
 	case KIND_TAKEN:
@@ -107,7 +126,6 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 		print_map(out, row->below, depth + 1, false, dead == ALIVE && grave ? depth : dead);
 		break;
 	case KIND_LIST:
-		sample = list_sample(row);
 		if (sample) {
 			print_line(out, lead, *sample == '#', row->key, sample + (*sample == '#'), row->help);
 			if (row->below == MAP_ENDPOINT)

@@ -13,10 +13,12 @@ enum schema_map {
 	MAP_XDS, MAP_XDS_TLS, MAP_NODE, MAP_LOCALITY,
 	MAP_INBOUND, MAP_APP_HEALTH, MAP_HEALTH_LISTEN, MAP_HEALTH_ALLOW, MAP_APP_CHECK, MAP_APP_HTTP, MAP_APP_GRPC,
 	MAP_CHECK, MAP_CHECK_GRPC, MAP_CHECK_HTTP, MAP_CHECK_TCP, MAP_OUTLIER,
+	MAP_IDENTITY, MAP_IDENTITY_SDS, MAP_IDENTITY_CA, MAP_INBOUND_TLS, MAP_INBOUND_ALLOW, MAP_SERVICE_TLS,
 	/* Below a LIST row, but no maps with rows of their own: --print-conf writes what schema_sample gives. */
 	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES,
 	MAP_SERVER, MAP_SERVERS, MAP_SAN, MAP_HEADERS, MAP_METADATA, MAP_PREFETCH,
 	MAP_TO, MAP_TO_UNIX, MAP_ARGV, MAP_APP_EXPECT, MAP_EXPECT, MAP_RETRIABLE, MAP_CHECK_FIELDS, MAP_CHECK_REMOVE, MAP_PAYLOAD, MAP_RECEIVE,
+	MAP_IDENTITY_DEFAULT, MAP_TRUST_DOMAINS, MAP_CA_SERVER, MAP_XDS_IDENTITY, MAP_SAN_RULES, MAP_PEER_IDS, MAP_PEER_PATHS,
 };
 enum schema_kind { KIND_SECTION, KIND_LIST, KIND_TAKEN, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_FLAG, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
 enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
@@ -36,15 +38,18 @@ extern const uint32_t schema_row_count;
 
 /* What is read before it is judged. Owned by the conf_take_ function on whose stack it lies. */
 struct draft_listen { char *unix_path, *tcp, *group, *default_authority; uint32_t mode; int trusted; struct conf_allow uid, gid; };
-struct draft_inbound { char *tcp, *unix_path, *to; uint32_t mode; };
+struct draft_inbound { char *tcp, *unix_path, *to; uint32_t mode; int tls_mode, client_certificate; struct conf_inbound *in; /* borrowed: takes tls and allow */ };
+struct draft_identity { struct conf_identity of; char *token; };
+struct draft_tls { char *roots, *crl, *sni, *identity, *alpn; int min, max; bool insecure; struct tls_want *want; };
 struct draft_endpoint { char *address, *zone; uint32_t weight; };
-struct draft_service { char *name; struct cluster_spec spec; struct retry_policy retry; uint64_t timeout_ns; struct endpoint_set *endpoints; };
+struct draft_service { char *name; struct cluster_spec spec; struct retry_policy retry; uint64_t timeout_ns; struct endpoint_set *endpoints; struct tls_want *want; };
 /* A draft's spec.checks and spec.outlier are its own until the service's spec takes them. */
 
 enum {
 	CONF_APPS_MAX = 1000, CONF_SERVICES_MAX = 10000, CONF_ENDPOINTS_MAX = 100000, CONF_LISTENS_MAX = 64 /* an app */, CONF_PAIRS_MAX = 10000 /* an app */,
 	CONF_IDS_MAX = 1024, CONF_FILES_MAX = 10000, CONF_SECTIONS_MAX = 32,
 	CONF_XDS_SERVERS_MAX = 16, CONF_XDS_HEADERS_MAX = 64, CONF_XDS_SANS_MAX = 64, CONF_XDS_PREFETCH_MAX = 10000, CONF_INBOUND_MAX = 64 /* an app */,
+	CONF_ALIASES_MAX = 64 /* trust domains */, CONF_RULES_MAX = 64 /* names of a certificate */, CONF_ALLOW_MAX = 1024 /* an inbound socket */, CONF_INSTANCES_MAX = 64,
 };
 struct schema_place { const char *file; uint32_t order; int line, column; }; /* file NULL: nowhere */
 struct schema {
@@ -86,6 +91,15 @@ schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_pat
 schema_take_fn conf_take_inbound, conf_take_health_listens, conf_take_health_uids, conf_take_health_gids, conf_take_app_check, conf_take_app_http, conf_take_app_grpc,
 	conf_take_app_tcp, conf_take_app_unix, conf_take_exec, conf_take_expect, conf_take_retriable, conf_take_check, conf_take_check_grpc, conf_take_check_http,
 	conf_take_check_tcp, conf_take_check_fields, conf_take_check_remove, conf_take_send, conf_take_receive, conf_take_outlier;
+/* conf/declare_identity.c, conf/declare_tls.c */
+schema_take_fn conf_take_identity, conf_take_default_identity, conf_take_identity_sds, conf_take_identity_ca, conf_take_trust_domains, conf_take_ca_server, conf_take_ca_san,
+	conf_take_service_tls, conf_take_san_rules, conf_take_inbound_tls, conf_take_inbound_allow, conf_take_peer_ids, conf_take_peer_paths, conf_take_xds_identity;
+void conf_identity_end(struct conf_identity *id);
+void conf_identity_finish(struct schema *s);     /* parts of conf_finish: who has which identity; what asks for one */
+void conf_tls_finish(struct schema *s);
+void conf_inbound_tls_end(struct conf_inbound *in);
+uint64_t conf_inbound_tls_hash(const struct conf_inbound *in, uint64_t seed);
+void conf_instances_end(struct conf_instance **list, uint32_t *count);
 void conf_app_end(struct conf_app *a);
 void conf_listen_end(struct conf_listen *l);
 /* conf/declare_health.c: of inbound and health, parts of conf_app_end and of an app's hash */
