@@ -20,4 +20,6 @@ struct sds *sds_new(const struct sds_spec *spec);
 void sds_free(struct sds **s);       /* secrets stay with what they have; ends the streams */
 /* Counted; the same secret for the same kind and name. */
 struct secret *sds_get(struct sds *s, enum secret_kind kind, const char *name);
+/* A secret that another provider had until now (a reload) is this one's: it is asked for by `name`, and keeps what it has until an answer comes. */
+void sds_take(struct sds *s, struct secret *secret, const char *name);
 void sds_thaw(struct sds *s);

@@ -454,7 +454,7 @@ static void on_request(void *owner, struct stream *stream, struct fields *head, 
 	}
 	stream->ev = &stream_events;
 	stream->user = s;
-	if (!s->delta && !str_is(path, "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources")) {
+	if (!s->delta && !str_is(path, p->serves ? p->serves : "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources")) {
 		plane_finish(s, GRPC_UNIMPLEMENTED, "unknown method");
 	} else if (p->quirks.refuse) {
 		int status = p->quirks.refuse;

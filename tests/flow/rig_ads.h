@@ -112,6 +112,10 @@ struct plane {
 	uint64_t bytes;             /* of messages that were sent, with their five bytes each */
 	bool held;
 	const char *domain;         /* of the client: "default.svc.cluster.local" */
+	/* Something else than a control plane (tests/flow/rig_sds): another path, and requests are its own. NULL: as usual. */
+	const char *serves;
+	void (*heard)(void *ctx, struct plane_stream *s, struct plane_request *q);
+	void *ctx;
 };
 
 /* ---- a life ---- */

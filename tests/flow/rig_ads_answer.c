@@ -402,6 +402,10 @@ void plane_heard(struct plane_stream *s, struct plane_request *q)
 {
 	struct plane *p = s->plane;
 
+	if (p->heard) {
+		p->heard(p->ctx, s, q);
+		return;
+	}
 	if (q->type == PLANE_OTHER && p->kind == PLANE_ISTIO) {
 		if (strcmp(q->type_url, "type.googleapis.com/istio.v1.HealthInformation") == 0)
 			health_heard(s, q);
