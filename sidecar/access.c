@@ -136,6 +136,7 @@ void access_line(struct access *a, const struct exchange *x)
 		{"flag", str_of(x->flag)},
 		{"upstream_host", str_of(x->host)},
 		{"consumer", fields_value(x->head, FIELD_TRI_CONSUMER_APPNAME)},
+		{"caller", str_of(x->caller && x->caller->nuris ? x->caller->uris[0] : NULL)},
 	};
 	struct { const char *key; long long v; } numbers[] = {
 		{"status", x->http_status}, {"grpc_status", x->grpc_status}, {"attempts", x->attempts}, {"bytes_in", (long long)x->received}, {"bytes_out", (long long)x->answered},

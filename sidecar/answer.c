@@ -10,6 +10,8 @@ static void fault_text(const struct exchange *x, enum fault f, const char *why, 
 {
 	const struct fault_row *row = fault_row(f);
 	sb_str(out, row->text);
+	if (f == FAULT_DENIED) /* in Envoy's words, and not one more: whoever may not come in learns nothing about what is inside */
+		return;
 	bool names_it = f == FAULT_NO_NAME || f == FAULT_NAMES_FULL || (!x->action && (f == FAULT_PARK_TIME || f == FAULT_PARK_FULL || f == FAULT_DEADLINE));
 	if (x->head && (names_it || f == FAULT_NO_APP || f == FAULT_BAD_AUTHORITY || f == FAULT_NO_ROUTE)) {
 		struct str a = fields_value(x->head, FIELD_AUTHORITY), p = fields_value(x->head, FIELD_PATH);

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/access.h"
+#include "sidecar/allow.h"
 #include "sidecar/answer.h"
 #include "sidecar/attempt.h"
 #include "sidecar/deadline.h"
@@ -35,6 +36,7 @@
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
+#include "sidecar/xfcc.h"
 
 enum { MOVES_MAX = 8, QUESTIONS_MAX = 1024 };
 #define HOLD_NS UINT64_C(50000000)
@@ -512,6 +514,8 @@ static void down_trailers(void *user, struct fields *trailers)
 	exchange_asked(x);
 	if (x->done_down || x->over)
 		return;
+	if (x->inbound)
+		xfcc_remove(trailers);
 	fields_unref(&x->request_trailers);
 	x->request_trailers = fields_ref(trailers);
 	if (x->attempt && x->attempt->up)
@@ -682,9 +686,9 @@ static bool exchange_dress_inbound(struct exchange *x)
 			return false;
 	}
 	fields_each(f, x->head)
-		if (f->token == FIELD_EXPECT || f->token == FIELD_HOST || f->token == FIELD_X_FORWARDED_CLIENT_CERT || str_starts(str_n(f->name, f->name_len), STR("x-envoy-")))
+		if (f->token == FIELD_EXPECT || f->token == FIELD_HOST || str_starts(str_n(f->name, f->name_len), STR("x-envoy-")))
 			fields_del_field(x->head, f);
-	return true;
+	return xfcc_set(x->head, x->caller) == 0;
 }
 
 /* True: the soft limit of the memory is passed, and the call was answered so. Those outside come to theirs first: what they hold must not end the app's own calls. */
@@ -847,9 +851,22 @@ static bool exchange_is_let_in(struct exchange *x)
 	return false;
 }
 
+/* RBAC, as the mesh calls it. The detail is Envoy's where there is one. */
+static bool exchange_is_allowed(struct exchange *x, const struct conf_inbound *to)
+{
+	enum allow_answer a = allow_ask(to->allow, to->nallow, x->caller, fields_value(x->head, FIELD_PATH));
+	if (a == ALLOW_YES)
+		return true;
+	stat_inc(&x->sc->loop->stats, STAT_INBOUND_DENIED);
+	exchange_fail(x, FAULT_DENIED, a == ALLOW_UNSAFE ? "the path has more than one reading, and there are rules about paths" : "rbac_access_denied_matched_policy[none]");
+	return false;
+}
+
 static void exchange_inbound(struct exchange *x, const struct conf_inbound *to)
 {
 	struct sidecar *sc = x->sc;
+	if (!exchange_is_allowed(x, to)) /* and before anything is said about the app */
+		return;
 	if (!exchange_is_let_in(x)) {
 		stat_inc(&sc->loop->stats, STAT_INBOUND_REFUSED);
 		return;
@@ -948,6 +965,7 @@ void exchange_start(const struct exchange_door *door, struct stream *down, struc
 	x->trusted = door->trusted;
 	x->inbound = door->inbound != NULL;
 	x->health = door->health;
+	x->caller = door->caller;
 	x->down = down;
 	x->head = fields_ref(head);
 	x->begun_ns = l->now_ns;

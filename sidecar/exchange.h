@@ -21,6 +21,7 @@ struct exchange_door {
 	const struct sock_cred *cred;          /* borrowed during exchange_start */
 	struct uds_client *client;             /* of an app's own door: outlives the exchange's down end; NULL elsewhere */
 	const struct conf_inbound *inbound;    /* a call to the app, not one of it (sidecar/inbound); borrowed during exchange_start. NULL: its own */
+	const struct uds_identity *caller;     /* of a call to the app: who calls, by a certificate; outlives the exchange's down end. NULL: nobody that we know */
 	bool trusted, read_only;
 	bool health;                           /* asked about the app (sidecar/health_door): nothing goes on from here */
 };
@@ -59,6 +60,7 @@ struct exchange {
 	uint64_t begun_ns;
 	uint64_t up_open_ns, up_last_ns;       /* fresh clock readings, for the sidecar's own added time; 0: not measured */
 	/* rarely */
+	const struct uds_identity *caller;     /* borrowed: see exchange_door */
 	const char *why;                       /* static text beside the fault */
 	struct timer deadline, backoff;        /* backoff: of a retry, or the time to be parked */
 	struct tried tried;
