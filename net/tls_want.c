@@ -1,6 +1,7 @@
 /* net/tls_want: see the header. What is declared is compared by content: two clusters that ask for the same have equal hashes, whatever way they were written.
  * A rule's regex counts by its text: who compiled it, and whether, does not change what it asks for. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/mem.h"
 #include "net/tls_want.h"
 
@@ -83,6 +84,8 @@ void tls_want_unref(struct tls_want **at)
 		free(w->pins[i]);
 	free(w->rules);
 	free(w->pins);
+	if (w->cert.from == SECRET_INLINE) /* a private key is part of it */
+		explicit_bzero(w->cert.name, strlen(w->cert.name));
 	free(w->cert.name);
 	free(w->roots.name);
 	free(w->sni);
@@ -93,7 +96,7 @@ void tls_want_unref(struct tls_want **at)
 
 void tls_want_seal(struct tls_want *w)
 {
-	const uint64_t all[] = {w->cert.from, w->roots.from, w->names, w->nrules, w->npins, w->min, w->max, w->no_client_cert, w->expired_ok};
+	const uint64_t all[] = {w->cert.from, w->roots.from, w->names, w->nrules, w->npins, w->min, w->max, w->no_client_cert, w->expired_ok, w->host_sni};
 	uint64_t h = str_hash(str_n((const char *)all, sizeof(all)));
 
 	h = add_text(add_text(h, w->cert.name), w->roots.name);
@@ -110,7 +113,7 @@ bool tls_want_eq(const struct tls_want *a, const struct tls_want *b)
 	if (a == b)
 		return true;
 	if (!a || !b || a->hash != b->hash || a->cert.from != b->cert.from || a->roots.from != b->roots.from || a->names != b->names || a->nrules != b->nrules || a->npins != b->npins ||
-		a->min != b->min || a->max != b->max || a->no_client_cert != b->no_client_cert || a->expired_ok != b->expired_ok)
+		a->min != b->min || a->max != b->max || a->no_client_cert != b->no_client_cert || a->expired_ok != b->expired_ok || a->host_sni != b->host_sni)
 		return false;
 	if (!same(a->cert.name, b->cert.name) || !same(a->roots.name, b->roots.name) || !same(a->sni, b->sni) || !same(a->alpn, b->alpn) || !same(a->unbuilt, b->unbuilt))
 		return false;

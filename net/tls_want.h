@@ -36,6 +36,7 @@ struct tls_want {
 	uint64_t hash;               /* over all below; tls_want_seal */
 	struct secret_ref cert, roots;
 	char *sni;                   /* NULL: none is sent (but for TLS_NAMES_SERVER with an endpoint that has a host name) */
+	bool host_sni;               /* auto_host_sni: the endpoint's host name, where it has one, goes before sni */
 	char *alpn;                  /* "istio-h2,istio,h2"; NULL: none is offered. A server that chooses none is accepted */
 	enum tls_names names;
 	struct tls_rule *rules; uint32_t nrules;

@@ -5,6 +5,7 @@
 #pragma once
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/conf.h"
 #include "conf/route.h"
 #include "conf/spec.h"
 
@@ -39,7 +40,10 @@ struct cluster_decoded {
 	char *notes;                    /* what was understood and has no effect yet ("lb_policy RING_HASH: random instead; ..."), NULL: nothing */
 	struct charge charge;           /* of all texts, the spec's too */
 };
-int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, struct cluster_decoded **ret, struct sb *problems);
+/* profile: TLS means other things in a mesh of Istio (decode_tls). */
+int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, enum xds_profile profile, struct cluster_decoded **ret, struct sb *problems);
+/* What Istio means by an endpoint's tlsMode: istio, for a spec that says nothing of TLS: one row, by which that endpoint is called as one of the mesh. Before it is sealed. */
+void decode_mesh_tls(struct cluster_spec *spec);
 void cluster_decoded_free(struct cluster_decoded **c);
 /* ---- EDS: a push parser straight into packed endpoints, fed as the bytes come ---- */
 struct eds_decoder;

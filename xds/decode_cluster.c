@@ -360,9 +360,9 @@ static int build(struct cluster_reading *r, struct endpoint_metas *metas)
 	return 0;
 }
 
-int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, struct cluster_decoded **ret, struct sb *problems)
+int decode_cluster(const void *p, size_t n, struct account *a, struct endpoint_metas *metas, enum xds_profile profile, struct cluster_decoded **ret, struct sb *problems)
 {
-	struct cluster_reading r = {.problems = problems};
+	struct cluster_reading r = {.problems = problems, .profile = profile};
 	const char *why = "";
 	int code = 0;
 	guard_begin(&r.guard, a, n);

@@ -1,12 +1,14 @@
 /* xds/decode_cluster: what the four parts of the cluster decoder share (decode_cluster: discovery, limits, DNS, assignment; decode_cluster_lb: policies;
- * decode_cluster_http: protocol options and transport sockets; decode_cluster_health: checks and outlier detection). A cluster_reading lives on decode_cluster's stack for one message. */
+ * decode_cluster_http: protocol options; decode_tls: transport sockets; decode_cluster_health: checks and outlier detection). A cluster_reading lives on decode_cluster's stack for one message. */
 #pragma once
+#include "conf/conf.h"
 #include "xds/decode_int.h"
 #include "xds/guard.h"
 #include "xds/proto/cluster.pb-c.h"
 
 struct cluster_reading {
 	struct guard guard;             /* all trees of protobuf-c; what stays is charged to its account too, and climbs to the parent at the end */
+	enum xds_profile profile;       /* of the control plane that says it */
 	const Pb__Cluster *pb;          /* the tree; owned by decode_cluster */
 	struct cluster_decoded *out;    /* half built; owned by decode_cluster */
 	struct cluster_spec *spec;      /* out's */
@@ -20,6 +22,9 @@ int cluster_lb(struct cluster_reading *r);
 int cluster_http(struct cluster_reading *r);
 int cluster_sockets(struct cluster_reading *r);
 int cluster_health(struct cluster_reading *r);
+
+/* The pairs of a Struct that chooses among transport sockets; owned by the caller. */
+int cluster_pairs(struct cluster_reading *r, const char *field, const ProtobufCBinaryData *bytes, struct tls_pair **ret, uint32_t *ret_n);
 
 /* "field: reason" into the problems; returns code. */
 int cluster_refuse(struct cluster_reading *r, int code, const char *field, const char *fmt, ...) __attribute__((cold, format(printf, 4, 5)));

@@ -14,7 +14,7 @@
 
 /* A year is for ever, and sums of such times stay in 64 bits. */
 static const uint64_t LONGEST_NS = UINT64_C(31536000000000000);
-enum { PERCENT_MOST = 10000, FIELD_BYTES = 16384, STATUS_LOW = 100, STATUS_END = 600 };
+enum { PERCENT_MOST = 10000, FIELD_BYTES = 16384, STATUS_LOW = 100, STATUS_END = 600, ALPN_WORD = 255, ALPN_BYTES = 1024 };
 
 static int duration(struct cluster_reading *r, const Pb__Duration *d, const char *field, int64_t above_ns, uint64_t *ret_ns)
 {
@@ -314,12 +314,32 @@ static void without_effect(struct cluster_reading *r, const Pb__HealthCheck *h)
 {
 	if (h->alt_port)
 		cluster_note(r, "health_checks.alt_port: the endpoint's own port, or its health_check_config");
-	if (h->tls_options)
-		cluster_note(r, "health_checks.tls_options: not used");
-	if (h->transport_socket_match_criteria)
-		cluster_note(r, "health_checks.transport_socket_match_criteria: as the endpoint's calls");
 	if (h->event_log_path[0] || h->event_service || h->n_event_logger)
 		cluster_note(r, "health_checks.event_logger: events are in our own log");
+}
+
+/* How a check connects where that is not as calls do. */
+static int check_alpn(struct cluster_reading *r, const Pb__HealthCheck *h, struct health_check *c)
+{
+	static const char field[] = "health_checks.tls_options.alpn_protocols";
+	struct sb list = {0};
+	for (size_t i = 0; h->tls_options && i < h->tls_options->n_alpn_protocols; i++) {
+		const char *p = h->tls_options->alpn_protocols[i];
+		if (!p[0] || strlen(p) > ALPN_WORD || strchr(p, ',') || list.n + strlen(p) > ALPN_BYTES) {
+			sb_end(&list);
+			return cluster_refuse(r, -EINVAL, field, "'%.40s' is no protocol's name, or the list is too long", p);
+		}
+		sb_fmt(&list, "%s%s", list.n ? "," : "", p);
+	}
+	if (list.n)
+		c->alpn = cluster_keep(r, list.p);
+	sb_end(&list);
+	return 0;
+}
+
+static int check_criteria(struct cluster_reading *r, const Pb__HealthCheck *h, struct health_check *c)
+{
+	return cluster_pairs(r, "health_checks.transport_socket_match_criteria", &h->transport_socket_match_criteria, &c->criteria, &c->ncriteria);
 }
 
 static int checker(struct cluster_reading *r, const Pb__HealthCheck *h, struct health_check *c)
@@ -361,6 +381,10 @@ static int check(struct cluster_reading *r, const Pb__HealthCheck *h)
 	c->log_successes = h->always_log_health_check_success;
 	without_effect(r, h);
 	int code = times(r, h, c);
+	if (code == 0 && !foreign)
+		code = check_alpn(r, h, c);
+	if (code == 0 && !foreign)
+		code = check_criteria(r, h, c);
 	if (code == 0)
 		code = foreign ? custom(r, h->custom_health_check) : checker(r, h, c);
 	health_check_settle(c);

@@ -1,12 +1,9 @@
-/* xds/decode_cluster_http: how connections to a cluster's endpoints speak: HTTP protocol options and transport sockets.
- *
- * What asks for TLS: every transport socket that is not raw_buffer. A socket that we do not know is taken for one that protects, so nothing ever goes out in plaintext
- * that the mesh meant otherwise; the call is refused with the socket's name instead. */
+/* xds/decode_cluster_http: how connections to a cluster's endpoints speak: HTTP protocol options. How they are encrypted: decode_tls. */
 #include <errno.h>
 #include "base/err.h"
 #include "xds/decode_cluster.h"
 
-enum { TLS_ROWS = 64, SNI_BYTES = 255, WINDOW_MIN = 65535, INT31 = 2147483647 };
+enum { WINDOW_MIN = 65535, INT31 = 2147483647 };
 
 /* ---- HTTP ---- */
 
@@ -105,96 +102,4 @@ int cluster_http(struct cluster_reading *r)
 	code = upstream_options(r, o);
 	guard_free(&r->guard, o);
 	return code;
-}
-
-/* ---- transport sockets ---- */
-
-/* 1: asks for TLS, 0: plaintext, negative: refused. */
-static int asks_for_tls(struct cluster_reading *r, const Pb__TransportSocket *s, const char *field)
-{
-	int code = 0;
-	if (!s->name[0])
-		return cluster_refuse(r, -EINVAL, field, "name: empty");
-	if (!s->typed_config)
-		return !str_is(str_of(s->name), "envoy.transport_sockets.raw_buffer");
-	if (cluster_any_is(s->typed_config, "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"))
-		return 0;
-	if (!cluster_any_is(s->typed_config, "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"))
-		return 1;
-	Pb__UpstreamTlsContext *tls = cluster_unpack(r, &pb__upstream_tls_context__descriptor, s->typed_config, field, &code);
-	if (!tls)
-		return code;
-	if (strlen(tls->sni) > SNI_BYTES)
-		code = cluster_refuse(r, -EINVAL, field, "sni: longer than %d bytes", SNI_BYTES);
-	guard_free(&r->guard, tls);
-	return code < 0 ? code : 1;
-}
-
-static int row_pairs(struct cluster_reading *r, const ProtobufCBinaryData *match, struct tls_row *row)
-{
-	static const char field[] = "transport_socket_matches.match";
-	struct pairs p;
-	p.n = p.left_out = 0;
-	p.used = p.bytes = 0;
-	int code = pairs_add_struct(&p, (struct str){0}, str_n((const char *)match->data, match->len));
-	if (code == ERR_LIMIT)
-		return cluster_refuse(r, code, field, "more than %d texts, or too long", PAIRS_MAX);
-	if (code < 0)
-		return cluster_refuse(r, code, field, "malformed");
-	if (p.left_out) /* a row that matches more than it says might choose plaintext where TLS was meant */
-		return cluster_refuse(r, -ENOTSUP, field, "a list or a struct as value");
-	row->pairs = p.n ? xalloc(p.n * sizeof(*row->pairs)) : NULL;
-	for (uint32_t i = 0; i < p.n; i++) {
-		row->pairs[i].key = xstrndup(p.kv[2 * i].p, p.kv[2 * i].n);
-		row->pairs[i].value = xstrndup(p.kv[2 * i + 1].p, p.kv[2 * i + 1].n);
-		row->npairs++;
-	}
-	r->kept += p.n * sizeof(*row->pairs) + p.bytes;
-	return 0;
-}
-
-static int row_read(struct cluster_reading *r, const Pb__Cluster__TransportSocketMatch *m)
-{
-	struct tls_row *row = &r->spec->tls[r->spec->ntls++];
-	if (!m->name[0])
-		return cluster_refuse(r, -EINVAL, "transport_socket_matches.name", "empty");
-	row->name = cluster_keep(r, m->name);
-	int code = row_pairs(r, &m->match, row);
-	if (code < 0)
-		return code;
-	code = m->transport_socket ? asks_for_tls(r, m->transport_socket, "transport_socket_matches.transport_socket") : 0;
-	row->tls = code == 1;
-	return code < 0 ? code : 0;
-}
-
-int cluster_sockets(struct cluster_reading *r)
-{
-	const Pb__Cluster *c = r->pb;
-	int code = 0;
-	if (c->transport_socket_matcher) { /* a tree of matchers above all rows, which nobody walks here */
-		r->spec->tls_otherwise = true;
-		r->spec->tls_name = cluster_keep(r, "transport_socket_matcher");
-		cluster_note(r, "transport_socket_matcher: taken for TLS");
-		return 0;
-	}
-	if (c->transport_socket) {
-		code = asks_for_tls(r, c->transport_socket, "transport_socket");
-		if (code < 0)
-			return code;
-		r->spec->tls_otherwise = code == 1;
-		if (code == 1)
-			r->spec->tls_name = cluster_keep(r, c->transport_socket->name);
-	}
-	if (c->n_transport_socket_matches > TLS_ROWS)
-		return cluster_refuse(r, ERR_LIMIT, "transport_socket_matches", "%zu, more than %d", c->n_transport_socket_matches, TLS_ROWS);
-	if (c->n_transport_socket_matches) {
-		r->spec->tls = xalloc(c->n_transport_socket_matches * sizeof(*r->spec->tls));
-		r->kept += c->n_transport_socket_matches * sizeof(*r->spec->tls);
-	}
-	for (size_t i = 0; i < c->n_transport_socket_matches; i++) {
-		code = row_read(r, c->transport_socket_matches[i]);
-		if (code < 0)
-			return code;
-	}
-	return 0;
 }

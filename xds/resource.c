@@ -246,7 +246,7 @@ static int decode_into(struct resource *q, const void *p, size_t n, struct sb *p
 	case XDS_CDS: {
 		struct cluster_decoded *c = NULL;
 
-		if ((err = decode_cluster(p, n, a, r->spec.metas, &c, problems)) == 0) {
+		if ((err = decode_cluster(p, n, a, r->spec.metas, r->spec.conf->profile, &c, problems)) == 0) {
 			resource_clear(q);
 			c->spec->removal_hold_ns = r->spec.conf->removal_hold_ns;
 			if (r->spec.conf->profile == PROFILE_ISTIO_GRPC && !c->has_panic) /* istiod says none to clients of gRPC, which know no panic (gRFC A27) */

@@ -35,7 +35,7 @@ static struct cluster_decoded *decode(struct account *a, struct endpoint_metas *
 	struct sb problems = {0};
 	size_t before = a->used;
 	a->peak = before;
-	int code = decode_cluster(data, size, a, metas, &c, &problems);
+	int code = decode_cluster(data, size, a, metas, PROFILE_ISTIO, &c, &problems);
 
 	insist((code == 0) == (c != NULL) && (code == 0) == (problems.n == 0) && code <= 0);
 	insist(a->peak - before <= 3 * size + 1024 * 1024 + SLACK); /* interned metadata is the mesh's, at most what came */

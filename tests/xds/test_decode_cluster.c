@@ -46,7 +46,7 @@ static int decode_bytes(struct rig *r, struct str bytes, struct cluster_decoded 
 	*ret = NULL;
 	char *exact = malloc(bytes.n ? bytes.n : 1); /* a read behind the end is seen by AddressSanitizer */
 	memcpy(exact, bytes.p ? bytes.p : "", bytes.n);
-	int code = decode_cluster(exact, bytes.n, &r->account, r->metas, ret, &problems);
+	int code = decode_cluster(exact, bytes.n, &r->account, r->metas, PROFILE_ISTIO, ret, &problems);
 	free(exact); /* what was decoded borrows nothing of it */
 	snprintf(r->why, sizeof(r->why), "%.*s", (int)problems.n, problems.n ? problems.p : "");
 	ck_assert((code == 0) == (*ret != NULL));
@@ -376,7 +376,7 @@ START_TEST(what_breaks_a_rule_is_refused_with_its_field)
 		{"24:{3:{}}", "transport_socket: name: empty"},
 		{"24:{" TLS("2:'" "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 			"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-			"01234567890123456789012345678901234567890123456789012345" "'") "}", "transport_socket: sni: longer than 255 bytes"},
+			"01234567890123456789012345678901234567890123456789012345" "'") "}", "transport_socket.sni: longer than 255 bytes"},
 		{"43:{2:{}}", "transport_socket_matches.name: empty"},
 		{"43:{1:'a' 2:'?'}", "transport_socket_matches.match: malformed"},
 		{"43:{1:'a' 2:{1:{1:'k' 2:{6:{}}}}}", "transport_socket_matches.match: a list or a struct as value"},

@@ -44,7 +44,7 @@ static int decode(struct rig *r, const char *text, struct cluster_decoded **ret)
 	struct sb m = {0}, problems = {0};
 	wiretext(&m, text);
 	*ret = NULL;
-	int code = decode_cluster(m.p, m.n, &r->account, r->metas, ret, &problems);
+	int code = decode_cluster(m.p, m.n, &r->account, r->metas, PROFILE_ISTIO, ret, &problems);
 	snprintf(r->why, sizeof(r->why), "%.*s", (int)problems.n, problems.n ? problems.p : "");
 	ck_assert((code == 0) == (*ret != NULL) && (code == 0) == (problems.n == 0));
 	sb_end(&problems);
@@ -100,7 +100,11 @@ START_TEST(the_numbers_of_the_dubbo_proposal_come_out_as_they_stand_there)
 		ck_assert_ptr_null(c->service);
 		ck_assert_int_eq(c->unimplemented, UNIMPLEMENTED_ALIVE);
 		ck_assert(!c->watch && !c->log_failures && !c->log_successes);
-		ck_assert_str_eq(d->notes, "health_checks.tls_options: not used; health_checks.transport_socket_match_criteria: as the endpoint's calls");
+		ck_assert_str_eq(c->alpn, "http1.1,h2");
+		ck_assert_uint_eq(c->ncriteria, 1);
+		ck_assert_str_eq(c->criteria[0].key, "useMTLS");
+		ck_assert_str_eq(c->criteria[0].value, "true");
+		ck_assert_ptr_null(d->notes);
 		cluster_decoded_free(&d);
 	}
 	rig_end(&r);
@@ -496,7 +500,7 @@ START_TEST(a_cluster_that_is_cut_is_refused_or_a_smaller_one)
 	wiretext(&m, whole);
 	for (size_t n = 0; n <= m.n; n++) {
 		struct cluster_decoded *d = NULL;
-		int code = decode_cluster(m.p, n, &r.account, r.metas, &d, &problems);
+		int code = decode_cluster(m.p, n, &r.account, r.metas, PROFILE_ISTIO, &d, &problems);
 		ck_assert((code == 0) == (d != NULL) && (n < m.n || d != NULL));
 		cluster_decoded_free(&d);
 	}

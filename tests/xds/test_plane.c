@@ -49,7 +49,7 @@ START_TEST(what_a_service_is_made_of_can_be_decoded)
 		ck_assert_msg(decode_routes(q->bytes.p, q->bytes.n, &a, &routes, &problems) == 0, "%s", problems.p);
 		route_config_unref(&routes);
 		const struct plane_resource *c = stored(r, d, XDS_CDS, DEMO_CLUSTER);
-		ck_assert_msg(decode_cluster(c->bytes.p, c->bytes.n, &a, metas, &cluster, &problems) == 0, "%s", problems.p);
+		ck_assert_msg(decode_cluster(c->bytes.p, c->bytes.n, &a, metas, PROFILE_ISTIO, &cluster, &problems) == 0, "%s", problems.p);
 		ck_assert_int_eq(cluster->type, CLUSTER_EDS);
 		ck_assert_str_eq(cluster->eds_name, DEMO_CLUSTER);
 		cluster_decoded_free(&cluster);
