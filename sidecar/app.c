@@ -186,7 +186,7 @@ void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
 void app_open(struct app *a, struct err *err)
 {
 	uint32_t n = 0;
-	a->names.view = a->sc->xds ? xds_view(a->sc->xds, a->conf, err) : NULL;
+	a->names.view = a->sc->xds ? xds_view(a->sc->xds, a->conf, 0, NULL, err) : NULL;
 	for (uint32_t i = 0; i < a->ndoors; i++) {
 		struct app_door *d = a->doors[i] ? a->doors[i] : door_open(a, &a->conf->listen[i], err);
 		if (d)

@@ -164,6 +164,14 @@ static void gather_ips(struct builder *b)
 	b->ips.n--;
 }
 
+/* Several apps of a pod may be several accounts. */
+static const char *account(const struct builder *b)
+{
+	const struct conf_identity *id = &b->app->identity;
+
+	return id->kind != IDENTITY_NONE && strcmp(id->service_account, "default") != 0 ? id->service_account : variable(b, "SERVICE_ACCOUNT");
+}
+
 static void add_defaults(struct builder *b)
 {
 	const char *config = variable(b, "PROXY_CONFIG");
@@ -175,7 +183,7 @@ static void add_defaults(struct builder *b)
 	add_text(b, "INTERCEPTION_MODE", "NONE");
 	add_text(b, "DISABLE_HBONE_SEND", "true");
 	add_text(b, "NAME", variable(b, "POD_NAME"));
-	add_text(b, "SERVICE_ACCOUNT", variable(b, "SERVICE_ACCOUNT"));
+	add_text(b, "SERVICE_ACCOUNT", account(b));
 	if (config)
 		add_json(b, STR("PROXY_CONFIG"), "PROXY_CONFIG", str_of(config));
 	/* They count more than the id's, so they must not speak against an id that somebody gave. */

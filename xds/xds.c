@@ -85,7 +85,15 @@ static bool is_behind_agent(const struct conf_xds *c)
 	return c->nservers && str_starts(str_of(c->servers[0]), STR("unix:"));
 }
 
-static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, struct err *err)
+static bool node_is_taken(const struct xds *x, struct str bytes)
+{
+	list_each(n, tmp, &x->views)
+		if (str_eq(sb_view(&list_entry(n, struct view, node)->node_bytes), bytes))
+			return true;
+	return false;
+}
+
+static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, uint64_t of, const struct secret_space *space, struct err *err)
 {
 	const struct conf_xds *c = &x->conf->xds;
 	struct view *v = xnew(struct view);
@@ -94,6 +102,8 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	list_init(&v->node);
 	v->xds = x;
 	v->name = xstrdup(name);
+	v->identity = of;
+	v->space = space;
 	v->node_bytes = *node_taken;
 	*node_taken = (struct sb){0};
 	v->node_id = xstrndup(id->p, id->n);
@@ -101,7 +111,11 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	snprintf(v->why, sizeof v->why, "it was not reached yet");
 	v->mesh = mesh_view_new(x->spec.mesh, name, &view_ops, v);
 	mesh_view_set_limit(v->mesh, c->names);
+	mesh_view_set_space(v->mesh, space);
 	identity_of(c, &v->node_bytes, &identity);
+	/* What a control plane says depends on who asks. A lone view's snapshot is found again whoever it has become; only a second one with that node is told apart. */
+	if (node_is_taken(x, sb_view(&v->node_bytes)))
+		sb_fmt(&identity, " %llx", (unsigned long long)of);
 	v->archive = archive_open(&(struct archive_spec){.loop = x->spec.loop, .log = x->spec.log, .offload = x->spec.offload,
 		.dir = x->conf->snapshot_dir && x->conf->snapshot_dir[0] ? x->conf->snapshot_dir : NULL, .view = name, .identity = sb_view(&identity),
 		.account = x->account, .max_bytes = UINT64_C(1) << 30, .takeover = x->spec.takeover});
@@ -129,7 +143,7 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	return v;
 }
 
-static struct view *view_of(struct xds *x, const struct conf_app *app, struct err *err)
+static struct view *view_of(struct xds *x, const struct conf_app *app, uint64_t identity, const struct secret_space *space, struct err *err)
 {
 	struct sb bytes = {0}, id = {0};
 	struct err told = ERR_INIT;
@@ -149,20 +163,20 @@ static struct view *view_of(struct xds *x, const struct conf_app *app, struct er
 		{
 			struct view *v = list_entry(n, struct view, node);
 
-			if (str_eq(sb_view(&v->node_bytes), sb_view(&bytes)))
+			if (v->identity == identity && str_eq(sb_view(&v->node_bytes), sb_view(&bytes)))
 				found = v;
 		}
 		if (!found)
-			found = view_new(x, app->name, &bytes, &id, err);
+			found = view_new(x, app->name, &bytes, &id, identity, space, err);
 	}
 	sb_end(&bytes);
 	sb_end(&id);
 	return found;
 }
 
-struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err *err)
+struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, uint64_t identity, const struct secret_space *space, struct err *err)
 {
-	struct view *v = view_of(x, app, err);
+	struct view *v = view_of(x, app, identity, space, err);
 
 	return v ? v->mesh : NULL;
 }
@@ -339,6 +353,23 @@ static struct view *view_at(const struct xds *x, const struct mesh_view *mesh)
 		if (list_entry(n, struct view, node)->mesh == mesh)
 			return list_entry(n, struct view, node);
 	return NULL;
+}
+
+void xds_view_space(struct xds *x, struct mesh_view *mesh, const struct secret_space *space)
+{
+	struct view *v = view_at(x, mesh);
+
+	if (!v)
+		return;
+	v->space = space;
+	mesh_view_set_space(mesh, space);
+}
+
+uint64_t xds_view_identity(const struct xds *x, const struct mesh_view *mesh)
+{
+	const struct view *v = view_at(x, mesh);
+
+	return v ? v->identity : 0;
 }
 
 void xds_health_say(struct xds *x, struct mesh_view *mesh, bool ok, const char *text)

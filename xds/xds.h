@@ -1,11 +1,11 @@
 /* xds/xds: the mesh's names, on demand. The only header of this floor that sidecar/ includes.
  *
- *   sidecar --xds_view(app)--> view (one a node identity) --mesh_view--> conf/mesh      who calls wants names there, xds answers them there
+ *   sidecar --xds_view(app)--> view (one a node and identity) --mesh_view--> conf/mesh      who calls wants names there, xds answers them there
  *                                |1
  *                                |1  sub (what is subscribed) --1 ads (the stream to the control plane)
  *                                |1  store (what was accepted, and what follows from it)  --1 archive (the snapshot: raw bytes, on disk)
  *
- * Apps with the same node share a view; behind an agent (a Unix socket as server) all apps share one, for an agent serves one stream only.
+ * Apps with the same node and the same identity share a view; behind an agent (a Unix socket as server) all apps share one, for an agent serves one stream only.
  * Writes to conf/mesh and nowhere else. Owner: sidecar. */
 #pragma once
 #include "conf/conf.h"
@@ -15,6 +15,7 @@
 #include "net/offload.h"
 
 struct xds;
+struct secret_space; struct transports; /* net/secret.h, net/transport.h */
 struct xds_spec {
 	struct loop *loop;            /* borrowed, all of them */
 	struct log *log;
@@ -23,6 +24,7 @@ struct xds_spec {
 	struct offload *offload;
 	const struct limits *limits;
 	bool takeover;                /* snapshots that another process holds are our predecessor's (hot upgrade), until xds_settle */
+	struct transports *transports; /* TLS of streams, secrets that come over them; NULL: there is none of either */
 	struct endpoint_metas *metas;  /* sets of endpoints outlive a control plane that was configured away: lb still has calls on them */
 	const char *(*env)(void *ctx, const char *name); void *env_ctx; /* POD_NAME, ISTIO_META_*, GRPC_XDS_BOOTSTRAP; NULL: none is set */
 	bool (*env_each)(void *ctx, uint32_t i, struct str *ret_name, struct str *ret_value); /* for ISTIO_META_*; may be NULL */
@@ -35,8 +37,12 @@ void xds_free(struct xds **x);        /* ends the streams; views and their names
 bool xds_apply(struct xds *x, struct conf *conf, struct err *err);
 /* Ends the views that no app uses any more. */
 void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v), void *ctx);
-/* The view of that app; made (and its stream begun) with the first. NULL with the problem in err: files of TLS or of a bootstrap that can't be read. */
-struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, struct err *err);
+/* The view of that app; made (and its stream begun) with the first. NULL with the problem in err: files of TLS or of a bootstrap that can't be read. Apps with the same node share one while
+ * `identity` is the same too (sidecar/identities; 0: it has none), behind an agent all do: an agent has one identity. space: where the view's clusters, and its stream, find their secrets;
+ * borrowed while the view is, or until xds_view_space gives another one with the same secrets. May be NULL: there are none. */
+struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, uint64_t identity, const struct secret_space *space, struct err *err);
+void xds_view_space(struct xds *x, struct mesh_view *v, const struct secret_space *space);
+uint64_t xds_view_identity(const struct xds *x, const struct mesh_view *v);
 /* Hot upgrade. The one that goes: lend: true once all snapshots are written, which from then on stay as they are; hush: another process speaks for the apps; retake: it has died. The one
  * that comes: settle: it serves. */
 bool xds_lend(struct xds *x);
