@@ -29,6 +29,7 @@ struct dial {
 	const struct limits *limits;
 	struct account *account;
 	struct tls_context *tls;  /* a ref; NULL: plaintext */
+	struct tls_want *want;    /* a ref; NULL: the server's name is wanted */
 	char *server_name;
 	const struct h2_client_events *ev;
 	void *owner;
@@ -124,6 +125,7 @@ static void dial_end(struct dial *d)
 	for (size_t i = 0; i < d->next; i++)
 		attempt_drop(&d->attempts[i]);
 	tls_context_unref(&d->tls);
+	tls_want_unref(&d->want);
 	free(d->server_name);
 	d->server_name = NULL;
 	loop_bury(d->loop, &d->grave, dial_bury);
@@ -259,7 +261,8 @@ static void sock_connected(void *user, int err)
 		return;
 	}
 	a->sock = NULL;
-	r = tls_client(d->loop, d->tls, taken, d->server_name, d->account, &events, a, &a->sock);
+	struct tls_peer peer = {.server_name = d->server_name, .want = d->want};
+	r = tls_client(d->loop, d->tls, taken, &peer, d->account, &events, a, &a->sock);
 	if (r < 0) {
 		attempt_failed(a, r, r == -ENOMEM ? "the memory limit is reached" : "no name to verify the peer by");
 		return;
@@ -336,6 +339,7 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->limits = spec->limits;
 	d->account = spec->account;
 	d->tls = spec->tls ? tls_context_ref(spec->tls) : NULL;
+	d->want = spec->want ? tls_want_ref(spec->want) : NULL;
 	d->server_name = spec->server_name ? xstrdup(spec->server_name) : NULL;
 	d->ev = ev;
 	d->owner = owner;

@@ -12,6 +12,7 @@ struct dial_spec {
 	struct account *account;
 	struct tls_context *tls;                 /* NULL: plaintext; the dial takes a ref for its time */
 	const char *server_name;                 /* with tls: as tls_client; borrowed during dial_start */
+	struct tls_want *want;                   /* with tls: whom to accept (tls_peer.want); the dial takes a ref; NULL: the server's name */
 };
 /* fn: conn (owner events are those given) or NULL with err and why. Never before dial_start returns. After it the dial is gone.
  * why: of a plaintext dial a static text; with tls it may be tls_why's and is valid in fn only: who keeps it, copies it. */

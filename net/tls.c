@@ -1,4 +1,4 @@
-/* net/tls: a sock that speaks TLS over another sock. See net/tls.h; files and sessions are net/tls_context.c, names net/tls_verify.c.
+/* net/tls: a sock that speaks TLS over another sock. See net/tls.h; net/tls_int.h tells what its other files are for.
  *
  *   user  <-- connected, readable, writable --  tls_sock  <-- the same --  the sock below (kernel or memory), owned
  *         -- recv, writev, want, close -------->  in > SSL > out  -- recv, writev -->
@@ -9,11 +9,13 @@
  * Reading. There may be plaintext left in here that the kernel knows nothing of: `more` says so, and the task `retell` tells readable once a turn
  * until recv has said -EAGAIN. So readiness is level-triggered, as net/sock.h promises. in: records beyond what the reader had room for.
  *
- * Writing. OpenSSL's output always has room: what the sock below does not take of a record is kept in `out` (one record and some handshake messages
- * at most), so reading never waits for writing. Bytes count as taken when the last byte of their record has been taken below, not before: until
- * then they are `pending`, and the next writev, which begins with them again as after every -EAGAIN, skips them. A record that has not gone out
+ * Writing. OpenSSL's output always has room: one buffer for all connections (tls_lib.wide), empty between two calls. Up to TLS_PIECES records go down in one write. What the sock below does
+ * not take is kept in `out` (those records and some handshake messages at most), so reading never waits for writing. Bytes count as taken when the last byte of their record has been taken
+ * below, not before: until then they are a piece of `out`, and the next writev, which begins with them again as after every -EAGAIN, skips them. A record that has not gone out
  * whole cannot be read by the peer, so "not taken" still means "not processed": that decides whether a call may go to another provider. For the
- * same reason out with pending bytes is flushed by writev only, never behind its caller's back.
+ * same reason out with pieces is flushed by writev only, never behind its caller's back.
+ *
+ * A server's side differs in its beginning: the sock below is connected, and some of its bytes may have been read already (`first`).
  *
  * Owner: whoever got the sock. Memory goes with the morgue. */
 #include "net/tls.h"
@@ -24,42 +26,31 @@
 #include "base/addr.h"
 #include "net/tls_int.h"
 
-/* What OpenSSL holds for a connection: SSL and handshake state, the peer's chain, a buffer each way while it is used. */
-enum { TLS_COST = 48 * 1024, RECORD_MAX = 16384, READ_MAX = 32768, PEEK_MAX = 4096, OUT_MAX = 256 * 1024, WBIO_KEEP = 4096, REFILLS_MAX = 16 };
-enum phase { SHAKING, OPEN, OVER };
+/* What OpenSSL holds for a connection: SSL, BIOs, two cipher states, the session with the peer's certificates (tests/net/test_tls_cost measures it). */
+enum { TLS_COST = 40 * 1024, READ_MAX = 65536, PEEK_MAX = 4096, OUT_MAX = 256 * 1024, REFILLS_MAX = 16 };
 
-struct tls_sock {
-	struct sock s;
-	struct sock *under;          /* owned */
-	struct tls_context *context; /* a ref */
-	struct account *account;     /* borrowed */
-	SSL *ssl;
-	BIO *rbio, *wbio;            /* the SSL's */
-	BUF_MEM feed;                /* what rbio reads: in, or a buffer on the stack of whoever is reading right now */
-	char *in, *out;              /* charged; NULL: nothing */
-	size_t in_n, out_n, out_at, out_cap;
-	size_t pending;              /* plaintext of the record in out */
-	struct tls_verify verify;
-	char *server_name;           /* "" where there is none */
-	SSL_SESSION *session;        /* a ref: the last that was looked at; held, so that no later one can lie at its address */
-	int write_err;               /* what the sock below said to a write; 0: nothing yet */
-	int end;                     /* what recv says from now on, where ended */
-	enum phase phase;
-	bool ended, more, closed, started, resumed, write_waits_for_read;
-	bool heard;                  /* something that was not TLS's own came */
-	struct task start, retell;
-	struct grave grave;
-	char why[TLS_WHY];
-};
+static const struct sock_ops tls_ops;
 
-static struct tls_sock *tls_of(const struct sock *s)
+struct tls_sock *tls_sock_of(const struct sock *s)
 {
-	return container_of((struct sock *)(uintptr_t)s, struct tls_sock, s);
+	return s->ops == &tls_ops ? container_of((struct sock *)(uintptr_t)s, struct tls_sock, s) : NULL;
+}
+
+static struct tls_sock *tls_of(struct sock *s)
+{
+	return container_of(s, struct tls_sock, s);
 }
 
 static const struct tls_lib *lib(const struct tls_sock *k)
 {
 	return k->context->lib;
+}
+
+/* SSL_get_error is right only if nothing old lies in OpenSSL's queue; emptying it is dear, looking is not. */
+static void clean(const struct tls_lib *o)
+{
+	if (o->ERR_peek_error())
+		o->ERR_clear_error();
 }
 
 /* ---- out: to the sock below ------------------------------------------------------------------------------------------------------- */
@@ -69,6 +60,7 @@ static void out_free(struct tls_sock *k)
 	acct_free(k->account, k->out);
 	k->out = NULL;
 	k->out_n = k->out_at = k->out_cap = 0;
+	k->npieces = 0;
 }
 
 /* What the sock below takes of it; 0 where it fails, which write_err then tells. */
@@ -110,34 +102,31 @@ static bool out_flush(struct tls_sock *k)
 		if (took == 0)
 			return false;
 		k->out_at += took;
+		uint32_t whole = 0;
+		while (whole < k->npieces && k->pieces[whole].end <= k->out_at)
+			k->done += k->pieces[whole++].plain;
+		k->npieces -= whole;
+		memmove(k->pieces, k->pieces + whole, k->npieces * sizeof(*k->pieces));
 	}
 	if (k->out)
 		out_free(k);
 	return !k->write_err;
 }
 
-/* What OpenSSL has just written. */
-static void push(struct tls_sock *k)
+/* What OpenSSL has just written. How much of it the sock below took. */
+static size_t push(struct tls_sock *k)
 {
-	char piece[RECORD_MAX + 1024];
-	int n;
+	BUF_MEM *wide = lib(k)->wide;
+	size_t n = wide->length, took;
 
-	while ((n = lib(k)->BIO_read(k->wbio, piece, sizeof(piece))) > 0) {
-		size_t took = k->out ? 0 : write_below(k, piece, (size_t)n);
-		if (took < (size_t)n)
-			out_add(k, piece + took, (size_t)n - took);
-	}
-}
-
-/* A memory BIO keeps what it has grown to: after a big record it is replaced, so that an idle connection holds nothing. */
-static void wbio_shrink(struct tls_sock *k)
-{
-	BIO *fresh = lib(k)->BIO_new(lib(k)->BIO_s_mem());
-
-	if (fresh) {
-		lib(k)->SSL_set0_wbio(k->ssl, fresh);
-		k->wbio = fresh;
-	}
+	if (n == 0)
+		return 0;
+	took = k->out ? 0 : write_below(k, wide->data, n);
+	if (took < n)
+		out_add(k, wide->data + took, n - took);
+	wide->length = 0;
+	lib(k)->BIO_ctrl(k->wbio, BIO_C_SET_BUF_MEM, BIO_NOCLOSE, wide);
+	return took;
 }
 
 /* ---- in: from the sock below ------------------------------------------------------------------------------------------------------- */
@@ -157,12 +146,13 @@ static void in_free(struct tls_sock *k)
 /* OpenSSL has read all it was given and wants more: as recv. buf is the caller's, who settles before it returns. */
 static ssize_t refill(struct tls_sock *k, char *buf, size_t cap)
 {
-	ssize_t n = sock_recv(k->under, buf, cap);
+	ssize_t n = k->drained ? -EAGAIN : sock_recv(k->under, buf, cap);
 
 	if (k->in)
 		in_free(k);
 	if (n > 0)
 		feed_set(k, buf, (size_t)n);
+	k->drained = n > 0 && (size_t)n < cap; /* net/sock.h: nothing more is there, and it will be told again */
 	return n;
 }
 
@@ -190,6 +180,14 @@ static bool settle(struct tls_sock *k)
 
 /* ---- why ------------------------------------------------------------------------------------------------------------------------------ */
 
+static const char *shown_text(const struct tls_sock *k, char out[TLS_TEXT_MAX])
+{
+	if (!k->context->cert || (!k->server && !k->showed && k->phase == TLS_OPEN))
+		return "no certificate";
+	snprintf(out, TLS_TEXT_MAX, "'%s'", k->context->cert->id);
+	return out;
+}
+
 /* What OpenSSL has found wrong, as a code and as a text. */
 static int ssl_failed(struct tls_sock *k)
 {
@@ -197,18 +195,22 @@ static int ssl_failed(struct tls_sock *k)
 	unsigned long e = o->ERR_peek_error();
 	int reason = ERR_GET_REASON(e);
 	const char *text = e ? o->ERR_reason_error_string(e) : NULL;
+	char shown[TLS_TEXT_MAX];
 
 	o->ERR_clear_error();
 	if (k->why[0]) /* of the certificate: net/tls_verify has said it */
 		return -EKEYREJECTED;
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
-		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET),
-			k->context->shows ? "our certificate" : "no certificate");
+		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET), shown_text(k, shown));
 		return ERR_REFUSED;
 	}
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)) {
 		snprintf(k->why, sizeof(k->why), "the peer does not speak TLS (%s)", text ? text : "?");
 		return ERR_MALFORMED;
+	}
+	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
+		snprintf(k->why, sizeof(k->why), "the peer showed no certificate, wanted one");
+		return -EKEYREJECTED;
 	}
 	snprintf(k->why, sizeof(k->why), "TLS: %s", text ? text : "the connection is broken");
 	return reason == ERR_R_MALLOC_FAILURE ? -ENOMEM : ERR_MALFORMED;
@@ -223,7 +225,7 @@ static void why_say(struct tls_sock *k, const char *text)
 /* Some servers (gRPC's C core) refuse a client without a certificate by closing, and say nothing. */
 static void guess_why(struct tls_sock *k)
 {
-	const STACK_OF(X509_NAME) *asked = k->heard || k->context->shows ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
+	const STACK_OF(X509_NAME) *asked = k->server || k->heard || k->context->cert ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
 
 	if (asked && lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) > 0)
 		why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
@@ -231,10 +233,16 @@ static void guess_why(struct tls_sock *k)
 
 /* ---- readiness ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Plaintext is in the air: out is its caller's to flush. */
+static bool has_pieces(const struct tls_sock *k)
+{
+	return k->npieces || k->done;
+}
+
 static void want_below(struct tls_sock *k)
 {
-	bool read = k->phase == SHAKING || (k->phase == OPEN && (k->s.want_read || k->write_waits_for_read) && !k->ended);
-	bool write = k->phase == SHAKING ? k->out != NULL : k->phase == OPEN && ((k->s.want_write && !k->write_waits_for_read) || (k->out && !k->pending));
+	bool read = k->phase == TLS_SHAKING || (k->phase == TLS_OPEN && (k->s.want_read || k->write_waits_for_read) && !k->ended);
+	bool write = k->phase == TLS_SHAKING ? k->out != NULL : k->phase == TLS_OPEN && ((k->s.want_write && !k->write_waits_for_read) || (k->out && !has_pieces(k)));
 
 	if (!k->closed)
 		sock_want(k->under, read, write);
@@ -270,7 +278,7 @@ static void tls_want(struct sock *s, bool read, bool write)
 
 	s->want_read = read;
 	s->want_write = write;
-	if (k->phase == OPEN && !k->closed) {
+	if (k->phase == TLS_OPEN && !k->closed) {
 		more_is(k, k->more);
 		want_below(k);
 	}
@@ -278,36 +286,64 @@ static void tls_want(struct sock *s, bool read, bool write)
 
 /* ---- sessions -------------------------------------------------------------------------------------------------------------------------- */
 
+/* Who may be met again by the same session: judged by the same rules, under the same name, at the same address (the context is the same anyway). */
+static uint64_t session_key_of(const struct tls_peer *p, const struct addr *at)
+{
+	const char *const texts[] = {p->server_name, p->check_name, p->trust_domain};
+	uint64_t h = addr_hash(at, p->hash ^ (p->want ? p->want->hash : 0));
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		h = str_hash_seeded(texts[i] ? str_of(texts[i]) : STR("\1"), h + i);
+	for (uint32_t i = 0; i < p->naliases; i++)
+		h = str_hash_seeded(str_of(p->aliases[i]), h);
+	return h;
+}
+
 /* TLS 1.3 brings tickets whenever it likes, each as a new session of the SSL. */
 static void session_look(struct tls_sock *k)
 {
 	const struct tls_lib *o = lib(k);
 
-	if (o->SSL_get_session(k->ssl) == k->session)
+	if (k->server || o->SSL_get_session(k->ssl) == k->session)
 		return;
 	o->SSL_SESSION_free(k->session);
 	k->session = o->SSL_get1_session(k->ssl);
-	if (k->session && o->SSL_SESSION_is_resumable(k->session))
-		tls_session_keep(k->context, k->server_name, o->SSL_get1_session(k->ssl));
+	if (k->session)
+		tls_session_keep(k->context, k->session_key, k->showed, k->session, k->verify.now);
 }
 
 /* ---- the handshake ----------------------------------------------------------------------------------------------------------------------- */
 
 static void shake_failed(struct tls_sock *k, int err)
 {
-	k->phase = OVER;
+	k->phase = TLS_OVER;
 	ends(k, err);
-	tls_session_forget(k->context, k->server_name);
+	if (!k->server)
+		tls_session_forget(k->context, k->session_key);
 	want_below(k);
+	k->verify.peer = (struct tls_peer){0};
 	k->s.ev->connected(k->s.user, err);
 }
 
 static void shake_done(struct tls_sock *k)
 {
-	k->phase = OPEN;
-	k->resumed = lib(k)->SSL_session_reused(k->ssl) == 1;
+	const struct tls_lib *o = lib(k);
+	int type;
+
+	k->resumed = o->SSL_session_reused(k->ssl) == 1;
+	if (k->resumed && !tls_verify_again(&k->verify, o->SSL_get0_peer_certificate(k->ssl))) {
+		o->ERR_clear_error();
+		shake_failed(k, -EKEYREJECTED);
+		return;
+	}
+	if (k->server)
+		k->showed = true;
+	else if (!k->resumed) /* resumed: as the session says */
+		k->showed = k->context->cert && o->SSL_get_signature_type_nid(k->ssl, &type) == 1;
+	k->phase = TLS_OPEN;
 	session_look(k);
-	k->more = k->in || lib(k)->SSL_has_pending(k->ssl); /* the server may have gone on speaking */
+	k->more = k->in || o->SSL_has_pending(k->ssl); /* the peer may have gone on speaking */
+	k->verify.peer = (struct tls_peer){0}; /* it was borrowed until now */
 	want_below(k);
 	k->s.ev->connected(k->s.user, 0);
 }
@@ -317,8 +353,9 @@ static int shake_on(struct tls_sock *k, char *buf, size_t cap)
 {
 	const struct tls_lib *o = lib(k);
 
+	k->drained = false;
 	for (int i = 0; i < REFILLS_MAX; i++) {
-		o->ERR_clear_error();
+		clean(o);
 		int r = o->SSL_do_handshake(k->ssl);
 		push(k);
 		if (r == 1)
@@ -358,7 +395,7 @@ static void start(struct task *t)
 	struct tls_sock *k = container_of(t, struct tls_sock, start);
 
 	k->started = true;
-	if (k->phase == SHAKING)
+	if (k->phase == TLS_SHAKING)
 		shake(k);
 }
 
@@ -408,14 +445,19 @@ static ssize_t tls_recv(struct sock *s, void *to, size_t n)
 		return -EBADF;
 	if (k->ended)
 		return k->end;
-	if (k->phase != OPEN)
+	if (k->phase != TLS_OPEN)
 		return -EAGAIN;
+	k->drained = false;
 	while (got < n && r > 0) {
-		o->ERR_clear_error();
-		if (o->SSL_read_ex(k->ssl, (char *)to + got, n - got, &part))
-			got += part;
-		else
+		clean(o);
+		if (!o->SSL_read_ex(k->ssl, (char *)to + got, n - got, &part)) {
 			r = read_stopped(k, buf, sizeof(buf), &refills);
+			continue;
+		}
+		got += part;
+		/* Nothing is left anywhere: that OpenSSL would say so, too, is no reason to ask it. */
+		if (k->drained && o->SSL_pending(k->ssl) == 0 && o->BIO_ctrl_pending(k->rbio) == 0)
+			r = -EAGAIN;
 	}
 	if (!settle(k))
 		ends(k, -ENOMEM);
@@ -428,7 +470,7 @@ static ssize_t tls_recv(struct sock *s, void *to, size_t n)
 
 /* ---- writev ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* The next bytes from `at` on, at most a record of them, in one piece: small ones are gathered, because each record costs 22 bytes and a system call. */
+/* The next bytes from `at` on, at most a record of them, in one piece: small ones are gathered, because each record costs 22 bytes and a round through the cipher. */
 static size_t next_piece(const struct iovec *iov, int n, size_t at, char *gather, const char **ret)
 {
 	size_t have = 0;
@@ -436,12 +478,12 @@ static size_t next_piece(const struct iovec *iov, int n, size_t at, char *gather
 
 	for (; i < n && at >= iov[i].iov_len; i++)
 		at -= iov[i].iov_len;
-	if (i < n && iov[i].iov_len - at >= RECORD_MAX) {
+	if (i < n && iov[i].iov_len - at >= TLS_RECORD_MAX) {
 		*ret = (const char *)iov[i].iov_base + at;
-		return RECORD_MAX;
+		return TLS_RECORD_MAX;
 	}
-	for (; i < n && have < RECORD_MAX; i++, at = 0) {
-		size_t part = iov[i].iov_len - at < RECORD_MAX - have ? iov[i].iov_len - at : RECORD_MAX - have;
+	for (; i < n && have < TLS_RECORD_MAX; i++, at = 0) {
+		size_t part = iov[i].iov_len - at < TLS_RECORD_MAX - have ? iov[i].iov_len - at : TLS_RECORD_MAX - have;
 		if (part)
 			memcpy(gather + have, (const char *)iov[i].iov_base + at, part);
 		have += part;
@@ -460,8 +502,9 @@ static int write_failed(struct tls_sock *k)
 
 	if (k->out)
 		out_free(k);
+	k->drained = false;
 	while (r > 0 && !k->ended) {
-		o->ERR_clear_error();
+		clean(o);
 		if (o->SSL_peek_ex(k->ssl, &c, 1, &part))
 			break;
 		r = read_stopped(k, buf, sizeof(buf), &refills);
@@ -470,66 +513,86 @@ static int write_failed(struct tls_sock *k)
 	return k->ended && k->end < 0 ? k->end : k->write_err;
 }
 
-/* One record. 1: it is out, or in `out`. -EAGAIN: OpenSSL is in the middle of a message of the peer's. */
-static int write_record(struct tls_sock *k, const char *p, size_t n)
+/* Up to TLS_PIECES records of what lies from `at` on, into wide. How many; 0: OpenSSL is in the middle of a message of the peer's. */
+static uint32_t encrypt(struct tls_sock *k, const struct iovec *iov, int n, size_t at, size_t all, struct tls_piece pieces[TLS_PIECES])
 {
 	const struct tls_lib *o = lib(k);
-	char buf[PEEK_MAX];
+	char gather[TLS_RECORD_MAX];
+	uint32_t count = 0;
+	const char *p;
 	size_t done;
-	int refills = 0, r = 1;
 
-	while (r > 0) {
-		o->ERR_clear_error();
-		if (o->SSL_write_ex(k->ssl, p, n, &done)) {
-			push(k);
+	while (count < TLS_PIECES && at < all) {
+		size_t piece = next_piece(iov, n, at, gather, &p);
+		clean(o);
+		if (!o->SSL_write_ex(k->ssl, p, piece, &done))
 			break;
-		}
-		r = read_stopped(k, buf, sizeof(buf), &refills);
+		pieces[count++] = (struct tls_piece){(uint32_t)o->wide->length, (uint32_t)piece};
+		at += piece;
 	}
+	return count;
+}
+
+/* Down with them. How much plaintext is out; the rest waits in out. */
+static size_t ship(struct tls_sock *k, const struct tls_piece *pieces, uint32_t count)
+{
+	size_t took = push(k), taken = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (pieces[i].end <= took)
+			taken += pieces[i].plain;
+		else if (k->out)
+			k->pieces[k->npieces++] = (struct tls_piece){(uint32_t)(pieces[i].end - took), pieces[i].plain};
+	return taken;
+}
+
+/* A message of the peer's is to be read to its end first. As read_stopped. */
+static int unblock(struct tls_sock *k)
+{
+	char buf[PEEK_MAX];
+	int refills = 0, r;
+
+	k->drained = false;
+	r = read_stopped(k, buf, sizeof(buf), &refills);
 	if (!settle(k))
 		ends(k, -ENOMEM);
-	if (refills) /* what came in on the way is nothing that the sock below would show */
-		more_is(k, true);
-	if (k->ended && k->end < 0)
-		return k->end;
-	if (k->write_err)
-		return write_failed(k);
-	return r == 0 ? -EPIPE : r;
+	more_is(k, true); /* what came in on the way is nothing that the sock below would show */
+	return r;
 }
 
 static ssize_t tls_writev(struct sock *s, const struct iovec *iov, int n)
 {
 	struct tls_sock *k = tls_of(s);
-	char gather[RECORD_MAX];
-	const char *p;
-	size_t taken = 0, all = 0, piece, largest = 0;
+	struct tls_piece pieces[TLS_PIECES];
+	size_t taken, all = 0;
 	int r = 1;
 
 	if (k->closed)
 		return -EBADF;
-	if (k->phase != OPEN || (k->ended && k->end < 0))
+	if (k->phase != TLS_OPEN || (k->ended && k->end < 0))
 		return k->ended ? k->end : -EAGAIN;
-	if (!out_flush(k))
-		return k->write_err ? write_failed(k) : -EAGAIN;
+	bool whole = out_flush(k);
+	if (k->write_err)
+		return write_failed(k);
 	for (int i = 0; i < n; i++)
 		all += iov[i].iov_len;
-	taken = k->pending < all ? k->pending : all;
-	k->pending -= taken;
+	taken = k->done < all ? k->done : all;
+	k->done -= taken;
 	k->write_waits_for_read = false;
-	while (taken < all && (piece = next_piece(iov, n, taken, gather, &p)) > 0) {
-		r = write_record(k, p, piece);
-		if (piece > largest)
-			largest = piece;
-		if (r <= 0)
-			break;
-		if (k->out) { /* not whole: not taken */
-			k->pending = piece;
-			break;
-		}
-		taken += piece;
+	while (whole && taken < all && r > 0) {
+		uint32_t count = encrypt(k, iov, n, taken, all, pieces);
+		if (count)
+			taken += ship(k, pieces, count);
+		else
+			r = unblock(k);
+		whole = !k->out;
+		if (k->ended && k->end < 0)
+			r = k->end;
+		else if (k->write_err)
+			r = taken ? 0 : write_failed(k);
+		else if (r == 0)
+			r = -EPIPE;
 	}
-	if (largest > WBIO_KEEP)
-		wbio_shrink(k);
 	k->write_waits_for_read = r == -EAGAIN;
 	if (r < 0 && r != -EAGAIN && taken == 0)
 		return r;
@@ -554,12 +617,12 @@ static void below_readable(void *user)
 	struct tls_sock *k = user;
 	bool write = k->write_waits_for_read;
 
-	if (k->phase == SHAKING) {
+	if (k->phase == TLS_SHAKING) {
 		if (k->started)
 			shake(k);
 		return;
 	}
-	if (k->phase == OPEN && k->s.want_read)
+	if (k->phase == TLS_OPEN && k->s.want_read)
 		k->s.ev->readable(k->s.user);
 	if (write && !k->closed && k->s.want_write) {
 		k->write_waits_for_read = false;
@@ -572,13 +635,13 @@ static void below_writable(void *user)
 {
 	struct tls_sock *k = user;
 
-	if (k->phase != OVER && !k->pending)
+	if (k->phase != TLS_OVER && !has_pieces(k))
 		out_flush(k);
-	if (k->phase == SHAKING && k->write_err) {
+	if (k->phase == TLS_SHAKING && k->write_err) {
 		shake(k); /* reads why, if the peer has said it */
 		return;
 	}
-	if (k->phase == OPEN && k->s.want_write)
+	if (k->phase == TLS_OPEN && k->s.want_write)
 		k->s.ev->writable(k->s.user);
 	want_below(k);
 }
@@ -595,15 +658,42 @@ static void tls_bury(struct grave *g)
 	free(k);
 }
 
+/* OpenSSL's side and what is charged; the context last, for the library hangs on it. */
+static void tls_drop(struct tls_sock *k)
+{
+	struct tls_lib *o = k->context->lib;
+
+	if (k->session)
+		o->SSL_SESSION_free(k->session);
+	if (k->ssl)
+		o->SSL_free(k->ssl);
+	o->ERR_clear_error();
+	k->ssl = NULL;
+	k->session = NULL;
+	if (--o->wide_users == 0) {
+		o->BUF_MEM_free(o->wide);
+		o->wide = NULL;
+	}
+	if (k->in)
+		in_free(k);
+	if (k->out)
+		out_free(k);
+	tls_told_free(k);
+	mem_give(k->account, TLS_COST);
+	tls_context_unref(&k->context);
+	sock_close(&k->under);
+}
+
 static void tls_close(struct sock *s)
 {
 	struct tls_sock *k = tls_of(s);
-	const struct tls_lib *o = lib(k);
+	const struct tls_lib *o;
 
 	if (k->closed)
 		return;
-	if (k->phase == OPEN && !k->write_err && !k->out && !(k->ended && k->end < 0)) {
-		o->ERR_clear_error();
+	o = lib(k);
+	if (k->phase == TLS_OPEN && !k->write_err && !k->out && !(k->ended && k->end < 0)) {
+		clean(o);
 		o->SSL_shutdown(k->ssl); /* close_notify, as far as the sock below takes it */
 		push(k);
 	}
@@ -612,21 +702,24 @@ static void tls_close(struct sock *s)
 	loop_undefer(&k->retell);
 	/* However it ended, what HTTP/2 needs was framed by HTTP/2: OpenSSL shall not spoil the session that others may resume. */
 	o->SSL_set_shutdown(k->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-	o->SSL_SESSION_free(k->session);
-	o->SSL_free(k->ssl);
-	o->ERR_clear_error();
-	k->ssl = NULL;
-	if (k->in)
-		in_free(k);
-	if (k->out)
-		out_free(k);
-	mem_give(k->account, TLS_COST);
-	tls_context_unref(&k->context);
-	sock_close(&k->under);
+	tls_drop(k);
 	loop_bury(s->loop, &k->grave, tls_bury);
 }
 
 static const struct sock_ops tls_ops = {.recv = tls_recv, .writev = tls_writev, .want = tls_want, .close = tls_close};
+
+static bool say_name(struct tls_sock *k)
+{
+	size_t n = strlen(k->server_name);
+	char sni[TLS_NAME_MAX + 1];
+
+	if (!n || addr_is_ip(str_of(k->server_name)))
+		return true;
+	memcpy(sni, k->server_name, n + 1);
+	if (n > 1 && sni[n - 1] == '.') /* RFC 6066 3: without a trailing dot */
+		sni[n - 1] = 0;
+	return lib(k)->SSL_ctrl(k->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, sni) == 1;
+}
 
 static bool ssl_make(struct tls_sock *k)
 {
@@ -635,53 +728,63 @@ static bool ssl_make(struct tls_sock *k)
 	k->ssl = o->SSL_new(k->context->ssl);
 	k->rbio = o->BIO_new(o->BIO_s_mem());
 	k->wbio = o->BIO_new(o->BIO_s_mem());
-	if (!k->ssl || !k->rbio || !k->wbio || o->SSL_set_ex_data(k->ssl, 0, k) != 1) {
+	if (!o->wide || !k->ssl || !k->rbio || !k->wbio || o->SSL_set_ex_data(k->ssl, 0, k) != 1) {
 		o->BIO_free(k->rbio);
 		o->BIO_free(k->wbio);
 		return false;
 	}
 	o->SSL_set_bio(k->ssl, k->rbio, k->wbio);
+	o->BIO_ctrl(k->wbio, BIO_C_SET_BUF_MEM, BIO_NOCLOSE, o->wide);
 	feed_set(k, NULL, 0);
-	o->SSL_set_connect_state(k->ssl);
-	size_t n = strlen(k->server_name);
-	if (n && !addr_is_ip(str_of(k->server_name))) {
-		char sni[TLS_NAME_MAX + 1];
-		memcpy(sni, k->server_name, n + 1);
-		if (n > 1 && sni[n - 1] == '.') /* RFC 6066 3: without a trailing dot */
-			sni[n - 1] = 0;
-		if (o->SSL_ctrl(k->ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, sni) != 1)
-			return false;
+	if (k->server) {
+		o->SSL_set_accept_state(k->ssl);
+		return true;
 	}
-	SSL_SESSION *again = tls_session_find(k->context, k->server_name, k->verify.now);
-	if (again)
+	o->SSL_set_connect_state(k->ssl);
+	if (!say_name(k))
+		return false;
+	SSL_SESSION *again = tls_session_take(k->context, k->session_key, k->verify.now, &k->showed);
+	if (again) {
 		o->SSL_set_session(k->ssl, again);
+		o->SSL_SESSION_free(again);
+	}
 	return true;
 }
 
-int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, const char *server_name, struct account *a,
-	const struct sock_events *ev, void *user, struct sock **ret)
+static bool take_first(struct tls_sock *k, const void *first, size_t n)
 {
-	if ((!server_name && !c->no_names && c->nsans == 0) || (server_name && strlen(server_name) > TLS_NAME_MAX)) {
-		sock_close(&under_taken);
-		return -EINVAL;
-	}
+	if (n == 0)
+		return true;
+	k->in = acct_alloc(k->account, n);
+	if (!k->in)
+		return false;
+	memcpy(k->in, first, n);
+	feed_set(k, k->in, n);
+	return true;
+}
+
+static int make(struct loop *l, struct tls_context *c, struct sock *under_taken, const struct tls_peer *peer, const void *first, size_t n, struct account *a, const struct sock_events *ev,
+	void *user, struct sock **ret)
+{
+	struct tls_lib *o = c->lib;
+
 	if (!mem_try(a, TLS_COST)) {
 		sock_close(&under_taken);
 		return -ENOMEM;
 	}
 	struct tls_sock *k = xnew(struct tls_sock);
-	k->s = (struct sock){.ops = &tls_ops, .ev = ev, .user = user, .loop = l, .fd = -1, .peer = under_taken->peer, .cred = under_taken->cred};
+	k->s = (struct sock){.ops = &tls_ops, .ev = ev, .user = user, .loop = l, .fd = -1, .peer = under_taken->peer, .cred = under_taken->cred, .since_boot_ns = under_taken->since_boot_ns};
 	k->under = under_taken;
 	k->context = tls_context_ref(c);
 	k->account = a;
-	k->server_name = xstrdup(server_name ? server_name : "");
-	k->verify = (struct tls_verify){.context = c, .server_name = k->server_name, .now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000),
-		.why = k->why, .why_cap = sizeof(k->why)};
-	if (!ssl_make(k)) {
-		lib(k)->SSL_free(k->ssl);
-		mem_give(a, TLS_COST);
-		tls_context_unref(&k->context);
-		sock_close(&k->under);
+	k->server = c->server;
+	k->server_name = xstrdup(!c->server && peer->server_name ? peer->server_name : "");
+	k->verify = (struct tls_verify){.context = c, .peer = *peer, .now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000), .why = k->why, .why_cap = sizeof(k->why)};
+	k->session_key = c->server ? 0 : session_key_of(peer, &k->s.peer);
+	if (o->wide_users++ == 0)
+		o->wide = o->BUF_MEM_new();
+	if (!ssl_make(k) || !take_first(k, first, n)) {
+		tls_drop(k);
 		free(k->server_name);
 		free(k);
 		return -ENOMEM;
@@ -693,6 +796,35 @@ int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, 
 	return 0;
 }
 
+/* What is wanted of the peer can be looked up in a certificate. */
+static bool peer_is_sound(const struct tls_context *c, const struct tls_peer *p)
+{
+	const char *name = p->check_name ? p->check_name : p->server_name;
+
+	if (!p->want || p->want->names == TLS_NAMES_SERVER)
+		return name && name[0] && strlen(name) <= TLS_NAME_MAX && !c->server;
+	return true;
+}
+
+int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, const struct tls_peer *peer, struct account *a, const struct sock_events *ev, void *user, struct sock **ret)
+{
+	if (c->server || !peer_is_sound(c, peer) || (peer->server_name && strlen(peer->server_name) > TLS_NAME_MAX)) {
+		sock_close(&under_taken);
+		return -EINVAL;
+	}
+	return make(l, c, under_taken, peer, NULL, 0, a, ev, user, ret);
+}
+
+int tls_server(struct loop *l, struct tls_context *c, struct sock *under_taken, const struct tls_peer *peer, const void *first, size_t n, struct account *a, const struct sock_events *ev,
+	void *user, struct sock **ret)
+{
+	if (!c->server || !peer_is_sound(c, peer)) {
+		sock_close(&under_taken);
+		return -EINVAL;
+	}
+	return make(l, c, under_taken, peer, first, n, a, ev, user, ret);
+}
+
 /* ---- looking -------------------------------------------------------------------------------------------------------------------------------------- */
 
 struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl)
@@ -700,26 +832,4 @@ struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl)
 	struct tls_sock *k = o->SSL_get_ex_data(ssl, 0);
 
 	return &k->verify;
-}
-
-bool tls_is(const struct sock *s)
-{
-	return s->ops == &tls_ops;
-}
-
-const char *tls_why(const struct sock *s)
-{
-	return tls_is(s) ? tls_of(s)->why : "";
-}
-
-bool tls_resumed(const struct sock *s)
-{
-	return tls_is(s) && tls_of(s)->resumed;
-}
-
-const char *tls_version(const struct sock *s)
-{
-	struct tls_sock *k = tls_is(s) ? tls_of(s) : NULL;
-
-	return k && k->ssl ? lib(k)->SSL_get_version(k->ssl) : "";
 }

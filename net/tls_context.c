@@ -1,364 +1,146 @@
-/* net/tls_context: what a TLS client trusts and shows: files into an SSL_CTX, and the sessions that servers gave it.
- * Every problem of every file is told, because a person who mends one wants to know of the others. Files are read here and parsed from
- * memory: their size is bounded, and OpenSSL never asks a terminal for a password. */
+/* net/tls_context: what is shown and what is trusted, for one role: one SSL_CTX, which all connections share that differ only in whom they accept. The SSL_CTX trusts nobody by itself: its
+ * judgement of chains is ours (net/tls_verify), in the stores of the trust, which many contexts share. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 #include "net/tls_int.h"
 
-enum { FILE_MAX = 4 << 20, CERTS_MAX = 4096, CHAIN_MAX = 32 };
+/* AES-128 first: with AES-NI it is the cheapest by far, and no weaker in any way that matters here. Only forward-secret AEAD ciphers (RFC 9113 9.2.2). */
+static const char ciphers_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char ciphers_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+	"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+enum { SESSION_TIME = 7200 };
 
-/* ---- texts -------------------------------------------------------------------------------------------------------------------- */
-
-int64_t tls_time(const struct tls_lib *o, const ASN1_TIME *t)
-{
-	struct tm tm = {0};
-
-	return t && o->ASN1_TIME_to_tm(t, &tm) ? (int64_t)timegm(&tm) : 0;
-}
-
-const char *tls_subject(const struct tls_lib *o, const X509_NAME *name, char *out, size_t cap)
-{
-	BIO *b = o->BIO_new(o->BIO_s_mem());
-	int n = 0;
-
-	/* XN_FLAG_RFC2253 escapes what is not printable. */
-	if (b && name && o->X509_NAME_print_ex(b, name, 0, XN_FLAG_RFC2253) >= 0)
-		n = o->BIO_read(b, out, (int)cap - 1);
-	out[n > 0 ? n : 0] = 0;
-	if (b)
-		o->BIO_free(b);
-	return out;
-}
-
-static const char *reason(const struct tls_lib *o)
-{
-	unsigned long e = o->ERR_peek_last_error();
-	const char *text = e ? o->ERR_reason_error_string(e) : NULL;
-
-	return text ? text : "unknown reason";
-}
-
-/* ---- files -------------------------------------------------------------------------------------------------------------------- */
-
-struct text { char *p; size_t n; };
-
-static void text_end(const struct tls_lib *o, struct text *t)
-{
-	if (t->p)
-		o->OPENSSL_cleanse(t->p, t->n); /* it may have been a key */
-	free(t->p);
-	t->p = NULL;
-}
-
-static ssize_t read_whole(int fd, char *to, size_t n)
-{
-	size_t at = 0;
-
-	while (at < n) {
-		ssize_t got = read(fd, to + at, n - at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		at += (size_t)got;
-	}
-	return (ssize_t)at;
-}
-
-static bool file_read(const char *what, const char *path, struct text *ret, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold the daemon */
-	struct stat st;
-	ssize_t got;
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		err_add(err, path, 0, 0, "%s cannot be read: %s", what, err_text(-errno));
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-		err_add(err, path, 0, 0, "%s %s", what, S_ISREG(st.st_mode) ? "is larger than 4 MiB" : "is not a file");
-		close(fd);
-		return false;
-	}
-	ret->n = (size_t)st.st_size;
-	ret->p = xalloc(ret->n + 1);
-	got = read_whole(fd, ret->p, ret->n);
-	close(fd);
-	if (got < 0) {
-		err_add(err, path, 0, 0, "%s cannot be read: %s", what, err_text((int)got));
-		free(ret->p);
-		ret->p = NULL;
-		return false;
-	}
-	ret->n = (size_t)got;
-	return true;
-}
-
-/* Without this an encrypted file would make OpenSSL ask at the terminal. */
-static int no_password(char *buf, int size, int writing, void *user)
-{
-	(void)buf, (void)size, (void)writing;
-	*(bool *)user = true;
-	return -1;
-}
-
-/* Gives each certificate of the file to fn, in order. How many there were; -1: a problem was told. */
-static int each_certificate(struct tls_context *c, const char *what, const char *path, struct err *err,
-	bool (*fn)(struct tls_context *c, X509 *x, int number))
-{
-	const struct tls_lib *o = c->lib;
-	bool encrypted = false;
-	struct text t;
-	int n = 0;
-
-	if (!file_read(what, path, &t, err))
-		return -1;
-	BIO *b = o->BIO_new_mem_buf(t.p, (int)t.n);
-	o->ERR_clear_error();
-	for (X509 *x; b && n < CERTS_MAX && (x = o->PEM_read_bio_X509(b, NULL, no_password, &encrypted)); n++) {
-		bool taken = fn(c, x, n);
-		o->X509_free(x);
-		if (!taken) {
-			err_add(err, path, 0, 0, "certificate %d of %s is refused: %s", n + 1, what, reason(o));
-			n = -1;
-			break;
-		}
-	}
-	if (n == 0 && ERR_GET_REASON(o->ERR_peek_last_error()) == PEM_R_NO_START_LINE)
-		err_add(err, path, 0, 0, "%s has no certificate in it (PEM: -----BEGIN CERTIFICATE-----)", what);
-	else if (n >= 0 && ERR_GET_REASON(o->ERR_peek_last_error()) != PEM_R_NO_START_LINE) /* no further beginning: how each good file ends */
-		err_add(err, path, 0, 0, "certificate %d of %s cannot be read: %s", n + 1, what, reason(o)), n = -1;
-	o->ERR_clear_error();
-	if (b)
-		o->BIO_free(b);
-	text_end(o, &t);
-	return n > 0 ? n : -1;
-}
-
-static bool add_root(struct tls_context *c, X509 *x, int number)
-{
-	(void)number;
-	return c->lib->X509_STORE_add_cert(c->lib->SSL_CTX_get_cert_store(c->ssl), x) == 1;
-}
-
-static bool add_shown(struct tls_context *c, X509 *x, int number)
-{
-	if (number == 0) {
-		c->expires = tls_time(c->lib, c->lib->X509_get0_notAfter(x));
-		return c->lib->SSL_CTX_use_certificate(c->ssl, x) == 1;
-	}
-	return number < CHAIN_MAX && c->lib->SSL_CTX_ctrl(c->ssl, SSL_CTRL_CHAIN_CERT, 1, x) == 1; /* SSL_CTX_add1_chain_cert */
-}
-
-static void load_key(struct tls_context *c, const char *path, const char *cert_path, bool cert_is_there, struct err *err)
-{
-	const struct tls_lib *o = c->lib;
-	bool encrypted = false;
-	struct text t;
-
-	if (!file_read("the key", path, &t, err))
-		return;
-	BIO *b = o->BIO_new_mem_buf(t.p, (int)t.n);
-	EVP_PKEY *key = b ? o->PEM_read_bio_PrivateKey(b, NULL, no_password, &encrypted) : NULL;
-	if (!key && encrypted)
-		err_add(err, path, 0, 0, "the key is encrypted: a daemon has nobody to ask for the password");
-	else if (!key)
-		err_add(err, path, 0, 0, "there is no private key in it (PEM: -----BEGIN PRIVATE KEY-----): %s", reason(o));
-	else if (cert_is_there && (o->X509_check_private_key(o->SSL_CTX_get0_certificate(c->ssl), key) != 1 || o->SSL_CTX_use_PrivateKey(c->ssl, key) != 1))
-		err_add(err, path, 0, 0, "the key does not fit the certificate in '%s': %s", cert_path, reason(o));
-	o->ERR_clear_error();
-	o->EVP_PKEY_free(key);
-	if (b)
-		o->BIO_free(b);
-	text_end(o, &t);
-}
-
-static void load_files(struct tls_context *c, const struct tls_spec *spec, struct err *err)
-{
-	const struct tls_lib *o = c->lib;
-
-	if (spec->roots_file)
-		each_certificate(c, "the roots file", spec->roots_file, err, add_root);
-	else if (o->SSL_CTX_set_default_verify_paths(c->ssl) != 1) /* a folder of hashed names: read when a chain asks for one */
-		err_add(err, NULL, 0, 0, "TLS: the system's roots cannot be used: %s", reason(o));
-	if (!spec->cert_file != !spec->key_file) {
-		err_add(err, spec->cert_file ? spec->cert_file : spec->key_file, 0, 0, "a certificate and its key belong together: %s is missing",
-			spec->cert_file ? "the key" : "the certificate");
-		return;
-	}
-	if (!spec->cert_file)
-		return;
-	bool there = each_certificate(c, "the certificate file", spec->cert_file, err, add_shown) > 0;
-	load_key(c, spec->key_file, spec->cert_file, there, err);
-	c->shows = there;
-}
-
-/* ---- sessions ------------------------------------------------------------------------------------------------------------------- */
-
-static struct tls_session *session_of(struct tls_context *c, const char *name)
-{
-	list_each(at, next, &c->sessions) {
-		struct tls_session *s = list_entry(at, struct tls_session, node);
-		if (strcmp(s->name, name) == 0)
-			return s;
-	}
-	return NULL;
-}
-
-static void session_free(struct tls_context *c, struct tls_session *s)
-{
-	list_del(&s->node);
-	c->nsessions--;
-	c->lib->SSL_SESSION_free(s->session);
-	free(s->name);
-	free(s);
-}
-
-void tls_session_forget(struct tls_context *c, const char *name)
-{
-	struct tls_session *s = session_of(c, name);
-
-	if (s)
-		session_free(c, s);
-}
-
-void tls_session_keep(struct tls_context *c, const char *name, SSL_SESSION *taken)
-{
-	const unsigned char *ticket;
-	size_t n = 0;
-
-	tls_session_forget(c, name);
-	c->lib->SSL_SESSION_get0_ticket(taken, &ticket, &n);
-	if (n > TLS_TICKET_MAX || !c->lib->SSL_SESSION_is_resumable(taken)) {
-		c->lib->SSL_SESSION_free(taken);
-		return;
-	}
-	if (c->nsessions == TLS_SESSIONS) /* the one that is oldest */
-		session_free(c, list_entry(c->sessions.next, struct tls_session, node));
-	struct tls_session *s = xnew(struct tls_session);
-	s->name = xstrdup(name);
-	s->session = taken;
-	list_push(&c->sessions, &s->node);
-	c->nsessions++;
-}
-
-/* A resumed handshake shows no certificate, so that one which has ended meanwhile would go unseen. */
-SSL_SESSION *tls_session_find(struct tls_context *c, const char *name, int64_t now)
-{
-	struct tls_session *s = session_of(c, name);
-	X509 *peer = s ? c->lib->SSL_SESSION_get0_peer(s->session) : NULL;
-
-	if (!s)
-		return NULL;
-	if (peer && tls_time(c->lib, c->lib->X509_get0_notAfter(peer)) >= now)
-		return s->session;
-	session_free(c, s);
-	return NULL;
-}
-
-/* ---- the context ----------------------------------------------------------------------------------------------------------------- */
+/* ---- ALPN ------------------------------------------------------------------------------------------------------------------------------ */
 
 static int set_alpn(struct tls_context *c, const char *names, struct err *err)
 {
-	unsigned char wire[256];
-	size_t n = 0;
-
 	for (struct str left = str_of(names); left.n;) {
 		ptrdiff_t comma = str_find(left, ',');
 		struct str one = str_trim(str_cut(left, 0, comma < 0 ? left.n : (size_t)comma));
+		bool last = comma >= 0 && (size_t)comma + 1 == left.n;
 		left = comma < 0 ? str_n(NULL, 0) : str_cut(left, (size_t)comma + 1, left.n);
-		if (one.n == 0 || n + 1 + one.n > sizeof(wire)) {
+		if (one.n == 0 || last || c->alpn_n + 1 + one.n > sizeof(c->alpn)) {
 			err_add(err, NULL, 0, 0, "TLS: '%s' is no list of ALPN names", names);
 			return -EINVAL;
 		}
-		wire[n++] = (unsigned char)one.n;
-		memcpy(wire + n, one.p, one.n);
-		n += one.n;
+		c->alpn[c->alpn_n++] = (unsigned char)one.n;
+		memcpy(c->alpn + c->alpn_n, one.p, one.n);
+		c->alpn_n += (uint32_t)one.n;
 	}
-	return c->lib->SSL_CTX_set_alpn_protos(c->ssl, wire, (unsigned)n) == 0 ? 0 : -ENOMEM; /* 0 is success, unlike elsewhere */
+	return c->server || c->lib->SSL_CTX_set_alpn_protos(c->ssl, c->alpn, c->alpn_n) == 0 ? 0 : -ENOMEM; /* 0 is success, unlike elsewhere */
 }
+
+/* The first of ours that the client has; none is fine. */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n, void *user)
+{
+	const struct tls_context *c = user;
+
+	(void)ssl;
+	for (uint32_t i = 0; i < c->alpn_n; i += 1u + c->alpn[i])
+		for (unsigned j = 0; j < in_n && j + 1u + in[j] <= in_n; j += 1u + in[j])
+			if (in[j] == c->alpn[i] && memcmp(in + j + 1, c->alpn + i + 1, in[j]) == 0) {
+				*out = in + j + 1;
+				*out_n = in[j];
+				return SSL_TLSEXT_ERR_OK;
+			}
+	return SSL_TLSEXT_ERR_NOACK;
+}
+
+/* ---- the SSL_CTX --------------------------------------------------------------------------------------------------------------------------- */
 
 static int verify(X509_STORE_CTX *x, void *user)
 {
 	struct tls_context *c = user;
 	SSL *ssl = c->lib->X509_STORE_CTX_get_ex_data(x, c->lib->SSL_get_ex_data_X509_STORE_CTX_idx());
 
-	return tls_verify_chain(tls_verify_of(c->lib, ssl), x);
+	return tls_verify_chain(tls_verify_of(c->lib, ssl), x, ssl);
+}
+
+static int set_cert(struct tls_context *c, struct err *err)
+{
+	const struct tls_lib *o = c->lib;
+	bool taken = o->SSL_CTX_use_certificate(c->ssl, c->cert->leaf) == 1 && o->SSL_CTX_use_PrivateKey(c->ssl, c->cert->key) == 1;
+
+	for (uint32_t i = 0; taken && i < c->cert->nchain; i++)
+		taken = o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_CHAIN_CERT, 1, c->cert->chain[i]) == 1; /* SSL_CTX_add1_chain_cert */
+	if (taken)
+		return 0;
+	err_add(err, NULL, 0, 0, "TLS: the certificate '%s' cannot be used: %s", c->cert->id, tls_pem_reason(o)); /* a key below the security level */
+	return -EINVAL;
 }
 
 static int set_up(struct tls_context *c, const struct tls_spec *spec, struct err *err)
 {
 	const struct tls_lib *o = c->lib;
 
-	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_MIN_PROTO_VERSION, TLS1_2_VERSION, NULL);
-	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_MAX_PROTO_VERSION, TLS1_3_VERSION, NULL);
-	/* RFC 9113 9.2.1 and 9.2.2: no compression, no renegotiation, only forward-secret AEAD ciphers. A FIN without close_notify is the end of the
-	 * stream: HTTP/2 frames itself, and half the servers in use close so. */
-	o->SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-	if (o->SSL_CTX_set_cipher_list(c->ssl, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1) {
-		err_add(err, NULL, 0, 0, "TLS: OpenSSL offers none of the TLS 1.2 ciphers that HTTP/2 allows: %s", reason(o));
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_MIN_PROTO_VERSION, spec->min ? spec->min : TLS1_2_VERSION, NULL);
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_MAX_PROTO_VERSION, spec->max ? spec->max : TLS1_3_VERSION, NULL);
+	/* RFC 9113 9.2.1: no compression, no renegotiation. A FIN without close_notify is the end of the stream: HTTP/2 frames itself, and half the servers in use close so. */
+	o->SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (o->SSL_CTX_set_cipher_list(c->ssl, ciphers_12) != 1 || o->SSL_CTX_set_ciphersuites(c->ssl, ciphers_13) != 1) {
+		err_add(err, NULL, 0, 0, "TLS: OpenSSL offers none of the ciphers that HTTP/2 allows: %s", tls_pem_reason(o));
 		return -EINVAL;
 	}
+	/* A client sends a share of the first group only. Where X25519 is not allowed (FIPS) OpenSSL's own list stays. */
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_GROUPS_LIST, 0, (void *)(uintptr_t)"X25519:P-256:P-384:P-521");
 	/* An idle connection keeps no 17 KB buffers. A write that must be repeated (it met half a session ticket) comes from another place. */
 	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, NULL);
-	/* Any certificate of the roots file is an anchor, be it self-signed or not, as for Go and Envoy: meshes hand out intermediates. */
-	o->X509_STORE_set_flags(o->SSL_CTX_get_cert_store(c->ssl), X509_V_FLAG_PARTIAL_CHAIN);
-	o->SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER, NULL);
+	o->SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | (c->server && !c->no_client_cert ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
 	o->SSL_CTX_set_cert_verify_callback(c->ssl, verify, c);
-	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, NULL); /* sessions are kept by server name: tls_session_keep */
-	return spec->alpn ? set_alpn(c, spec->alpn, err) : 0;
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, NULL); /* a client's sessions: net/tls_session; a server's: in its tickets */
+	if (c->server) {
+		/* Ticket keys are OpenSSL's own, random, of this SSL_CTX: other material is another context, which knows none of these tickets. */
+		o->SSL_CTX_set_session_id_context(c->ssl, (const unsigned char *)"thinmesh", 8);
+		o->SSL_CTX_set_timeout(c->ssl, SESSION_TIME);
+		o->SSL_CTX_set_num_tickets(c->ssl, 1);
+		o->SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, c);
+	}
+	int r = spec->alpn && spec->alpn[0] ? set_alpn(c, spec->alpn, err) : 0;
+	return r == 0 && c->cert ? set_cert(c, err) : r;
 }
+
+/* ---- the beginning and the end --------------------------------------------------------------------------------------------------------------- */
 
 static void context_free(struct tls_context *c)
 {
-	const struct tls_lib *o = c->lib;
-
-	list_each(at, next, &c->sessions)
-		session_free(c, list_entry(at, struct tls_session, node));
-	if (o)
-		o->SSL_CTX_free(c->ssl);
-	for (size_t i = 0; i < c->nsans; i++)
-		free(c->sans[i]);
-	free(c->sans);
-	free(c->roots_file);
-	free(c->lib);
+	tls_session_forget(c, 0);
+	if (c->ssl)
+		c->lib->SSL_CTX_free(c->ssl);
+	tls_cert_unref(&c->cert); /* after the SSL_CTX, which holds its key */
+	tls_trust_unref(&c->trust);
+	tls_lib_unref(&c->lib);
 	free(c);
 }
 
 int tls_context_new(const struct tls_spec *spec, struct tls_context **ret, struct err *err)
 {
-	struct tls_context *c = xnew(struct tls_context);
-	int problems = err->count, r = 0;
+	struct tls_lib *o = tls_lib_get(err);
+	int r = 0;
 
+	if (!o)
+		return -ENOMEM;
+	struct tls_context *c = xnew(struct tls_context);
 	c->refs = 1;
+	c->lib = o;
 	list_init(&c->sessions);
-	c->no_names = spec->no_names;
-	c->roots_file = spec->roots_file ? xstrdup(spec->roots_file) : NULL;
-	c->sans = spec->nsans ? xalloc(spec->nsans * sizeof(*c->sans)) : NULL;
-	for (; c->nsans < spec->nsans; c->nsans++)
-		c->sans[c->nsans] = xstrdup(spec->sans[c->nsans]);
-	c->lib = tls_lib_load(err);
-	if (c->lib) {
-		c->ssl = c->lib->SSL_CTX_new(c->lib->TLS_client_method());
-		if (!c->ssl) {
-			err_add(err, NULL, 0, 0, "TLS: OpenSSL cannot be set up: %s", reason(c->lib));
-			r = -ENOMEM;
-		} else {
-			r = set_up(c, spec, err);
-			load_files(c, spec, err);
-		}
-	}
-	if (r == 0 && err->count > problems)
+	c->server = spec->server;
+	c->no_client_cert = spec->no_client_cert;
+	c->expired_ok = spec->expired_ok;
+	c->cert = spec->cert ? tls_cert_ref(spec->cert) : NULL;
+	c->trust = spec->trust ? tls_trust_ref(spec->trust) : NULL;
+	o->ERR_clear_error();
+	c->ssl = o->SSL_CTX_new(spec->server ? o->TLS_server_method() : o->TLS_client_method());
+	if (!c->ssl) {
+		err_add(err, NULL, 0, 0, "TLS: OpenSSL cannot be set up: %s", tls_pem_reason(o));
+		r = -ENOMEM;
+	} else if (spec->server && !spec->cert) {
+		err_add(err, NULL, 0, 0, "TLS: a server needs a certificate");
 		r = -EINVAL;
+	} else {
+		r = set_up(c, spec, err);
+	}
+	o->ERR_clear_error();
 	if (r < 0) {
 		context_free(c);
 		return r;
@@ -382,7 +164,7 @@ void tls_context_unref(struct tls_context **at)
 		context_free(c);
 }
 
-int64_t tls_context_expires(const struct tls_context *c)
+bool tls_context_shows(const struct tls_context *c)
 {
-	return c->expires;
+	return c->cert != NULL;
 }

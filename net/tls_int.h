@@ -1,39 +1,146 @@
-/* net/tls_int: what the three files of net/tls share: the files and sessions of a context (net/tls_context.c), the judgement of the peer's
- * certificate (net/tls_verify.c), the sock (net/tls.c).
+/* net/tls_int: what the files of net/tls share.
  *
- *   tls_context 1 --- n tls_session (by server name, newest first, at most TLS_SESSIONS)
- *        ^ ref
- *   tls_sock 1 --- 1 SSL, 1 sock below it */
+ *   tls_lib (the process's) <--ref-- tls_cert, tls_trust <--ref-- tls_context 1 --- n tls_session (what servers gave us to come back with)
+ *                                                                   ^ ref
+ *                                                                tls_sock 1 --- 1 SSL, 1 sock below it
+ *
+ *   tls_pem      PEM texts, and what people read of certificates     tls_cert, tls_trust  material
+ *   tls_context  a SSL_CTX of both          tls_session  resumption  tls_verify  is the peer who we think it is?   tls_names  one name, one rule
+ *   tls          the sock                   tls_peer     what is told of a connection                               tls_csr    our own key */
 #pragma once
 #include "base/list.h"
 #include "net/tls.h"
 #include "net/tls_lib.h"
 
-/* A session is some KB (the ticket, the peer's chain). A ticket that is larger than any server in use makes it is not kept. */
-enum { TLS_SESSIONS = 32, TLS_TICKET_MAX = 4096, TLS_WHY = 512, TLS_NAME_MAX = 255 };
+enum {
+	TLS_WHY = 512, TLS_NAME_MAX = 255, TLS_TEXT_MAX = 200,
+	TLS_PEM_MAX = 4 << 20, TLS_CERTS_MAX = 4096, TLS_CHAIN_MAX = 32,
+	TLS_DEPTH_MAX = 16,        /* intermediates of a peer's chain; meshes have one or two */
+	TLS_URI_MAX = 2048,        /* SPIFFE-ID 2.3 */
+	TLS_SESSIONS = 256,        /* of a context; one is 1 to 3 KB */
+	TLS_SESSIONS_EACH = 2,     /* of one peer: a server that is left by two connections at once is come back to by both */
+	TLS_TICKET_MAX = 4096,     /* no server in use makes a larger one */
+	TLS_SESSION_MAX = 16384,
+};
 
-struct tls_session { struct list node; char *name; SSL_SESSION *session; };
+/* ---- tls_pem ---- */
+/* The next block of PEM, cut out of *left; label: "CERTIFICATE". False: no further one. Texts of keys are copied nowhere. */
+bool tls_pem_next(struct str *left, struct str *label, struct str *block);
+const char *tls_pem_reason(const struct tls_lib *o);            /* what OpenSSL found wrong last */
+const char *tls_subject(const struct tls_lib *o, const X509_NAME *name, char *out, size_t cap); /* "CN=a,O=b", printable */
+int64_t tls_time(const struct tls_lib *o, const ASN1_TIME *t);  /* seconds since 1970 */
+const char *tls_time_text(int64_t at, char out[32]);
+void tls_add_clean(char *out, size_t cap, struct str s);        /* appends what somebody wrote: printable ASCII only, cut with "..." */
+uint64_t tls_x509_hash(const struct tls_lib *o, const X509 *x);
+static inline struct str tls_asn1_text(const struct tls_lib *o, const ASN1_STRING *s)
+{
+	int n = o->ASN1_STRING_length(s);
+	return str_n((const char *)o->ASN1_STRING_get0_data(s), n > 0 ? (size_t)n : 0);
+}
+/* Encrypted files would make OpenSSL ask at the terminal: a pem_password_cb that says no, and notes in its bool that it was asked. */
+int tls_pem_no_password(char *buf, int size, int writing, void *asked);
+
+/* ---- material ---- */
+struct tls_cert {
+	uint32_t refs;
+	struct tls_lib *lib;
+	X509 *leaf;
+	X509 *chain[TLS_CHAIN_MAX]; uint32_t nchain;  /* behind the leaf */
+	EVP_PKEY *key;
+	uint64_t hash;
+	int64_t not_before, not_after;
+	char *id;                    /* tls_cert_id */
+	char *uri;                   /* its first URI SAN; "" */
+};
+/* A CRL, and whose key has signed it (SHA-256 of that key): signatures are looked at once, for a CRL may be megabytes. */
+struct tls_crl { X509_CRL *crl; unsigned char signer[32]; bool signer_known; };
+struct tls_bundle {
+	char *domain;                /* NULL: any peer */
+	X509_STORE *store;
+	X509 **certs; uint32_t ncerts;
+	struct tls_crl *crls; uint32_t ncrls;
+	uint64_t *ids;               /* hashes of certs and CRLs, so that none is taken twice */
+};
+struct tls_trust {
+	uint32_t refs;
+	struct tls_lib *lib;
+	char *what;                  /* for texts */
+	struct tls_bundle *bundles; uint32_t nbundles;
+	uint64_t hash;
+	int64_t expires;
+};
+/* "spiffe://TD/..." or "spiffe://TD": TD; else empty. */
+struct str tls_uri_domain(struct str uri);
+
+/* ---- sessions ---- */
+struct tls_session { struct list node; uint64_t key; int64_t ends; bool once, showed; uint32_t n; unsigned char der[]; };
 struct tls_context {
 	uint32_t refs;
 	struct tls_lib *lib;
 	SSL_CTX *ssl;
-	char **sans; size_t nsans;
-	char *roots_file;        /* for texts; NULL: the system's */
-	bool no_names, shows;    /* shows: a certificate of ours */
-	int64_t expires;
-	struct list sessions;    /* the one thing that changes: what servers gave us to come back with */
+	struct tls_cert *cert;
+	struct tls_trust *trust;
+	bool server, no_client_cert, expired_ok;
+	unsigned char alpn[256]; uint32_t alpn_n; /* as on the wire */
+	struct list sessions;        /* newest last: the one thing that changes */
 	uint32_t nsessions;
 };
-void tls_session_keep(struct tls_context *c, const char *name, SSL_SESSION *taken);
-SSL_SESSION *tls_session_find(struct tls_context *c, const char *name, int64_t now); /* borrowed; NULL: none that is still good */
-void tls_session_forget(struct tls_context *c, const char *name);
-const char *tls_subject(const struct tls_lib *o, const X509_NAME *name, char *out, size_t cap); /* "CN=a,O=b", printable */
-int64_t tls_time(const struct tls_lib *o, const ASN1_TIME *t); /* seconds since 1970 */
+/* key: of the peer's rules, its name and its address. showed: a certificate of ours is in it. */
+void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, int64_t now);
+SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed); /* owned by the caller; NULL: none that is still good */
+void tls_session_forget(struct tls_context *c, uint64_t key);
 
-/* Called by OpenSSL for the chain of the peer: the chain first, then its names. What is wrong goes into why. */
-struct tls_verify { struct tls_context *context; const char *server_name; int64_t now; char *why; size_t why_cap; };
-bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x);
+/* ---- tls_verify, tls_names ---- */
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; };
+/* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
+bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
+/* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */
+bool tls_verify_again(struct tls_verify *v, X509 *leaf);
 /* RFC 6125 6.4: is `wanted` what the certificate's DNS name `pattern` stands for? */
 bool tls_dns_matches(struct str pattern, struct str wanted);
+bool tls_name_is(const struct tls_lib *o, const GENERAL_NAME *name, struct str wanted);
+bool tls_rule_fits(const struct tls_lib *o, const struct tls_want *want, const struct tls_rule *rule, const GENERAL_NAME *name);
+bool tls_name_text(const struct tls_lib *o, const GENERAL_NAME *name, char *ip_text, size_t cap, struct str *ret); /* DNS, URI, email, IP; false: another kind */
+void tls_rule_say(const struct tls_rule *rule, char *out, size_t cap); /* appends "DNS suffix 'x'" */
 
 struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl); /* net/tls.c: the verify of a connection under way */
+
+/* ---- the sock ---- */
+enum tls_phase { TLS_SHAKING, TLS_OPEN, TLS_OVER };
+struct tls_told { char *uri, *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
+enum { TLS_PIECES = 4, TLS_RECORD_MAX = 16384 };
+struct tls_piece { uint32_t end, plain; };
+struct tls_sock {
+	struct sock s;
+	struct sock *under;          /* owned */
+	struct tls_context *context; /* a ref */
+	struct account *account;     /* borrowed */
+	SSL *ssl;
+	BIO *rbio, *wbio;            /* the SSL's */
+	BUF_MEM feed;                /* what rbio reads: in, or a buffer of whoever is reading right now */
+	char *in, *out;              /* charged; NULL: nothing */
+	size_t out_n, out_at, out_cap;
+	/* Records in out whose plaintext is not taken yet: where each ends there, and how much plaintext it has. */
+	struct tls_piece pieces[TLS_PIECES];
+	uint32_t npieces;
+	size_t done;                 /* plaintext that is out, and was not told as taken yet */
+	struct tls_verify verify;
+	uint64_t session_key;
+	char *server_name;           /* "" where there is none */
+	SSL_SESSION *session;        /* a ref: the last that was looked at; held, so that no later one can lie at its address */
+	struct tls_told *told;       /* charged; NULL: nobody has asked */
+	int write_err;               /* what the sock below said to a write; 0: nothing yet */
+	int end;                     /* what recv says from now on, where ended */
+	enum tls_phase phase;
+	bool server;
+	bool ended, more, closed, started, resumed, write_waits_for_read;
+	bool showed;                 /* our certificate went to the peer, now or in the session that was resumed */
+	bool heard;                  /* something that was not TLS's own came */
+	bool drained;                /* the last read below was short */
+	struct task start, retell;
+	struct grave grave;
+	char alpn[64];               /* tls_alpn's text */
+	char why[TLS_WHY];
+};
+struct tls_sock *tls_sock_of(const struct sock *s); /* NULL: not TLS */
+void tls_told_free(struct tls_sock *k);              /* net/tls_peer */

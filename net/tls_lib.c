@@ -1,13 +1,15 @@
-/* net/tls_lib: see the header. dlopen counts, so each context may ask again; NODELETE, because OpenSSL leaves handlers for the end of the process behind. */
+/* net/tls_lib: see the header. NODELETE, because OpenSSL leaves handlers for the end of the process behind; so dlopen may be asked again and again. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include "base/mem.h"
 #include "net/tls_lib.h"
 
 #define TEXT_OF(x) #x
 #define SONAME_OF(version) "libssl.so." TEXT_OF(version)
 static const char soname[] = SONAME_OF(OPENSSL_SHLIB_VERSION);
+static const char registered[] = "thinmesh.tls_lib"; /* in OBJ_NAME, under the type that no name of OpenSSL's own has */
 
 /* POSIX promises that a function's address survives the way through void *, ISO C does not: so it goes by its bytes. */
 static bool find(void *handle, const char *name, void *to, struct err *err)
@@ -15,14 +17,30 @@ static bool find(void *handle, const char *name, void *to, struct err *err)
 	void *at = dlsym(handle, name); /* in libssl, then in libcrypto, which it brought */
 
 	if (!at) {
-		err_add(err, NULL, 0, 0, "TLS: %s has no %s", soname, name);
+		if (err)
+			err_add(err, NULL, 0, 0, "TLS: %s has no %s", soname, name);
 		return false;
 	}
 	memcpy(to, &at, sizeof(at));
 	return true;
 }
 
-struct tls_lib *tls_lib_load(struct err *err)
+static struct tls_lib *lookup(void *handle)
+{
+	__typeof__(OBJ_NAME_get) *get;
+	const void *at = find(handle, "OBJ_NAME_get", &get, NULL) ? get(registered, OBJ_NAME_TYPE_UNDEF) : NULL;
+
+	return (struct tls_lib *)(uintptr_t)at;
+}
+
+struct tls_lib *tls_lib_found(void)
+{
+	void *handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD | RTLD_NODELETE);
+
+	return handle ? lookup(handle) : NULL;
+}
+
+struct tls_lib *tls_lib_get(struct err *err)
 {
 	void *handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 	struct tls_lib *o;
@@ -32,13 +50,44 @@ struct tls_lib *tls_lib_load(struct err *err)
 		err_add(err, NULL, 0, 0, "TLS: OpenSSL cannot be loaded: %s", dlerror());
 		return NULL;
 	}
+	o = lookup(handle);
+	if (o)
+		return tls_lib_ref(o);
 	o = xnew(struct tls_lib);
+	o->refs = 1;
+	list_init(&o->csrs);
 #define F(name) whole = whole && find(handle, #name, &o->name, err);
 	TLS_LIB_FUNCTIONS(F)
 #undef F
-	if (!whole) {
-		free(o);
-		return NULL;
-	}
-	return o;
+	if (whole && o->OBJ_NAME_add(registered, OBJ_NAME_TYPE_UNDEF, (const char *)o) == 1)
+		return o;
+	if (whole)
+		err_add(err, NULL, 0, 0, "TLS: OpenSSL has no memory");
+	free(o);
+	return NULL;
+}
+
+void tls_lib_unref(struct tls_lib **at)
+{
+	struct tls_lib *o = *at;
+
+	*at = NULL;
+	if (!o || --o->refs)
+		return;
+	o->OBJ_NAME_remove(registered, OBJ_NAME_TYPE_UNDEF);
+	free(o);
+}
+
+void tls_lib_hold_key(struct tls_lib *o)
+{
+	if (o->keys++)
+		return;
+	o->dumpable = prctl(PR_GET_DUMPABLE);
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+void tls_lib_drop_key(struct tls_lib *o)
+{
+	if (--o->keys == 0 && o->dumpable == 1) /* 2, readable by root alone, is nothing that a process may give itself */
+		prctl(PR_SET_DUMPABLE, 1);
 }

@@ -1,172 +1,142 @@
-/* net/tls_verify: is the peer who we think it is? The chain (OpenSSL's own judgement, by the loop's clock), then its names.
+/* net/tls_verify: is the peer who we think it is? The chain (OpenSSL's own judgement, by the loop's clock and in the store of the peer's trust domain), then the CRLs, then names and pins.
+ * Each refusal is told with both values: what the peer is or shows, and what was wanted.
  *
- * Names are compared by their ASN.1 lengths, never as C strings: "good.example\0.evil.example" is one name, and it is not good.example.
- * The common name is not looked at (RFC 9525 1.2: gone since 2011). What was wanted may be
- *   a URI ("spiffe://..."), which must be there byte for byte,
- *   an IP, which must be there as an IP (RFC 9110 4.3.5), or
- *   a DNS name, without regard to case; in the certificate "*" may stand for the whole first label (RFC 6125 6.4.3). */
-#include <stdarg.h>
+ * Trust domains: where roots come as bundles of several domains, the peer's URI SAN chooses the bundle, and all URI SANs must lie in that domain: who may sign for a.example shall not speak
+ * for b.example in a second name.
+ *
+ * CRLs: who is in a CRL of its issuer is refused, even if that CRL is overdue (what was revoked stays revoked); an issuer without a CRL, and a CRL whose time is over, are no failure: else a
+ * CRL that was not renewed would end the mesh. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include "base/addr.h"
 #include "net/tls_int.h"
 
-enum { TEXT_MAX = 200 };
-
-/* ---- matching -------------------------------------------------------------------------------------------------------------------- */
-
-static struct str without_dot(struct str s)
+static bool refuse(struct tls_verify *v, const char *text)
 {
-	return s.n > 1 && s.p[s.n - 1] == '.' ? str_n(s.p, s.n - 1) : s;
+	if (!v->why[0])
+		snprintf(v->why, v->why_cap, "%s", text);
+	return false;
 }
 
-bool tls_dns_matches(struct str pattern, struct str wanted)
+/* ---- texts for people ------------------------------------------------------------------------------------------------------------- */
+
+static const char *peer_subject(const struct tls_verify *v, const X509 *x, char out[TLS_TEXT_MAX])
 {
-	wanted = without_dot(wanted); /* "a.b." is the absolute form of the same name; a certificate has no such form */
-	if (pattern.n == 0 || memchr(pattern.p, 0, pattern.n))
-		return false;
-	if (str_eq_nocase(pattern, wanted))
-		return true;
-	if (pattern.n < 3 || pattern.p[0] != '*' || pattern.p[1] != '.')
-		return false;
-	struct str rest = str_cut(pattern, 1, pattern.n);
-	ptrdiff_t dot = str_find(wanted, '.');
-	/* "*.com" would be somebody who may be everybody. */
-	if (dot < 1 || str_find(str_cut(rest, 1, rest.n), '.') < 1 || memchr(rest.p, '*', rest.n))
-		return false;
-	return str_eq_nocase(rest, str_cut(wanted, (size_t)dot, wanted.n));
-}
-
-static struct str text_of(const struct tls_lib *o, const ASN1_STRING *s)
-{
-	int n = o->ASN1_STRING_length(s);
-
-	return str_n((const char *)o->ASN1_STRING_get0_data(s), n > 0 ? (size_t)n : 0);
-}
-
-static bool ip_matches(struct str in_certificate, struct str wanted)
-{
-	struct addr a;
-
-	if (addr_ip(wanted, 0, &a) < 0)
-		return false;
-	if (addr_is_v6(&a))
-		return str_eq(in_certificate, str_n((const char *)&a.in6.sin6_addr, 16));
-	return str_eq(in_certificate, str_n((const char *)&a.in4.sin_addr, 4));
-}
-
-static bool is_uri(struct str s)
-{
-	ptrdiff_t colon = str_find(s, ':');
-
-	return colon > 0 && str_starts(str_cut(s, (size_t)colon, s.n), STR("://"));
-}
-
-static bool name_matches(const struct tls_lib *o, const GENERAL_NAME *name, struct str wanted)
-{
-	if (wanted.n == 0)
-		return false;
-	if (is_uri(wanted))
-		return name->type == GEN_URI && str_eq(text_of(o, name->d.uniformResourceIdentifier), wanted);
-	if (addr_is_ip(wanted))
-		return name->type == GEN_IPADD && ip_matches(text_of(o, name->d.iPAddress), wanted);
-	return name->type == GEN_DNS && tls_dns_matches(text_of(o, name->d.dNSName), wanted);
-}
-
-/* ---- texts for people ---------------------------------------------------------------------------------------------------------- */
-
-/* What a peer wrote goes into a log: printable ASCII only. */
-static void add_clean(char *out, size_t cap, struct str s)
-{
-	size_t n = strlen(out);
-
-	for (size_t i = 0; i < s.n; i++) {
-		if (n + 4 >= cap) {
-			memcpy(out + n, "...", 4 <= cap - n ? 4 : 1);
-			break;
-		}
-		out[n++] = s.p[i] >= 0x20 && s.p[i] < 0x7f ? s.p[i] : '?';
-		out[n] = 0;
-	}
+	return tls_subject(v->context->lib, v->context->lib->X509_get_subject_name(x), out, TLS_TEXT_MAX);
 }
 
 static void add_name(const struct tls_lib *o, char *out, size_t cap, const GENERAL_NAME *name)
 {
-	struct addr a = {0};
-	char text[ADDR_TEXT];
-	struct str raw;
+	char ip[64];
+	struct str text;
 
-	if (name->type == GEN_DNS) {
-		add_clean(out, cap, text_of(o, name->d.dNSName));
-	} else if (name->type == GEN_URI) {
-		add_clean(out, cap, text_of(o, name->d.uniformResourceIdentifier));
-	} else if (name->type == GEN_IPADD && ((raw = text_of(o, name->d.iPAddress)).n == 4 || raw.n == 16)) {
-		struct str host;
-		int port;
-		a.sa.sa_family = raw.n == 4 ? AF_INET : AF_INET6;
-		a.len = raw.n == 4 ? sizeof(a.in4) : sizeof(a.in6);
-		memcpy(raw.n == 4 ? (void *)&a.in4.sin_addr : (void *)&a.in6.sin6_addr, raw.p, raw.n);
-		addr_text(&a, text);
-		if (addr_split(str_of(text), &host, &port) == 0)
-			add_clean(out, cap, host);
-	} else {
-		add_clean(out, cap, STR("(another kind)"));
+	tls_add_clean(out, cap, tls_name_text(o, name, ip, sizeof(ip), &text) ? text : STR("(another kind)"));
+}
+
+static const char *own_domain(const struct tls_verify *v, struct str *ret)
+{
+	if (v->peer.trust_domain)
+		*ret = str_of(v->peer.trust_domain);
+	else
+		*ret = v->context->cert ? tls_uri_domain(str_of(v->context->cert->uri)) : str_n("", 0);
+	return ret->n ? ret->p : NULL;
+}
+
+static void say_wanted(const struct tls_verify *v, char *out, size_t cap)
+{
+	const struct tls_want *w = v->peer.want;
+	enum tls_names names = w ? w->names : TLS_NAMES_SERVER;
+	struct str domain;
+
+	if (names == TLS_NAMES_RULES) {
+		for (uint32_t i = 0; i < w->nrules && strlen(out) + 8 < cap; i++) {
+			tls_add_clean(out, cap, i ? STR(" or ") : STR(""));
+			tls_rule_say(&w->rules[i], out, cap);
+		}
+		return;
 	}
+	tls_add_clean(out, cap, STR("'"));
+	if (names == TLS_NAMES_DOMAIN) {
+		own_domain(v, &domain);
+		tls_add_clean(out, cap, STR("spiffe://"));
+		tls_add_clean(out, cap, domain);
+		tls_add_clean(out, cap, STR("/..."));
+		for (uint32_t i = 0; i < v->peer.naliases && strlen(out) + 8 < cap; i++) {
+			tls_add_clean(out, cap, STR("' or 'spiffe://"));
+			tls_add_clean(out, cap, str_of(v->peer.aliases[i]));
+			tls_add_clean(out, cap, STR("/..."));
+		}
+	} else {
+		tls_add_clean(out, cap, str_of(v->peer.check_name ? v->peer.check_name : v->peer.server_name));
+	}
+	tls_add_clean(out, cap, STR("'"));
 }
 
 static void tell_names(struct tls_verify *v, const X509 *leaf, const OPENSSL_STACK *names)
 {
 	const struct tls_lib *o = v->context->lib;
-	char has[TEXT_MAX] = "", wanted[TEXT_MAX] = "", subject[TEXT_MAX];
+	char has[TLS_TEXT_MAX] = "", wanted[TLS_TEXT_MAX] = "", subject[TLS_TEXT_MAX];
 	int count = names ? o->OPENSSL_sk_num(names) : 0;
 
 	for (int i = 0; i < count && strlen(has) + 8 < sizeof(has); i++) {
-		add_clean(has, sizeof(has), i ? STR("', '") : STR(""));
+		tls_add_clean(has, sizeof(has), i ? STR("', '") : STR(""));
 		add_name(o, has, sizeof(has), o->OPENSSL_sk_value(names, i));
 	}
-	for (size_t i = 0; i < v->context->nsans && strlen(wanted) + 8 < sizeof(wanted); i++) {
-		add_clean(wanted, sizeof(wanted), i ? STR("' or '") : STR(""));
-		add_clean(wanted, sizeof(wanted), str_of(v->context->sans[i]));
-	}
-	if (v->context->nsans == 0)
-		add_clean(wanted, sizeof(wanted), str_of(v->server_name));
+	say_wanted(v, wanted, sizeof(wanted));
 	if (count > 0)
-		snprintf(v->why, v->why_cap, "the peer is '%s', wanted '%s'", has, wanted);
+		snprintf(v->why, v->why_cap, "the peer is '%s', wanted %s", has, wanted);
 	else
-		snprintf(v->why, v->why_cap, "the peer's certificate (%s) has no name in it (subjectAltName), wanted '%s'",
-			tls_subject(o, o->X509_get_subject_name(leaf), subject, sizeof(subject)), wanted);
+		snprintf(v->why, v->why_cap, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
 }
 
-static const char *time_text(int64_t at, char out[32])
+static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
 {
-	time_t t = (time_t)at;
-	struct tm tm;
+	const struct tls_lib *o = v->context->lib;
+	char subject[TLS_TEXT_MAX], limit[32], now[32];
 
-	if (!gmtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		memcpy(out, "?", 2);
-	return out;
+	peer_subject(v, bad, subject);
+	if (early)
+		snprintf(v->why, v->why_cap, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
+			tls_time_text(v->now, now));
+	else
+		snprintf(v->why, v->why_cap, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
+			tls_time_text(v->now, now));
 }
 
-static void tell_chain(struct tls_verify *v, X509_STORE_CTX *x)
+/* What we trust, named: the bundle's place and its first root. */
+static void say_roots(const struct tls_trust *t, const struct tls_bundle *b, char *out, size_t cap)
+{
+	char subject[TLS_TEXT_MAX], more[32] = "";
+
+	out[0] = 0;
+	tls_add_clean(out, cap, STR("'"));
+	tls_add_clean(out, cap, str_of(t->what));
+	tls_add_clean(out, cap, STR("'"));
+	if (b->ncerts == 0)
+		return;
+	tls_subject(t->lib, t->lib->X509_get_subject_name(b->certs[0]), subject, sizeof(subject));
+	if (b->ncerts > 1)
+		snprintf(more, sizeof(more), " and %u more", b->ncerts - 1);
+	tls_add_clean(out, cap, STR(" ("));
+	tls_add_clean(out, cap, str_of(subject));
+	tls_add_clean(out, cap, str_of(more));
+	tls_add_clean(out, cap, STR(")"));
+}
+
+static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_STORE_CTX *x)
 {
 	const struct tls_lib *o = v->context->lib;
 	int err = o->X509_STORE_CTX_get_error(x);
 	const X509 *bad = o->X509_STORE_CTX_get_current_cert(x);
-	char subject[TEXT_MAX] = "no certificate", issuer[TEXT_MAX] = "?", limit[32], now[32];
+	char subject[TLS_TEXT_MAX] = "no certificate", issuer[TLS_TEXT_MAX] = "?", roots[TLS_TEXT_MAX];
 
 	if (bad) {
-		tls_subject(o, o->X509_get_subject_name(bad), subject, sizeof(subject));
+		peer_subject(v, bad, subject);
 		tls_subject(o, o->X509_get_issuer_name(bad), issuer, sizeof(issuer));
 	}
 	switch (bad ? err : X509_V_ERR_UNSPECIFIED) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
-		snprintf(v->why, v->why_cap, "certificate has expired (%s, not after %s, now %s)", subject,
-			time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit), time_text(v->now, now));
-		return;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		snprintf(v->why, v->why_cap, "certificate is not yet valid (%s, not before %s, now %s)", subject,
-			time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit), time_text(v->now, now));
+		tell_expired(v, bad, err == X509_V_ERR_CERT_NOT_YET_VALID);
 		return;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
@@ -175,52 +145,323 @@ static void tell_chain(struct tls_verify *v, X509_STORE_CTX *x)
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
-		snprintf(v->why, v->why_cap, "no root of '%s' stands for the peer's certificate (%s, issued by %s): %s",
-			v->context->roots_file ? v->context->roots_file : "the system", subject, issuer, o->X509_verify_cert_error_string(err));
+		say_roots(v->context->trust, b, roots, sizeof(roots));
+		snprintf(v->why, v->why_cap, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
+		return;
+	case X509_V_ERR_INVALID_PURPOSE:
+		snprintf(v->why, v->why_cap, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
+			subject);
+		return;
+	case X509_V_ERR_CERT_CHAIN_TOO_LONG:
+		snprintf(v->why, v->why_cap, "the peer's chain is longer than %d certificates (%s)", TLS_DEPTH_MAX, subject);
 		return;
 	default:
 		snprintf(v->why, v->why_cap, "certificate is refused: %s (%s)", o->X509_verify_cert_error_string(err), subject);
 	}
 }
 
-/* ---- the judgement ------------------------------------------------------------------------------------------------------------- */
+/* ---- trust domains ------------------------------------------------------------------------------------------------------------------ */
 
-static bool has_wanted_name(const struct tls_verify *v, const OPENSSL_STACK *names)
+static struct str uri_of(const struct tls_lib *o, const OPENSSL_STACK *names, int i)
+{
+	const GENERAL_NAME *name = o->OPENSSL_sk_value(names, i);
+	struct str uri = name->type == GEN_URI ? tls_asn1_text(o, name->d.uniformResourceIdentifier) : str_n("", 0);
+
+	return uri.n && memchr(uri.p, 0, uri.n) ? str_n("", 0) : uri;
+}
+
+static const struct tls_bundle *bundle_for(const struct tls_trust *t, struct str domain)
+{
+	for (uint32_t i = 0; i < t->nbundles; i++)
+		if (t->bundles[i].domain && str_is(domain, t->bundles[i].domain))
+			return &t->bundles[i];
+	return NULL;
+}
+
+static const struct tls_bundle *bundle_any(const struct tls_trust *t)
+{
+	for (uint32_t i = 0; i < t->nbundles; i++)
+		if (!t->bundles[i].domain)
+			return &t->bundles[i];
+	return NULL;
+}
+
+static void tell_domains(struct tls_verify *v, struct str first)
+{
+	const struct tls_trust *t = v->context->trust;
+	char has[TLS_TEXT_MAX] = "", ours[TLS_TEXT_MAX] = "";
+
+	tls_add_clean(has, sizeof(has), first);
+	for (uint32_t i = 0; i < t->nbundles && strlen(ours) + 8 < sizeof(ours); i++) {
+		tls_add_clean(ours, sizeof(ours), i ? STR("', '") : STR(""));
+		tls_add_clean(ours, sizeof(ours), str_of(t->bundles[i].domain));
+	}
+	if (first.n)
+		snprintf(v->why, v->why_cap, "the peer's trust domain is '%s', and '%s' has bundles for '%s'", has, t->what, ours);
+	else
+		snprintf(v->why, v->why_cap, "the peer's certificate names no trust domain (a URI spiffe://...), and '%s' has bundles for '%s'", t->what, ours);
+}
+
+/* NULL: none stands for it; told. */
+static const struct tls_bundle *choose_bundle(struct tls_verify *v, const OPENSSL_STACK *names)
+{
+	const struct tls_lib *o = v->context->lib;
+	const struct tls_trust *t = v->context->trust;
+	const struct tls_bundle *b = NULL;
+	int count = names ? o->OPENSSL_sk_num(names) : 0;
+	struct str first = str_n("", 0);
+
+	if (t->nbundles == 1 && !t->bundles[0].domain)
+		return &t->bundles[0];
+	for (int i = 0; i < count && !b; i++) {
+		struct str domain = tls_uri_domain(uri_of(o, names, i));
+		if (!first.n)
+			first = domain;
+		b = domain.n ? bundle_for(t, domain) : NULL;
+	}
+	if (!b) {
+		b = bundle_any(t);
+		if (!b)
+			tell_domains(v, first);
+		return b;
+	}
+	for (int i = 0; i < count; i++) {
+		const GENERAL_NAME *name = o->OPENSSL_sk_value(names, i);
+		if (name->type != GEN_URI || str_is(tls_uri_domain(uri_of(o, names, i)), b->domain))
+			continue;
+		char other[TLS_TEXT_MAX] = "";
+		add_name(o, other, sizeof(other), name);
+		snprintf(v->why, v->why_cap, "the peer's certificate is of trust domain '%s' and names '%s', too", b->domain, other);
+		return NULL;
+	}
+	return b;
+}
+
+/* ---- CRLs --------------------------------------------------------------------------------------------------------------------------- */
+
+/* Has this key signed it? Looked at once for each key: a CRL may have megabytes. */
+static bool crl_is_by(const struct tls_lib *o, struct tls_crl *c, const X509 *issuer)
+{
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+
+	if (o->X509_get_key_usage((X509 *)(uintptr_t)issuer) != UINT32_MAX && !(o->X509_get_key_usage((X509 *)(uintptr_t)issuer) & KU_CRL_SIGN))
+		return false;
+	if (o->X509_pubkey_digest(issuer, o->EVP_sha256(), md, &n) != 1 || n != sizeof(c->signer))
+		return false;
+	if (c->signer_known && memcmp(md, c->signer, sizeof(c->signer)) == 0)
+		return true;
+	if (o->X509_CRL_verify(c->crl, o->X509_get0_pubkey(issuer)) != 1)
+		return false;
+	memcpy(c->signer, md, sizeof(c->signer));
+	c->signer_known = true;
+	return true;
+}
+
+static bool revoked_by(const struct tls_lib *o, const struct tls_bundle *b, X509 *x, const X509 *issuer)
+{
+	X509_REVOKED *entry;
+
+	for (uint32_t i = 0; i < b->ncrls; i++)
+		if (o->X509_NAME_cmp(o->X509_CRL_get_issuer(b->crls[i].crl), o->X509_get_issuer_name(x)) == 0 && o->X509_CRL_get0_by_cert(b->crls[i].crl, &entry, x) == 1 &&
+			crl_is_by(o, &b->crls[i], issuer))
+			return true;
+	return false;
+}
+
+/* The anchor's own issuer is not in the chain where the anchor is an intermediate, but may be in the bundle. */
+static bool is_revoked(const struct tls_lib *o, const struct tls_bundle *b, X509 *x, const X509 *issuer)
+{
+	if (issuer)
+		return revoked_by(o, b, x, issuer);
+	for (uint32_t i = 0; i < b->ncerts; i++)
+		if (o->X509_NAME_cmp(o->X509_get_subject_name(b->certs[i]), o->X509_get_issuer_name(x)) == 0 && revoked_by(o, b, x, b->certs[i]))
+			return true;
+	return false;
+}
+
+static bool none_revoked(struct tls_verify *v, const struct tls_bundle *b, X509_STORE_CTX *x)
+{
+	const struct tls_lib *o = v->context->lib;
+	const OPENSSL_STACK *chain = (const OPENSSL_STACK *)o->X509_STORE_CTX_get0_chain(x);
+	int n = chain ? o->OPENSSL_sk_num(chain) : 0;
+	char subject[TLS_TEXT_MAX], issuer[TLS_TEXT_MAX];
+
+	for (int i = 0; i < n && b->ncrls; i++) {
+		X509 *one = o->OPENSSL_sk_value(chain, i);
+		if (!is_revoked(o, b, one, i + 1 < n ? o->OPENSSL_sk_value(chain, i + 1) : NULL))
+			continue;
+		tls_subject(o, o->X509_get_issuer_name(one), issuer, sizeof(issuer));
+		snprintf(v->why, v->why_cap, "certificate is revoked (%s, by the CRL of %s)", peer_subject(v, one, subject), issuer);
+		return false;
+	}
+	o->ERR_clear_error();
+	return true;
+}
+
+/* ---- names and pins ------------------------------------------------------------------------------------------------------------------ */
+
+static bool in_domain(struct str uri, struct str domain)
+{
+	struct str has = tls_uri_domain(uri);
+
+	return domain.n && str_eq(has, domain) && uri.n > 9 + has.n + 1; /* a workload of it, not the domain itself */
+}
+
+static bool domain_fits(const struct tls_verify *v, const OPENSSL_STACK *names)
 {
 	const struct tls_lib *o = v->context->lib;
 	int count = names ? o->OPENSSL_sk_num(names) : 0;
+	struct str own;
 
+	own_domain(v, &own);
 	for (int i = 0; i < count; i++) {
-		const GENERAL_NAME *name = o->OPENSSL_sk_value(names, i);
-		for (size_t s = 0; s < v->context->nsans; s++)
-			if (name_matches(o, name, str_of(v->context->sans[s])))
-				return true;
-		if (v->context->nsans == 0 && name_matches(o, name, str_of(v->server_name)))
+		struct str uri = uri_of(o, names, i);
+		if (in_domain(uri, own))
 			return true;
+		for (uint32_t a = 0; a < v->peer.naliases; a++)
+			if (in_domain(uri, str_of(v->peer.aliases[a])))
+				return true;
 	}
 	return false;
 }
 
-bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x)
+static bool names_fit(const struct tls_verify *v, const OPENSSL_STACK *names)
 {
 	const struct tls_lib *o = v->context->lib;
+	const struct tls_want *w = v->peer.want;
+	int count = names ? o->OPENSSL_sk_num(names) : 0;
 
-	o->X509_VERIFY_PARAM_set_time(o->X509_STORE_CTX_get0_param(x), (time_t)v->now);
-	if (o->X509_verify_cert(x) != 1) {
-		if (o->X509_STORE_CTX_get_error(x) == X509_V_OK)
-			o->X509_STORE_CTX_set_error(x, X509_V_ERR_UNSPECIFIED);
-		tell_chain(v, x);
+	switch (w ? w->names : TLS_NAMES_SERVER) {
+	case TLS_NAMES_ANY:
+		return true;
+	case TLS_NAMES_DOMAIN:
+		return domain_fits(v, names);
+	case TLS_NAMES_RULES:
+		for (int i = 0; i < count; i++)
+			for (uint32_t r = 0; r < w->nrules; r++)
+				if (tls_rule_fits(o, w, &w->rules[r], o->OPENSSL_sk_value(names, i)))
+					return true;
+		return false;
+	case TLS_NAMES_SERVER:
+		for (int i = 0; i < count; i++)
+			if (tls_name_is(o, o->OPENSSL_sk_value(names, i), str_of(v->peer.check_name ? v->peer.check_name : v->peer.server_name)))
+				return true;
 		return false;
 	}
-	if (v->context->no_names)
+	return false;
+}
+
+static void hex_of(const unsigned char *p, size_t n, char *out)
+{
+	for (size_t i = 0; i < n; i++)
+		snprintf(out + 2 * i, 3, "%02x", p[i]);
+}
+
+static bool pins_fit(struct tls_verify *v, X509 *leaf)
+{
+	const struct tls_lib *o = v->context->lib;
+	const struct tls_want *w = v->peer.want;
+	unsigned char md[EVP_MAX_MD_SIZE], *der = NULL;
+	char cert[8 + 2 * EVP_MAX_MD_SIZE] = "sha256:", key[8 + 2 * EVP_MAX_MD_SIZE] = "spki:";
+	unsigned n = 0;
+
+	if (!w || w->npins == 0)
 		return true;
-	X509 *leaf = o->X509_STORE_CTX_get0_cert(x);
-	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
-	bool right = has_wanted_name(v, (const OPENSSL_STACK *)names);
-	if (!right) {
-		o->X509_STORE_CTX_set_error(x, X509_V_ERR_HOSTNAME_MISMATCH); /* the alert: bad_certificate */
-		tell_names(v, leaf, (const OPENSSL_STACK *)names);
+	if (o->X509_digest(leaf, o->EVP_sha256(), md, &n) == 1)
+		hex_of(md, n, cert + strlen(cert));
+	int size = o->i2d_X509_PUBKEY(o->X509_get_X509_PUBKEY(leaf), &der);
+	if (size > 0 && o->EVP_Digest(der, (size_t)size, md, &n, o->EVP_sha256(), NULL) == 1)
+		hex_of(md, n, key + strlen(key));
+	if (der)
+		o->CRYPTO_free(der, __FILE__, __LINE__);
+	for (uint32_t i = 0; i < w->npins; i++)
+		if (str_eq_nocase(str_of(w->pins[i]), str_of(cert)) || str_eq_nocase(str_of(w->pins[i]), str_of(key)))
+			return true;
+	snprintf(v->why, v->why_cap, "the peer's certificate is %s, its key %s, wanted %s%s", cert, key, w->pins[0], w->npins > 1 ? " or another of the list" : "");
+	return false;
+}
+
+/* ---- the judgement ------------------------------------------------------------------------------------------------------------------- */
+
+static bool judge_leaf(struct tls_verify *v, X509 *leaf, const OPENSSL_STACK *names)
+{
+	struct str domain;
+
+	if (v->peer.want && v->peer.want->names == TLS_NAMES_DOMAIN && !own_domain(v, &domain) && v->peer.naliases == 0)
+		return refuse(v, "there is no trust domain to judge the peer by: our own certificate names none");
+	if (!names_fit(v, names)) {
+		tell_names(v, leaf, names);
+		return false;
 	}
+	return pins_fit(v, leaf);
+}
+
+/* OpenSSL's judgement in the store of one bundle. False: told; *ret_err is what OpenSSL calls it, which chooses the alert. */
+static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *leaf, X509_STORE_CTX *outer, SSL *ssl, int *ret_err)
+{
+	const struct tls_lib *o = v->context->lib;
+	X509_STORE_CTX *x = o->X509_STORE_CTX_new();
+	bool right = false;
+
+	*ret_err = X509_V_ERR_OUT_OF_MEM;
+	if (x && o->X509_STORE_CTX_init(x, b->store, leaf, o->X509_STORE_CTX_get0_untrusted(outer)) == 1 &&
+		o->X509_STORE_CTX_set_default(x, v->context->server ? "ssl_client" : "ssl_server") == 1) {
+		X509_VERIFY_PARAM *param = o->X509_STORE_CTX_get0_param(x);
+		o->X509_VERIFY_PARAM_set_time(param, (time_t)v->now);
+		o->X509_VERIFY_PARAM_set_depth(param, TLS_DEPTH_MAX);
+		o->X509_VERIFY_PARAM_set_auth_level(param, o->SSL_get_security_level(ssl));
+		if (v->context->expired_ok)
+			o->X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_NO_CHECK_TIME);
+		right = o->X509_verify_cert(x) == 1;
+		*ret_err = o->X509_STORE_CTX_get_error(x);
+		if (!right && *ret_err == X509_V_OK)
+			*ret_err = X509_V_ERR_UNSPECIFIED;
+		if (!right)
+			tell_chain(v, b, x);
+		if (right && !none_revoked(v, b, x)) {
+			right = false;
+			*ret_err = X509_V_ERR_CERT_REVOKED;
+		}
+	}
+	if (x)
+		o->X509_STORE_CTX_free(x);
+	return right || refuse(v, "out of memory");
+}
+
+bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *outer, SSL *ssl)
+{
+	const struct tls_lib *o = v->context->lib;
+	X509 *leaf = o->X509_STORE_CTX_get0_cert(outer);
+	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+	const struct tls_bundle *b = v->context->trust ? choose_bundle(v, (const OPENSSL_STACK *)names) : NULL;
+	int err = X509_V_ERR_CERT_UNTRUSTED;
+	bool right = !v->context->trust || (b && judge_chain(v, b, leaf, outer, ssl, &err));
+
+	if (right && !judge_leaf(v, leaf, (const OPENSSL_STACK *)names)) {
+		err = X509_V_ERR_HOSTNAME_MISMATCH; /* the alert: bad_certificate */
+		right = false;
+	}
+	o->X509_STORE_CTX_set_error(outer, right ? X509_V_OK : err);
+	o->GENERAL_NAMES_free(names);
+	return right;
+}
+
+bool tls_verify_again(struct tls_verify *v, X509 *leaf)
+{
+	const struct tls_lib *o = v->context->lib;
+	int64_t from, to;
+
+	if (!leaf)
+		return (v->context->server && v->context->no_client_cert) || refuse(v, "the resumed session has no certificate of the peer's");
+	from = tls_time(o, o->X509_get0_notBefore(leaf));
+	to = tls_time(o, o->X509_get0_notAfter(leaf));
+	if (v->context->trust && !v->context->expired_ok && (v->now < from || v->now > to)) {
+		tell_expired(v, leaf, v->now < from);
+		return false;
+	}
+	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+	bool right = judge_leaf(v, leaf, (const OPENSSL_STACK *)names);
 	o->GENERAL_NAMES_free(names);
 	return right;
 }

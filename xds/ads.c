@@ -12,9 +12,11 @@
 #include "xds/ads.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "net/dial.h"
 #include "net/grpc_call.h"
 #include "net/tls.h"
@@ -70,6 +72,7 @@ struct ads {
 	int port;
 	char *token;                /* "Bearer ..."; NULL: none */
 	struct tls_context *tls;
+	struct tls_want *want;    /* who the server may be: xds.tls.san; NULL: the server's name */
 	struct tls_stamp stamp;
 	uint32_t failures;
 	uint64_t failed;            /* all there ever were, and streams that were lost */
@@ -535,7 +538,7 @@ static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 	s->ads = a;
 	s->loop = a->loop;
 	s->server = a->at;
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a, s)};
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a, s), .want = a->want};
 	if (a->conf->tls.server_name) {
 		spec.server_name = a->conf->tls.server_name;
 	} else if (addr_split(str_of(ads_server(a)), &host, &port) == 0) {
@@ -605,12 +608,95 @@ static struct tls_stamp stamp_of(const struct conf_xds *c)
 	return s;
 }
 
+enum { FILE_MAX = 4 << 20 };
+
+/* Bounded, and never a FIFO, which would hold the daemon. NULL: told. To be wiped: it may be a key. */
+static char *file_read(const char *what, const char *path, size_t *ret_n, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	size_t at = 0;
+	ssize_t got = 1;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		err_add(err, path, 0, 0, "%s cannot be read: %s", what, err_text(-errno));
+		if (fd >= 0)
+			close(fd);
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
+		err_add(err, path, 0, 0, "%s %s", what, S_ISREG(st.st_mode) ? "is larger than 4 MiB" : "is not a file");
+		close(fd);
+		return NULL;
+	}
+	char *text = xalloc((size_t)st.st_size + 1);
+	while (at < (size_t)st.st_size && got > 0) {
+		got = read(fd, text + at, (size_t)st.st_size - at);
+		if (got > 0)
+			at += (size_t)got;
+	}
+	close(fd);
+	*ret_n = at;
+	return text;
+}
+
+static int roots_read(const struct conf_xds *c, struct tls_trust **ret, struct err *err)
+{
+	size_t n;
+
+	if (!c->tls.roots)
+		return (*ret = tls_trust_system(err)) ? 0 : -EINVAL;
+	char *text = file_read("the roots file", c->tls.roots, &n, err);
+	int r = text ? tls_trust_new(c->tls.roots, str_n(text, n), NULL, ret, err) : -EINVAL;
+	free(text);
+	return r;
+}
+
+static int cert_read(const struct conf_xds *c, struct tls_cert **ret, struct err *err)
+{
+	size_t chain_n = 0, key_n = 0;
+
+	if (!c->tls.cert && !c->tls.key)
+		return 0;
+	if (!c->tls.cert != !c->tls.key) {
+		err_add(err, c->tls.cert ? c->tls.cert : c->tls.key, 0, 0, "a certificate and its key belong together: %s is missing", c->tls.cert ? "the key" : "the certificate");
+		return -EINVAL;
+	}
+	char *chain = file_read("the certificate file", c->tls.cert, &chain_n, err), *key = file_read("the key", c->tls.key, &key_n, err);
+	int r = chain && key ? tls_cert_new(c->tls.cert, str_n(chain, chain_n), str_n(key, key_n), ret, err) : -EINVAL;
+	free(chain);
+	tls_wipe_free(&key, key_n);
+	return r;
+}
+
 static int tls_read(const struct conf_xds *c, struct tls_context **ret, struct err *err)
 {
-	struct tls_spec spec = {.roots_file = c->tls.roots, .cert_file = c->tls.cert, .key_file = c->tls.key, .sans = (const char *const *)c->tls.san, .nsans = c->tls.nsan, .alpn = "h2"};
+	struct tls_trust *roots = NULL;
+	struct tls_cert *cert = NULL;
 
 	*ret = NULL;
-	return c->tls.on ? tls_context_new(&spec, ret, err) : 0;
+	if (!c->tls.on)
+		return 0;
+	int r = roots_read(c, &roots, err), r2 = cert_read(c, &cert, err);
+	if (r == 0)
+		r = r2;
+	if (r == 0)
+		r = tls_context_new(&(struct tls_spec){.cert = cert, .trust = roots, .alpn = "h2"}, ret, err);
+	tls_cert_unref(&cert);
+	tls_trust_unref(&roots);
+	return r;
+}
+
+static void want_read(struct ads *a)
+{
+	tls_want_unref(&a->want);
+	if (a->conf->tls.nsan == 0)
+		return;
+	a->want = tls_want_new();
+	a->want->names = TLS_NAMES_RULES;
+	for (size_t i = 0; i < a->conf->tls.nsan; i++)
+		tls_want_rule(a->want, TLS_NAME_ANY, TLS_EXACT, str_of(a->conf->tls.san[i]));
+	tls_want_seal(a->want);
 }
 
 /* Certificates are renewed under the same names; where the new ones can't be read the old ones are shown as long as they are good. */
@@ -754,6 +840,7 @@ int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err)
 	tls_context_unref(&a->tls);
 	a->tls = fresh;
 	a->conf = conf;
+	want_read(a);
 	a->stamp = stamp_of(conf);
 	a->at = 0;
 	a->failures = 0;
@@ -809,6 +896,7 @@ struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, vo
 	a->backoff_most_ns = spec->backoff_most_ns ? spec->backoff_most_ns : backoff_most_ns;
 	ads_user(a, ev, user);
 	a->tls = tls;
+	want_read(a);
 	a->stamp = stamp_of(spec->conf);
 	a->since_ns = a->loop->now_ns;
 	return a;
@@ -828,6 +916,7 @@ void ads_free(struct ads **pa)
 	if (a->next)
 		stream_leave(a->next);
 	tls_context_unref(&a->tls);
+	tls_want_unref(&a->want);
 	free(a->token);
 	free(a);
 }

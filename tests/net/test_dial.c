@@ -17,7 +17,7 @@ static const struct limits limits = {.streams_per_connection = 1000, .header_byt
 
 enum manner { SILENT, POLITE, RUDE, GARBAGE };
 /* ctx: it speaks TLS, and is so mannered behind the handshake. */
-struct server { struct sock_listen *l; enum manner manner; struct sock *taken; int accepted; uint64_t at_ns; SSL_CTX *ctx; struct tls_peer peer; };
+struct server { struct sock_listen *l; enum manner manner; struct sock *taken; int accepted; uint64_t at_ns; SSL_CTX *ctx; struct tls_far peer; };
 struct caller { struct simnet *n; struct dial *d; struct h2_conn *conn; int told, err, closed; const char *why; char why_text[512]; uint64_t began_ns, told_ns; };
 
 static void nothing(void *user)
@@ -41,12 +41,12 @@ static bool accepted(void *user, struct sock *taken)
 	sv->accepted++;
 	sv->at_ns = taken->loop->now_ns;
 	if (sv->ctx) {
-		tls_peer_end(&sv->peer);
+		tls_far_end(&sv->peer);
 		if (sv->manner == POLITE || sv->manner == GARBAGE) {
 			sv->peer.greeting = sv->manner == POLITE ? settings : garbage;
 			sv->peer.greeting_n = sv->manner == POLITE ? sizeof(settings) : sizeof(garbage) - 1;
 		}
-		tls_peer_start(&sv->peer, sv->ctx, taken);
+		tls_far_start(&sv->peer, sv->ctx, taken);
 		return true;
 	}
 	sv->taken = taken;
@@ -72,7 +72,7 @@ static void serve(struct simnet *n, struct server *sv, const char *at, enum mann
 static void server_end(struct server *sv)
 {
 	sock_close(&sv->taken);
-	tls_peer_end(&sv->peer);
+	tls_far_end(&sv->peer);
 	sock_listen_close(&sv->l);
 }
 
@@ -304,8 +304,6 @@ struct tls_rig { struct simnet *n; struct tls_ca ca, other; struct tls_paper pap
 
 static void tls_rig_new(struct tls_rig *t)
 {
-	struct err err = ERR_INIT;
-
 	t->n = simnet_new(1);
 	struct loop *l = simnet_loop(t->n);
 	int64_t now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000);
@@ -316,7 +314,7 @@ static void tls_rig_new(struct tls_rig *t)
 	t->plain = tls_server_new(&t->paper, 0, NULL);
 	t->asking = tls_server_new(&t->paper, TLS1_3_VERSION, &t->ca);
 	t->untrusted = tls_server_new(&t->wrong, 0, NULL);
-	ck_assert_int_eq(tls_context_new(&(struct tls_spec){.roots_file = t->ca.path, .alpn = "h2"}, &t->client, &err), 0);
+	t->client = tls_client_new(&t->ca, NULL, "h2");
 }
 
 static void tls_rig_free(struct tls_rig *t)

@@ -141,6 +141,52 @@ void tls_paper_end(struct tls_paper *p)
 	close(p->key_fd);
 }
 
+/* ---- ours -------------------------------------------------------------------------------------------------------------------------- */
+
+static struct str slurp(int fd)
+{
+	off_t n = lseek(fd, 0, SEEK_END);
+	char *text = xalloc((size_t)n + 1);
+
+	need(pread(fd, text, (size_t)n, 0) == n, "a memfd that cannot be read");
+	return str_n(text, (size_t)n);
+}
+
+struct tls_trust *tls_trust_of(const struct tls_ca *ca)
+{
+	struct err err = ERR_INIT;
+	struct str pem = slurp(ca->fd);
+	struct tls_trust *t = NULL;
+
+	need(tls_trust_new(ca->path, pem, NULL, &t, &err) == 0, err_str(&err));
+	free((char *)(uintptr_t)pem.p);
+	return t;
+}
+
+struct tls_cert *tls_cert_of(const struct tls_paper *p)
+{
+	struct err err = ERR_INIT;
+	struct str chain = slurp(p->cert_fd), key = slurp(p->key_fd);
+	struct tls_cert *c = NULL;
+
+	need(tls_cert_new(p->cert_path, chain, key, &c, &err) == 0, err_str(&err));
+	free((char *)(uintptr_t)chain.p);
+	free((char *)(uintptr_t)key.p);
+	return c;
+}
+
+struct tls_context *tls_client_new(const struct tls_ca *roots, const struct tls_paper *shown, const char *alpn)
+{
+	struct err err = ERR_INIT;
+	struct tls_spec spec = {.trust = roots ? tls_trust_of(roots) : tls_trust_system(&err), .cert = shown ? tls_cert_of(shown) : NULL, .alpn = alpn};
+	struct tls_context *c = NULL;
+
+	need(tls_context_new(&spec, &c, &err) == 0, err_str(&err));
+	tls_cert_unref(&spec.cert);
+	tls_trust_unref(&spec.trust);
+	return c;
+}
+
 /* ---- the server ---------------------------------------------------------------------------------------------------------------- */
 
 static int choose(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n, void *user)
@@ -186,7 +232,7 @@ static void drop(struct sb *b, size_t n)
 	b->n -= n;
 }
 
-static void push(struct tls_peer *p)
+static void push(struct tls_far *p)
 {
 	char buf[4096];
 	int n;
@@ -209,7 +255,7 @@ static void push(struct tls_peer *p)
 	}
 }
 
-void tls_peer_pump(struct tls_peer *p)
+void tls_far_pump(struct tls_far *p)
 {
 	char buf[4096];
 	ssize_t n;
@@ -229,7 +275,7 @@ void tls_peer_pump(struct tls_peer *p)
 		while (p->failed && p->mute && BIO_read(p->out, buf, sizeof(buf)) > 0)
 			;
 		if (p->shaken && p->greeting)
-			tls_peer_send(p, p->greeting, p->greeting_n);
+			tls_far_send(p, p->greeting, p->greeting_n);
 	}
 	if (p->shaken) {
 		int r;
@@ -254,7 +300,7 @@ void tls_peer_pump(struct tls_peer *p)
 
 static void moved(void *user)
 {
-	tls_peer_pump(user);
+	tls_far_pump(user);
 }
 
 static void never(void *user, int err)
@@ -262,7 +308,7 @@ static void never(void *user, int err)
 	(void)user, (void)err;
 }
 
-void tls_peer_start(struct tls_peer *p, SSL_CTX *ctx, struct sock *taken)
+void tls_far_start(struct tls_far *p, SSL_CTX *ctx, struct sock *taken)
 {
 	static const struct sock_events events = {.connected = never, .readable = moved, .writable = moved};
 
@@ -277,21 +323,21 @@ void tls_peer_start(struct tls_peer *p, SSL_CTX *ctx, struct sock *taken)
 	sock_want(taken, true, false);
 }
 
-void tls_peer_send(struct tls_peer *p, const void *bytes, size_t n)
+void tls_far_send(struct tls_far *p, const void *bytes, size_t n)
 {
 	sb_add(&p->plain, bytes, n);
 	if (p->shaken)
-		tls_peer_pump(p);
+		tls_far_pump(p);
 }
 
-void tls_peer_hold(struct tls_peer *p, bool hold)
+void tls_far_hold(struct tls_far *p, bool hold)
 {
 	p->hold = hold;
 	if (p->s)
 		sock_want(p->s, !hold, p->raw.n > 0);
 }
 
-void tls_peer_end(struct tls_peer *p)
+void tls_far_end(struct tls_far *p)
 {
 	if (p->ssl && p->s && !p->rude && p->shaken) {
 		SSL_shutdown(p->ssl);
@@ -303,5 +349,5 @@ void tls_peer_end(struct tls_peer *p)
 	sb_end(&p->got);
 	sb_end(&p->plain);
 	ERR_clear_error();
-	*p = (struct tls_peer){0};
+	*p = (struct tls_far){0};
 }

@@ -2,7 +2,7 @@
  *
  *   tls_ca     a key and its certificate; made in memory, valid ten days around `now`
  *   tls_paper  a certificate that a CA gave, and its key; files are memfds, so nothing is left on a disk
- *   tls_peer   the server's side of one connection: OpenSSL itself, linked, over a sock of the loop
+ *   tls_far    the server's side of one connection: OpenSSL itself, linked, over a sock of the loop
  *
  * Owner of all: the test. */
 #pragma once
@@ -23,8 +23,13 @@ void tls_paper_new(struct tls_paper *p, const struct tls_ca *ca, const char *cn,
 void tls_paper_end(struct tls_paper *p);
 const char *tls_file(const void *bytes, size_t n, int *ret_fd, char path[32]); /* a memfd by its path */
 
+/* What ours is made of. NULL: nothing shown; the system's roots. */
+struct tls_cert *tls_cert_of(const struct tls_paper *p);
+struct tls_trust *tls_trust_of(const struct tls_ca *ca);
+struct tls_context *tls_client_new(const struct tls_ca *roots, const struct tls_paper *shown, const char *alpn);
+
 SSL_CTX *tls_server_new(const struct tls_paper *p, int version /* TLS1_2_VERSION ...; 0: any */, const struct tls_ca *clients /* NULL: asks for none */);
-struct tls_peer {
+struct tls_far {
 	struct sock *s;
 	SSL *ssl;
 	BIO *in, *out;
@@ -35,8 +40,8 @@ struct tls_peer {
 	int flip_at;                /* > 0: that byte of the raw stream is damaged */
 	size_t raw_sent;
 };
-void tls_peer_start(struct tls_peer *p, SSL_CTX *ctx, struct sock *taken);
-void tls_peer_send(struct tls_peer *p, const void *bytes, size_t n);
-void tls_peer_hold(struct tls_peer *p, bool hold); /* reads nothing */
-void tls_peer_pump(struct tls_peer *p);
-void tls_peer_end(struct tls_peer *p); /* with close_notify, unless rude */
+void tls_far_start(struct tls_far *p, SSL_CTX *ctx, struct sock *taken);
+void tls_far_send(struct tls_far *p, const void *bytes, size_t n);
+void tls_far_hold(struct tls_far *p, bool hold); /* reads nothing */
+void tls_far_pump(struct tls_far *p);
+void tls_far_end(struct tls_far *p); /* with close_notify, unless rude */
