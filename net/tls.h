@@ -78,6 +78,8 @@ const char *tls_version(const struct sock *s);   /* "TLSv1.3" */
 const char *tls_alpn(const struct sock *s);      /* what was agreed on; "" nothing */
 /* The other side's leaf; "" where it showed none. As long as the sock. */
 const char *tls_peer_uri(const struct sock *s);      /* first URI SAN */
+uint32_t tls_peer_uris(const struct sock *s);        /* how many it has */
+const char *tls_peer_uri_at(const struct sock *s, uint32_t i); /* "" beyond the last */
 const char *tls_peer_name(const struct sock *s);     /* for people: first URI, DNS, IP SAN, or the subject */
 const char *tls_peer_subject(const struct sock *s);  /* RFC 2253 */
 const char *tls_peer_hash(const struct sock *s);     /* SHA-256, 64 hex digits */

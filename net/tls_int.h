@@ -107,7 +107,7 @@ struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl); /* net/tls.
 
 /* ---- the sock ---- */
 enum tls_phase { TLS_SHAKING, TLS_OPEN, TLS_OVER };
-struct tls_told { char *uri, *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
+struct tls_told { char *uri /* the first; all others behind it, each with its NUL */; uint32_t nuris; char *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
 enum { TLS_PIECES = 4, TLS_RECORD_MAX = 16384 };
 struct tls_piece { uint32_t end, plain; };
 struct tls_sock {

@@ -19,7 +19,7 @@ static bool is_identity(struct str s)
 	return true;
 }
 
-struct reading { struct str uri; char name[NAME_TEXT], subject[NAME_TEXT]; int rank; };
+struct reading { uint32_t nuris; size_t uris_n; char name[NAME_TEXT], subject[NAME_TEXT]; int rank; };
 
 /* For people: the first URI, else DNS, else IP. */
 static void take_name(const struct tls_lib *o, struct reading *r, const GENERAL_NAME *name)
@@ -31,8 +31,10 @@ static void take_name(const struct tls_lib *o, struct reading *r, const GENERAL_
 
 	if (rank == 0 || !tls_name_text(o, name, ip, sizeof(ip), &text))
 		return;
-	if (name->type == GEN_URI && r->uri.n == 0 && is_identity(text))
-		r->uri = text;
+	if (name->type == GEN_URI && is_identity(text)) {
+		r->nuris++;
+		r->uris_n += text.n + 1;
+	}
 	if (rank > r->rank) {
 		r->name[0] = 0;
 		tls_add_clean(r->name, sizeof(r->name), text);
@@ -50,12 +52,24 @@ static char *put(char **at, struct str s)
 	return p;
 }
 
+static void put_uris(const struct tls_lib *o, char **at, const GENERAL_NAMES *names, int count)
+{
+	struct str text;
+	char ip[64];
+
+	for (int i = 0; i < count; i++) {
+		const GENERAL_NAME *name = o->OPENSSL_sk_value((const OPENSSL_STACK *)names, i);
+		if (name->type == GEN_URI && tls_name_text(o, name, ip, sizeof(ip), &text) && is_identity(text))
+			put(at, text);
+	}
+}
+
 static struct tls_told *told_make(struct tls_sock *k, X509 *leaf)
 {
 	const struct tls_lib *o = k->context->lib;
 	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
 	int count = names ? o->OPENSSL_sk_num((const OPENSSL_STACK *)names) : 0;
-	struct reading r = {.uri = {"", 0}};
+	struct reading r = {.nuris = 0};
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 
@@ -63,10 +77,14 @@ static struct tls_told *told_make(struct tls_sock *k, X509 *leaf)
 		take_name(o, &r, o->OPENSSL_sk_value((const OPENSSL_STACK *)names, i));
 	tls_subject(o, o->X509_get_subject_name(leaf), r.subject, sizeof(r.subject));
 	size_t subject_n = strlen(r.subject), name_n = r.rank ? strlen(r.name) : subject_n;
-	struct tls_told *t = acct_alloc(k->account, sizeof(*t) + r.uri.n + name_n + subject_n + 3);
+	struct tls_told *t = acct_alloc(k->account, sizeof(*t) + r.uris_n + name_n + subject_n + 3);
 	if (t) {
 		char *at = (char *)(t + 1);
-		t->uri = put(&at, r.uri);
+		t->nuris = r.nuris;
+		t->uri = at;
+		put_uris(o, &at, names, count);
+		if (!r.nuris)
+			put(&at, STR(""));
 		t->name = put(&at, str_n(r.rank ? r.name : r.subject, name_n));
 		t->subject = put(&at, str_n(r.subject, subject_n));
 		t->hash[0] = 0;
@@ -104,6 +122,25 @@ const char *tls_peer_uri(const struct sock *s)
 	const struct tls_told *t = told(s);
 
 	return t ? t->uri : "";
+}
+
+uint32_t tls_peer_uris(const struct sock *s)
+{
+	const struct tls_told *t = told(s);
+
+	return t ? t->nuris : 0;
+}
+
+const char *tls_peer_uri_at(const struct sock *s, uint32_t i)
+{
+	const struct tls_told *t = told(s);
+	const char *at = t ? t->uri : "";
+
+	if (!t || i >= t->nuris)
+		return "";
+	for (; i; i--)
+		at += strlen(at) + 1;
+	return at;
 }
 
 const char *tls_peer_name(const struct sock *s)
