@@ -10,7 +10,7 @@
 #include "conf/regex.h"
 #include "xds/decode_tls.h"
 
-enum { NAMES_MAX = 4096, NAME_BYTES = 4096, PINS_MAX = 256, SHA256 = 32, DEPTH_MAX = 100 };
+enum { NAMES_MAX = 2048, NAME_BYTES = 4096, PINS_MAX = 256, SHA256 = 32, DEPTH_MAX = 100 };
 #define VALIDATION "common_tls_context.validation_context"
 
 /* ---- names ---- */
