@@ -1,11 +1,13 @@
 /* net/dial: see dial.h.
  *
- *   struct dial: owned by its caller until fn is called.   struct attempt: one address of it: connecting -> (TLS handshake ->) waiting for SETTINGS
- *   -> won or lost.
+ *   struct dial: owned by its caller until fn is called: (waiting for secrets ->) trying -> over.
+ *   struct attempt: one address of it: connecting -> (TLS handshake ->) waiting for SETTINGS -> won or lost.
  *
  * The addresses are tried in the order of RFC 8305 4: families in turn, IPv6 first; the next one 250 ms after the last, or at once when one
  * failed. An attempt has won when the peer's SETTINGS came, not when TCP was connected: a balancer in front of a dead server connects, too.
+ * With TLS that is also when the peer has accepted us: in TLS 1.3 it judges our certificate after our side of the handshake is done.
  * What TLS found wrong lies in the sock, which goes first: it is copied into the dial, whose fn is told at the end of all attempts.
+ * When the roots change under way, what was begun by the old ones is begun again: nobody else would drain it.
  * Connections belong to the dial until then, and get their owner when they win. */
 #include <errno.h>
 #include <stdio.h>
@@ -14,33 +16,39 @@
 #include "base/err.h"
 #include "net/dial.h"
 
-enum { ADDRS_MAX = 16 };
+enum { ADDRS_MAX = 16, WHY_MAX = 600 };
 static const uint64_t stagger_ns = UINT64_C(250) * 1000000;
 
+/* Whom to accept at one address: TLS borrows it for the handshake. */
+struct meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
 struct attempt {
 	struct dial *dial;
 	struct sock *sock;        /* owned until it is handed to conn */
 	struct h2_conn *conn;     /* owned until it wins, loses or closes */
 	struct sock *tls;         /* borrowed: sock, then conn's, where it speaks TLS */
+	struct meeting *meeting;  /* NULL: plaintext, or not there yet */
 	bool open, shaking;
 };
 struct dial {
 	struct loop *loop;
 	const struct limits *limits;
 	struct account *account;
-	struct tls_context *tls;  /* a ref; NULL: plaintext */
-	struct tls_want *want;    /* a ref; NULL: the server's name is wanted */
+	struct transport *transport; /* a ref; NULL: plaintext, or tls */
+	struct transport_watch watch;
+	char *host_name;
+	struct tls_context *tls;  /* a ref; instead of transport */
+	struct tls_want *want;    /* a ref; with tls */
 	char *server_name;
 	const struct h2_client_events *ev;
 	void *owner;
 	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why);
 	struct timer deadline, stagger;
-	struct task failed;       /* all attempts failed inside dial_start: told later */
+	struct task failed;       /* nothing is left to be tried: told later, for it may be so inside dial_start */
 	struct grave grave;
 	int err;                  /* of the attempt that failed last */
 	const char *why;          /* static, or why_text */
-	char why_text[512];
-	bool over;
+	char why_text[WHY_MAX];
+	bool over, waiting;       /* waiting: a secret has not come yet */
 	size_t count, next;
 	struct addr addrs[ADDRS_MAX];
 	struct attempt attempts[ADDRS_MAX];
@@ -113,7 +121,14 @@ static void attempt_drop(struct attempt *a)
 
 static void dial_bury(struct grave *g)
 {
-	free(container_of(g, struct dial, grave));
+	struct dial *d = container_of(g, struct dial, grave);
+
+	for (size_t i = 0; i < d->count; i++)
+		free(d->attempts[i].meeting);
+	free(d->host_name);
+	free(d->server_name);
+	transport_unref(&d->transport);
+	free(d);
 }
 
 static void dial_end(struct dial *d)
@@ -124,10 +139,10 @@ static void dial_end(struct dial *d)
 	loop_undefer(&d->failed);
 	for (size_t i = 0; i < d->next; i++)
 		attempt_drop(&d->attempts[i]);
+	if (d->transport)
+		transport_unwatch(&d->watch);
 	tls_context_unref(&d->tls);
 	tls_want_unref(&d->want);
-	free(d->server_name);
-	d->server_name = NULL;
 	loop_bury(d->loop, &d->grave, dial_bury);
 }
 
@@ -170,16 +185,32 @@ static size_t attempts_open(const struct dial *d)
 	return n;
 }
 
+static bool speaks_tls(const struct dial *d)
+{
+	return d->transport || d->tls;
+}
+
+/* What the caller is told when it was the last: the text is copied where it will not last. */
+static void why_is(struct dial *d, int err, const char *text)
+{
+	d->err = err;
+	snprintf(d->why_text, sizeof(d->why_text), "%s", text);
+	d->why = d->why_text;
+}
+
 static void attempt_failed(struct attempt *a, int err, const char *why)
 {
 	struct dial *d = a->dial;
+	const char *known = a->tls ? tls_why(a->tls) : "";
 
 	d->err = err;
 	d->why = why;
-	if (a->tls && tls_why(a->tls)[0]) { /* it knows better than the floors above it */
-		snprintf(d->why_text, sizeof(d->why_text), "%s", tls_why(a->tls));
-		d->why = d->why_text;
-	}
+	if (known[0]) /* it knows better than the floors above it */
+		why_is(d, err, known);
+	if (d->transport && a->tls && (known[0] || a->shaking))
+		transport_failed(d->transport, &d->addrs[a - d->attempts], d->why);
+	if (a->tls && (known[0] || a->shaking))
+		transport_count(d->loop, a->tls, err);
 	attempt_drop(a);
 	if (d->next < d->count)
 		try_next(d);
@@ -194,6 +225,8 @@ static void conn_up(void *owner)
 	struct h2_conn *won = a->conn;
 
 	a->conn = NULL;
+	if (d->transport)
+		transport_succeeded(d->transport);
 	h2_conn_set_owner(won, d->ev, d->owner);
 	dial_end(d);
 	d->fn(d->owner, d, won, 0, NULL);
@@ -216,7 +249,7 @@ static void conn_closed(void *owner, int err, uint64_t streams_carried)
 	if (err == 0 || err == ERR_MALFORMED)
 		attempt_failed(a, ERR_MALFORMED, "the peer does not speak HTTP/2");
 	else
-		attempt_failed(a, err, a->dial->tls ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
+		attempt_failed(a, err, speaks_tls(a->dial) ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
 }
 
 static void speak(struct attempt *a)
@@ -237,40 +270,85 @@ static void tls_connected(void *user, int err)
 {
 	struct attempt *a = user;
 
-	a->shaking = false;
-	if (err)
-		attempt_failed(a, err, why_of(err));
-	else
-		speak(a);
-}
-
-static void sock_connected(void *user, int err)
-{
-	static const struct sock_events events = {.connected = tls_connected, .readable = nothing_yet, .writable = nothing_yet};
-	struct attempt *a = user;
-	struct dial *d = a->dial;
-	struct sock *taken = a->sock;
-	int r;
-
 	if (err) {
 		attempt_failed(a, err, why_of(err));
 		return;
 	}
-	if (!d->tls) {
-		speak(a);
+	a->shaking = false;
+	transport_count(a->dial->loop, a->tls, 0);
+	speak(a);
+}
+
+/* The host of an address; "" of a Unix socket, which has none. */
+static const char *ip_of(const struct addr *at, char out[ADDR_TEXT])
+{
+	char text[ADDR_TEXT];
+	struct str host;
+	int port;
+
+	out[0] = 0;
+	if (!addr_is_unix(at) && addr_split(str_of(addr_text(at, text)), &host, &port) == 0)
+		snprintf(out, ADDR_TEXT, "%.*s", (int)host.n, host.p);
+	return out;
+}
+
+/* Whom to accept there. False: the server's name is to be checked, and it has none. */
+static bool meeting_make(struct attempt *a, const struct addr *at)
+{
+	struct dial *d = a->dial;
+	struct meeting *m = a->meeting ? a->meeting : xnew(struct meeting);
+	const struct tls_want *want = d->transport ? transport_want(d->transport) : NULL;
+
+	a->meeting = m;
+	m->peer = (struct tls_peer){.server_name = d->server_name, .want = d->want};
+	if (!want)
+		return true;
+	transport_peer(d->transport, &m->peer);
+	if (want->names != TLS_NAMES_SERVER || m->peer.server_name)
+		return true;
+	m->peer.server_name = d->host_name ? d->host_name : ip_of(at, m->ip);
+	return m->peer.server_name[0] != 0;
+}
+
+static void shake(struct attempt *a)
+{
+	static const struct sock_events events = {.connected = tls_connected, .readable = nothing_yet, .writable = nothing_yet};
+	struct dial *d = a->dial;
+	struct sock *taken = a->sock;
+	const char *why;
+	int r;
+	struct tls_context *c = d->transport ? transport_context(d->transport, &r, &why) : d->tls;
+
+	if (!c) { /* what was there when it began is there no more: memory */
+		attempt_failed(a, r, why);
+		return;
+	}
+	if (!meeting_make(a, &d->addrs[a - d->attempts])) {
+		attempt_failed(a, -EINVAL, "no name to verify the peer by");
 		return;
 	}
 	a->sock = NULL;
-	struct tls_peer peer = {.server_name = d->server_name, .want = d->want};
-	r = tls_client(d->loop, d->tls, taken, &peer, d->account, &events, a, &a->sock);
+	r = tls_client(d->loop, c, taken, &a->meeting->peer, d->account, &events, a, &a->sock);
 	if (r < 0) {
 		attempt_failed(a, r, r == -ENOMEM ? "the memory limit is reached" : "no name to verify the peer by");
 		return;
 	}
 	a->tls = a->sock;
 	a->shaking = true;
-	if (d->next < d->count) /* the same for its handshake */
+	if (d->next < d->count) /* it deserves its time for the handshake, too */
 		timer_in(d->loop, &d->stagger, stagger_ns, stagger_due);
+}
+
+static void sock_connected(void *user, int err)
+{
+	struct attempt *a = user;
+
+	if (err)
+		attempt_failed(a, err, why_of(err));
+	else if (speaks_tls(a->dial))
+		shake(a);
+	else
+		speak(a);
 }
 
 static void try_next(struct dial *d)
@@ -297,17 +375,69 @@ static void try_next(struct dial *d)
 		loop_defer(d->loop, &d->failed, failed_told);
 }
 
+/* What the handshake still waits for is told as what it waits for. */
 static void deadline_due(struct timer *t)
 {
 	struct dial *d = container_of(t, struct dial, deadline);
 	const char *why = "connection timeout";
+	int r = 0;
 
-	for (size_t i = 0; i < d->next; i++)
-		if (d->attempts[i].conn)
+	if (d->waiting)
+		transport_context(d->transport, &r, &why);
+	for (size_t i = 0; i < d->next; i++) {
+		struct attempt *a = &d->attempts[i];
+		if (a->conn) {
 			why = "no SETTINGS from the peer";
-		else if (d->attempts[i].shaking)
+		} else if (a->shaking) {
 			why = "the peer does not finish the TLS handshake";
+			transport_count(d->loop, a->tls, ERR_TIMEOUT);
+			if (d->transport)
+				transport_failed(d->transport, &d->addrs[i], why);
+		}
+	}
+	if (d->waiting)
+		transport_count(d->loop, NULL, -ENOKEY);
 	dial_fail(d, ERR_TIMEOUT, why);
+}
+
+/* ---- secrets ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Begins when certificate and roots are there; what cannot be had fails at once. */
+static void begin(struct dial *d)
+{
+	const char *why;
+	int r = 0;
+
+	if (d->transport && !transport_context(d->transport, &r, &why)) {
+		d->waiting = r == -EAGAIN;
+		if (d->waiting)
+			return;
+		transport_count(d->loop, NULL, r);
+		why_is(d, r, why);
+		loop_defer(d->loop, &d->failed, failed_told);
+		return;
+	}
+	d->waiting = false;
+	try_next(d);
+}
+
+static void transport_changed(struct transport_watch *w, bool drain)
+{
+	struct dial *d = container_of(w, struct dial, watch);
+
+	if (d->failed.queued)
+		return;
+	if (d->waiting) {
+		begin(d);
+		return;
+	}
+	if (!drain)
+		return;
+	for (size_t i = 0; i < d->next; i++)
+		attempt_drop(&d->attempts[i]);
+	timer_cancel(d->loop, &d->stagger);
+	d->next = 0;
+	begin(d);
 }
 
 /* ---- the beginning --------------------------------------------------------------------------------------------------------------------- */
@@ -338,8 +468,10 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->loop = l;
 	d->limits = spec->limits;
 	d->account = spec->account;
-	d->tls = spec->tls ? tls_context_ref(spec->tls) : NULL;
-	d->want = spec->want ? tls_want_ref(spec->want) : NULL;
+	d->transport = spec->transport ? transport_ref(spec->transport) : NULL;
+	d->host_name = spec->host_name && spec->host_name[0] ? xstrdup(spec->host_name) : NULL;
+	d->tls = spec->tls && !spec->transport ? tls_context_ref(spec->tls) : NULL;
+	d->want = d->tls && spec->want ? tls_want_ref(spec->want) : NULL;
 	d->server_name = spec->server_name ? xstrdup(spec->server_name) : NULL;
 	d->ev = ev;
 	d->owner = owner;
@@ -347,6 +479,8 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->count = in_order(spec->addrs, spec->count, d->addrs);
 	timer_in(l, &d->deadline, spec->timeout_ns, deadline_due);
 	*ret = d;
-	try_next(d);
+	if (d->transport)
+		transport_watch(d->transport, &d->watch, transport_changed);
+	begin(d);
 	return 0;
 }

@@ -1,8 +1,9 @@
 /* net/dial: the one way to open an HTTP/2 connection: connect (happy eyeballs over the alternates, RFC 8305: 250 ms apart),
- * TLS where asked for, first SETTINGS, all under one timeout. Used by pools, ADS and probes. A dial is owned by its caller until fn is called. */
+ * TLS where asked for, first SETTINGS, all under one timeout. Used by pools, ADS and probes. A dial is owned by its caller until fn is called.
+ * With a transport it begins when certificate and roots are there; what cannot be had is told at once, with the transport's own words. Nothing is ever sent in plaintext then. */
 #pragma once
 #include "net/h2_conn.h"
-#include "net/tls.h"
+#include "net/transport.h"
 
 struct dial;
 struct dial_spec {
@@ -10,12 +11,14 @@ struct dial_spec {
 	uint64_t timeout_ns;
 	const struct limits *limits;             /* borrowed, outlives the connection */
 	struct account *account;
-	struct tls_context *tls;                 /* NULL: plaintext; the dial takes a ref for its time */
-	const char *server_name;                 /* with tls: as tls_client; borrowed during dial_start */
-	struct tls_want *want;                   /* with tls: whom to accept (tls_peer.want); the dial takes a ref; NULL: the server's name */
+	struct transport *transport;             /* NULL: plaintext. The dial takes a ref for its time, and waits in it for secrets that have not come yet */
+	const char *host_name;                   /* the endpoint's, without a port: asked for and checked where the want names no server (TLS_NAMES_SERVER without sni); NULL: its address. Borrowed during dial_start */
+	struct tls_context *tls;                 /* instead of transport; on its way out */
+	const char *server_name;                 /* with tls; borrowed during dial_start */
+	struct tls_want *want;                   /* with tls: whom to accept; the dial takes a ref; NULL: the server's name */
 };
 /* fn: conn (owner events are those given) or NULL with err and why. Never before dial_start returns. After it the dial is gone.
- * why: of a plaintext dial a static text; with tls it may be tls_why's and is valid in fn only: who keeps it, copies it. */
+ * why: of a plaintext dial a static text; with TLS it may be the dial's own and is valid in fn only: who keeps it, copies it. */
 int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_client_events *ev, void *owner,
 	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why), struct dial **ret);
 void dial_cancel(struct dial **d);

@@ -25,8 +25,8 @@ struct secret {
 	char *source;                /* for people: "sds unix:/run/spire.sock", "files", "ca istiod:15012" */
 	struct tls_cert *cert;       /* SECRET_CERT: counted; NULL: none yet */
 	struct tls_trust *trust;     /* SECRET_ROOTS */
-	uint64_t generation;         /* grows with each put */
-	uint64_t put_wall_ns;        /* when */
+	uint64_t generation;         /* grows with each put of something else than before */
+	uint64_t put_wall_ns;        /* when that was */
 	uint64_t failures, puts;
 	char *why;                   /* the last failure since the last put; NULL: none */
 	/* private */
@@ -39,7 +39,7 @@ struct secret {
 struct secret *secret_new(struct transports *all, enum secret_kind kind, const char *name, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx);
 static inline struct secret *secret_ref(struct secret *s) { s->refs++; return s; }
 void secret_unref(struct secret **s);        /* accepts NULL inside */
-/* fn in the turn in which something was put, or the state changed; never from inside of secret_watch. May unwatch itself and others. */
+/* fn in the turn in which something was put, or the state changed, from inside of the provider's call; never from inside of secret_watch. May unwatch itself and others, and let go of the secret. */
 void secret_watch(struct secret *s, struct secret_watch *w, void (*fn)(struct secret_watch *w));
 void secret_unwatch(struct secret_watch *w); /* harmless when not watching */
 /* For providers. Equal material (tls_cert_hash, tls_trust_hash) changes nothing and tells nobody but clears `why`. A certificate that has expired already is refused where the one in use has not:
@@ -47,8 +47,13 @@ void secret_unwatch(struct secret_watch *w); /* harmless when not watching */
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why);
 int secret_put_trust(struct secret *s, struct tls_trust *taken, const char **why);
 void secret_fail(struct secret *s, const char *why);
-/* The provider is another one from now on (a reload): source and its own; what there is stays. */
+/* The provider is another one from now on (a reload): source and its own; what there is stays. The one before is told gone: the secret is none of its any more. Where nothing had come yet, who
+ * needs it waits for the new provider, whatever the old one had failed with. */
 void secret_hand(struct secret *s, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx);
+
+/* All problems in one line, for secret_fail. */
+enum { SECRET_WHY = 1000 };
+const char *secret_why(const struct err *err, char out[SECRET_WHY]);
 
 /* Where a name leads. One a view and one for static services; implemented by sidecar/identities (and by tests). */
 struct secret_space {

@@ -72,6 +72,12 @@ int tls_server(struct loop *l, struct tls_context *c, struct sock *under_taken, 
 /* Why the handshake or the connection failed, for people: which check, with both values: "certificate has expired (CN=..., not after ...)", "the peer is 'spiffe://a', wanted 'spiffe://b'".
  * "": nothing that TLS knows of. Lives as long as the sock, and after sock_close until the end of the turn. */
 const char *tls_why(const struct sock *s);
+/* The same as a class, for statistics. TLS_FINE: nothing that TLS knows of. */
+enum tls_reason {
+	TLS_FINE, TLS_EXPIRED /* or not yet valid */, TLS_UNTRUSTED /* no root of ours, or the chain is wrong, or there is none */, TLS_WRONG_NAME /* or pin */, TLS_REVOKED,
+	TLS_REFUSED /* by the peer */, TLS_PROTOCOL /* it does not speak TLS, or not as we do */,
+};
+enum tls_reason tls_reason(const struct sock *s);
 bool tls_is(const struct sock *s);
 bool tls_resumed(const struct sock *s);
 const char *tls_version(const struct sock *s);   /* "TLSv1.3" */

@@ -91,7 +91,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 void tls_session_forget(struct tls_context *c, uint64_t key);
 
 /* ---- tls_verify, tls_names ---- */
-struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; };
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
 /* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
 /* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */

@@ -178,6 +178,13 @@ const char *tls_why(const struct sock *s)
 	return k ? k->why : "";
 }
 
+enum tls_reason tls_reason(const struct sock *s)
+{
+	const struct tls_sock *k = tls_sock_of(s);
+
+	return !k || !k->why[0] ? TLS_FINE : k->verify.reason ? k->verify.reason : TLS_PROTOCOL;
+}
+
 bool tls_resumed(const struct sock *s)
 {
 	const struct tls_sock *k = tls_sock_of(s);

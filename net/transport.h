@@ -30,6 +30,8 @@ void transport_unwatch(struct transport_watch *w);            /* harmless when n
 /* A handshake failed: told once for each transport and reason, until one of that transport succeeds: for the log. net/dial and tls doors say it. */
 void transport_failed(struct transport *t, const struct addr *peer, const char *why);
 void transport_succeeded(struct transport *t);
+/* Statistics: a handshake ended, with what connected() told; or what was accepted by us was refused by the peer afterwards (TLS 1.3). s NULL: there was none, for want of a secret. */
+void transport_count(struct loop *l, const struct sock *s, int err);
 void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why), void *ctx);
 /* For people. */
 void transports_each_secret(struct transports *t, void (*fn)(void *ctx, const struct secret *s), void *ctx);

@@ -1,0 +1,596 @@
+/* net/transport: see transport.h.
+ *
+ *   transport (want, whom to accept)  n --- 1 footing (two secrets, ALPN, versions, role, trust domain)  n --- 0..1 held (a tls_context, by content)
+ *                                              watches both secrets, once for all transports on it             store (a tls_trust, by content): transport_int.h
+ *
+ * A transport is what two ends agree on, and costs some hundred bytes: clusters differ in SNI and names, and there may be a thousand of them. What is dear, the SSL_CTX, hangs on content alone.
+ * A footing lets go of its context when a secret changes, and asks for the next one when somebody dials: a rotation that nobody uses costs nothing.
+ *
+ * Watches are told in a task: certificate and roots that come in one turn are one change. Owner of footings: their transports, counted; of held contexts: footings, counted. */
+#include "net/transport.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+#include "net/transport_int.h"
+
+enum { WHY_MAX = 600, REASONS_MAX = 8 };
+
+enum roots { ROOTS_NONE, ROOTS_SYSTEM, ROOTS_SECRET };
+struct content { uint64_t cert, trust, alpn; uint16_t min, max; bool server, no_client_cert, expired_ok, shows, verifies; };
+struct held { struct list node; struct content content; struct tls_context *tls; uint32_t uses; };
+
+/* Compared as bytes: zeroed before it is filled. */
+struct footing_key { const struct secret *cert, *roots; uint64_t alpn, domain; uint16_t min, max; uint8_t from; bool server, no_client_cert, expired_ok; };
+struct footing {
+	uint32_t refs;
+	struct footing_key key;
+	struct transports *all;
+	struct secret *cert, *roots;             /* refs; NULL: nowhere, or the system's */
+	struct secret_watch cert_watch, roots_watch;
+	struct tls_cert *cert_seen;              /* refs: what `held` was made of, or was to be made of */
+	struct tls_trust *trust_seen;
+	char *alpn, *trust_domain, **aliases;    /* copies of the want's and of the space's; the domain only where names are judged by it */
+	uint32_t naliases;
+	struct held *held;
+	struct list node, touched, transports;
+	bool drain;                              /* to be told */
+	char why[WHY_MAX];                       /* in place: a text that was given out in this turn stays readable */
+};
+struct transport_key { const struct footing *footing; uint64_t want; };
+struct transport {
+	uint32_t refs;
+	bool mapped;                             /* found by its key */
+	struct transport_key key;
+	struct footing *footing;                 /* a ref */
+	struct tls_want *want;                   /* a ref */
+	uint64_t peer_hash;
+	struct list node, watches;
+	uint32_t *told;                          /* REASONS_MAX hashes of failures that were told, 0 unused; NULL: none */
+};
+
+/* ---- content: stores and contexts ------------------------------------------------------------------------------------------------------ */
+
+struct tls_trust *store_enter(struct transports *t, struct tls_trust *taken)
+{
+	list_each(at, next, &t->stores) {
+		struct store *s = list_entry(at, struct store, node);
+		if (tls_trust_hash(s->trust) == tls_trust_hash(taken)) {
+			s->uses++;
+			tls_trust_unref(&taken);
+			return s->trust;
+		}
+	}
+	struct store *s = xnew(struct store);
+	s->trust = taken;
+	s->uses = 1;
+	list_push(&t->stores, &s->node);
+	t->nstores++;
+	return taken;
+}
+
+void store_leave(struct transports *t, struct tls_trust **trust)
+{
+	struct tls_trust *gone = *trust;
+
+	*trust = NULL;
+	if (!gone)
+		return;
+	list_each(at, next, &t->stores) {
+		struct store *s = list_entry(at, struct store, node);
+		if (s->trust != gone)
+			continue;
+		if (--s->uses == 0) {
+			list_del(&s->node);
+			t->nstores--;
+			tls_trust_unref(&s->trust);
+			free(s);
+		}
+		return;
+	}
+}
+
+static bool content_eq(const struct content *a, const struct content *b)
+{
+	return a->cert == b->cert && a->trust == b->trust && a->alpn == b->alpn && a->min == b->min && a->max == b->max && a->server == b->server &&
+		a->no_client_cert == b->no_client_cert && a->expired_ok == b->expired_ok && a->shows == b->shows && a->verifies == b->verifies;
+}
+
+static struct held *held_find(struct transports *t, const struct content *content)
+{
+	list_each(at, next, &t->contexts) {
+		struct held *h = list_entry(at, struct held, node);
+		if (content_eq(&h->content, content)) {
+			h->uses++;
+			return h;
+		}
+	}
+	return NULL;
+}
+
+static void held_leave(struct transports *t, struct held **at)
+{
+	struct held *h = *at;
+
+	*at = NULL;
+	if (!h || --h->uses > 0)
+		return;
+	list_del(&h->node);
+	t->ncontexts--;
+	tls_context_unref(&h->tls);
+	free(h);
+}
+
+/* ---- footings ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void tell_transport(struct transport *t, bool drain)
+{
+	struct list left = LIST_INIT(left);
+	struct transport *held = transport_ref(t);
+
+	list_splice(&left, &t->watches);
+	for (struct list *n; (n = list_pop(&left));) {
+		struct transport_watch *w = list_entry(n, struct transport_watch, node);
+		list_push(&t->watches, n);
+		w->changed(w, drain);
+	}
+	transport_unref(&held);
+}
+
+static void footing_unref(struct footing **at);
+
+/* Any watch may make and end transports, on this footing too: as in net/secret, each is taken off before it is told. */
+static void told_later(struct task *task)
+{
+	struct transports *t = container_of(task, struct transports, told_later);
+
+	for (struct list *n; (n = list_pop(&t->touched));) {
+		struct footing *f = list_entry(n, struct footing, touched);
+		struct list left = LIST_INIT(left);
+		bool drain = f->drain;
+		f->refs++;
+		f->drain = false;
+		list_splice(&left, &f->transports);
+		for (struct list *m; (m = list_pop(&left));) {
+			list_push(&f->transports, m);
+			tell_transport(list_entry(m, struct transport, node), drain);
+		}
+		footing_unref(&f);
+	}
+}
+
+static void footing_touch(struct footing *f)
+{
+	if (!list_linked(&f->touched))
+		list_push(&f->all->touched, &f->touched);
+	loop_defer(f->all->loop, &f->all->told_later, told_later);
+}
+
+static void cert_changed(struct secret_watch *w)
+{
+	struct footing *f = container_of(w, struct footing, cert_watch);
+
+	if (f->cert->cert != f->cert_seen) {
+		held_leave(f->all, &f->held);
+		tls_cert_unref(&f->cert_seen); /* the old key is wiped with the last connection that uses it */
+	}
+	footing_touch(f);
+}
+
+/* Stores are shared by content: the same pointer is the same trust. */
+static void roots_changed(struct secret_watch *w)
+{
+	struct footing *f = container_of(w, struct footing, roots_watch);
+
+	if (f->roots->trust != f->trust_seen) {
+		held_leave(f->all, &f->held);
+		f->drain |= f->trust_seen != NULL;
+		tls_trust_unref(&f->trust_seen);
+		f->trust_seen = f->roots->trust ? tls_trust_ref(f->roots->trust) : NULL;
+	}
+	footing_touch(f);
+}
+
+static const char *kind_text(const struct secret *s)
+{
+	return s->kind == SECRET_CERT ? "certificate" : "roots";
+}
+
+/* What has not come yet. */
+static int lacks(struct footing *f, const struct secret *s)
+{
+	if (s->state == SECRET_WAITING)
+		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s has not come", kind_text(s), s->name, s->source);
+	else
+		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s: %s", kind_text(s), s->name, s->source, s->why ? s->why : "it is of another kind");
+	return s->state == SECRET_WAITING ? -EAGAIN : -ENOKEY;
+}
+
+/* 0: all is there. What fails comes before what may still come: waiting for that would be in vain. */
+static int footing_lacks(struct footing *f)
+{
+	const struct secret *cert = f->cert && !f->cert->cert ? f->cert : NULL, *roots = f->roots && !f->roots->trust ? f->roots : NULL;
+
+	if (cert && (cert->state != SECRET_WAITING || !roots || roots->state == SECRET_WAITING))
+		return lacks(f, cert);
+	return roots ? lacks(f, roots) : 0;
+}
+
+static int footing_fails(struct footing *f, int r, const char *what, struct err *err)
+{
+	char text[SECRET_WHY];
+
+	snprintf(f->why, sizeof(f->why), "%s: %s", what, err_any(err) ? secret_why(err, text) : err_text(r));
+	err_clear(err);
+	return r;
+}
+
+static int held_make(struct footing *f, const struct content *content, struct tls_trust *trust)
+{
+	struct tls_spec spec = {.cert = f->cert_seen, .trust = trust, .alpn = f->alpn, .min = f->key.min, .max = f->key.max, .server = f->key.server,
+		.no_client_cert = f->key.no_client_cert, .expired_ok = f->key.expired_ok};
+	struct tls_context *made = NULL;
+	struct err err = ERR_INIT;
+	int r = tls_context_new(&spec, &made, &err);
+
+	if (r < 0)
+		return footing_fails(f, r, "TLS cannot be set up", &err);
+	err_clear(&err);
+	struct held *h = xnew(struct held);
+	h->content = *content;
+	h->tls = made;
+	h->uses = 1;
+	list_push(&f->all->contexts, &h->node);
+	f->all->ncontexts++;
+	f->held = h;
+	return 0;
+}
+
+static int footing_build(struct footing *f)
+{
+	struct tls_trust *trust = f->roots ? f->roots->trust : NULL;
+	struct err err = ERR_INIT;
+	int r = footing_lacks(f);
+
+	if (r < 0)
+		return r;
+	if (f->key.from == ROOTS_SYSTEM) {
+		if (!f->all->system)
+			f->all->system = tls_trust_system(&err);
+		trust = f->all->system;
+		if (!trust)
+			return footing_fails(f, -ENOKEY, "the system's roots cannot be had", &err);
+		err_clear(&err);
+	}
+	tls_cert_unref(&f->cert_seen);
+	f->cert_seen = f->cert ? tls_cert_ref(f->cert->cert) : NULL;
+	struct content content = {.cert = f->cert_seen ? tls_cert_hash(f->cert_seen) : 0, .trust = trust ? tls_trust_hash(trust) : 0, .alpn = f->key.alpn,
+		.min = f->key.min, .max = f->key.max, .server = f->key.server, .no_client_cert = f->key.no_client_cert, .expired_ok = f->key.expired_ok,
+		.shows = f->cert_seen != NULL, .verifies = trust != NULL};
+	f->held = held_find(f->all, &content);
+	return f->held ? 0 : held_make(f, &content, trust);
+}
+
+static void footing_unref(struct footing **at)
+{
+	struct footing *f = *at;
+
+	*at = NULL;
+	if (!f || --f->refs > 0)
+		return;
+	map_del(&f->all->footing_by_key, str_n((const char *)&f->key, sizeof(f->key)));
+	list_del(&f->node);
+	list_del(&f->touched);
+	secret_unwatch(&f->cert_watch);
+	secret_unwatch(&f->roots_watch);
+	held_leave(f->all, &f->held);
+	tls_cert_unref(&f->cert_seen);
+	tls_trust_unref(&f->trust_seen);
+	secret_unref(&f->cert);
+	secret_unref(&f->roots);
+	for (uint32_t i = 0; i < f->naliases; i++)
+		free(f->aliases[i]);
+	free(f->aliases);
+	free(f->trust_domain);
+	free(f->alpn);
+	free(f);
+}
+
+/* Length and text, so that no two lists look the same. */
+static uint64_t domain_hash(const struct secret_space *space)
+{
+	struct sb b = {0};
+	uint64_t hash;
+
+	for (uint32_t i = 0; i <= space->naliases; i++) {
+		const char *one = i == 0 ? space->trust_domain : space->aliases[i - 1];
+		sb_fmt(&b, "%zu:%s", one ? strlen(one) : 0, one ? one : "");
+	}
+	hash = str_hash(sb_view(&b));
+	sb_end(&b);
+	return hash;
+}
+
+/* Takes the secrets over. */
+static struct footing *footing_get(struct transports *t, const struct tls_want *want, const struct secret_space *space, bool server, enum roots from,
+	struct secret *taken_cert, struct secret *taken_roots)
+{
+	bool domain = want->names == TLS_NAMES_DOMAIN && space;
+	struct footing_key key;
+
+	memset(&key, 0, sizeof(key));
+	key.cert = taken_cert;
+	key.roots = taken_roots;
+	key.alpn = want->alpn ? str_hash(str_of(want->alpn)) : 0;
+	key.domain = domain ? domain_hash(space) : 0;
+	key.min = want->min;
+	key.max = want->max;
+	key.from = (uint8_t)from;
+	key.server = server;
+	key.no_client_cert = server && want->no_client_cert;
+	key.expired_ok = want->expired_ok;
+	struct footing *f = map_get(&t->footing_by_key, str_n((const char *)&key, sizeof(key)));
+	if (f) {
+		secret_unref(&taken_cert);
+		secret_unref(&taken_roots);
+		f->refs++;
+		return f;
+	}
+	f = xnew(struct footing);
+	f->refs = 1;
+	f->key = key;
+	f->all = t;
+	f->cert = taken_cert;
+	f->roots = taken_roots;
+	f->alpn = want->alpn ? xstrdup(want->alpn) : NULL;
+	list_init(&f->transports);
+	if (domain) {
+		f->trust_domain = space->trust_domain ? xstrdup(space->trust_domain) : NULL;
+		f->aliases = space->naliases ? xalloc(space->naliases * sizeof(*f->aliases)) : NULL;
+		for (; f->naliases < space->naliases; f->naliases++)
+			f->aliases[f->naliases] = xstrdup(space->aliases[f->naliases]);
+	}
+	if (f->cert)
+		secret_watch(f->cert, &f->cert_watch, cert_changed);
+	if (f->roots) {
+		secret_watch(f->roots, &f->roots_watch, roots_changed);
+		f->trust_seen = f->roots->trust ? tls_trust_ref(f->roots->trust) : NULL;
+	}
+	list_push(&t->footings, &f->node);
+	map_put(&t->footing_by_key, str_n((const char *)&f->key, sizeof(f->key)), f);
+	return f;
+}
+
+/* ---- transports ------------------------------------------------------------------------------------------------------------------------------ */
+
+struct transports *transports_new(struct loop *l)
+{
+	struct transports *t = xnew(struct transports);
+
+	t->loop = l;
+	list_init(&t->secrets);
+	list_init(&t->footings);
+	list_init(&t->contexts);
+	list_init(&t->stores);
+	list_init(&t->touched);
+	map_init_borrowed(&t->by_key, loop_random(l));
+	map_init_borrowed(&t->footing_by_key, loop_random(l));
+	return t;
+}
+
+void transports_free(struct transports **at)
+{
+	struct transports *t = *at;
+
+	*at = NULL;
+	if (!t)
+		return;
+	/* They point here. */
+	assert(list_empty(&t->secrets) && list_empty(&t->footings));
+	loop_undefer(&t->told_later);
+	tls_trust_unref(&t->system);
+	map_end(&t->by_key);
+	map_end(&t->footing_by_key);
+	free(t);
+}
+
+/* The secret that a ref leads to, counted. False with *why: there can be none. */
+static bool secret_find(const struct secret_space *space, const struct secret_ref *ref, struct secret **ret, const char **why)
+{
+	*ret = NULL;
+	if (ref->from == SECRET_NOWHERE || ref->from == SECRET_SYSTEM)
+		return true;
+	*why = "nobody knows here where a certificate or roots come from";
+	if (space && space->get)
+		*ret = space->get(space->ctx, ref, why);
+	return *ret != NULL;
+}
+
+struct transport *transport_get(struct transports *t, struct tls_want *want, const struct secret_space *space, bool server, const char **why)
+{
+	enum roots from = want->roots.from == SECRET_NOWHERE ? ROOTS_NONE : want->roots.from == SECRET_SYSTEM ? ROOTS_SYSTEM : ROOTS_SECRET;
+	struct secret *cert, *roots;
+
+	if (want->unbuilt) {
+		*why = want->unbuilt;
+		return NULL;
+	}
+	if (server && want->cert.from == SECRET_NOWHERE) {
+		*why = "a door that speaks TLS needs a certificate, and none is declared";
+		return NULL;
+	}
+	if (!secret_find(space, &want->cert, &cert, why))
+		return NULL;
+	if (!secret_find(space, &want->roots, &roots, why)) {
+		secret_unref(&cert);
+		return NULL;
+	}
+	struct footing *f = footing_get(t, want, space, server, from, cert, roots);
+	struct transport_key key = {.footing = f, .want = want->hash};
+	struct transport *x = map_get(&t->by_key, str_n((const char *)&key, sizeof(key)));
+	bool other = x && !tls_want_eq(x->want, want); /* two lists of names of one hash: whoever made them, neither gets the other's connections */
+	if (x && !other) {
+		footing_unref(&f);
+		return transport_ref(x);
+	}
+	x = xnew(struct transport);
+	x->refs = 1;
+	x->key = key;
+	x->footing = f;
+	x->want = tls_want_ref(want);
+	x->mapped = !other;
+	x->peer_hash = other ? loop_random(t->loop) : str_hash_seeded(str_n((const char *)&want->hash, sizeof(want->hash)), f->key.domain);
+	list_init(&x->watches);
+	list_push(&f->transports, &x->node);
+	t->ntransports++;
+	if (x->mapped)
+		map_put(&t->by_key, str_n((const char *)&x->key, sizeof(x->key)), x);
+	return x;
+}
+
+struct transport *transport_ref(struct transport *t)
+{
+	t->refs++;
+	return t;
+}
+
+void transport_unref(struct transport **at)
+{
+	struct transport *t = *at;
+
+	*at = NULL;
+	if (!t || --t->refs > 0)
+		return;
+	struct transports *all = t->footing->all;
+	if (t->mapped)
+		map_del(&all->by_key, str_n((const char *)&t->key, sizeof(t->key)));
+	all->ntransports--;
+	list_del(&t->node);
+	for (struct list *n; (n = list_pop(&t->watches));)
+		list_entry(n, struct transport_watch, node)->transport = NULL;
+	footing_unref(&t->footing);
+	tls_want_unref(&t->want);
+	free(t->told);
+	free(t);
+}
+
+struct tls_context *transport_context(struct transport *t, int *err, const char **why)
+{
+	struct footing *f = t->footing;
+	int r = f->held ? 0 : footing_build(f);
+
+	if (r < 0) {
+		*err = r;
+		*why = f->why;
+		return NULL;
+	}
+	return f->held->tls;
+}
+
+const struct tls_want *transport_want(const struct transport *t)
+{
+	return t->want;
+}
+
+void transport_peer(const struct transport *t, struct tls_peer *ret)
+{
+	const struct footing *f = t->footing;
+
+	*ret = (struct tls_peer){.server_name = t->want->sni, .want = t->want, .trust_domain = f->trust_domain, .aliases = (const char *const *)f->aliases,
+		.naliases = f->naliases, .hash = t->peer_hash};
+}
+
+bool transport_shows(const struct transport *t)
+{
+	return t->footing->cert != NULL;
+}
+
+void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain))
+{
+	transport_unwatch(w);
+	w->transport = t;
+	w->changed = changed;
+	list_push(&t->watches, &w->node);
+}
+
+void transport_unwatch(struct transport_watch *w)
+{
+	if (w->transport)
+		list_del(&w->node);
+	w->transport = NULL;
+}
+
+/* ---- for people ------------------------------------------------------------------------------------------------------------------------------------ */
+
+/* Digits do not count: times, addresses and serials make a new text of each handshake. */
+static uint32_t reason_of(const char *why)
+{
+	char text[256];
+	size_t n = 0;
+	uint64_t hash;
+
+	for (; *why && n < sizeof(text); why++)
+		if (*why < '0' || *why > '9')
+			text[n++] = *why;
+	hash = str_hash(str_n(text, n));
+	return (uint32_t)hash ? (uint32_t)hash : 1;
+}
+
+/* A peer that fails in ever new ways is told of REASONS_MAX times. */
+void transport_failed(struct transport *t, const struct addr *peer, const char *why)
+{
+	struct transports *all = t->footing->all;
+	uint32_t reason = reason_of(why);
+
+	if (!t->told)
+		t->told = xalloc(REASONS_MAX * sizeof(*t->told));
+	for (int i = 0; i < REASONS_MAX; i++) {
+		if (t->told[i] == reason)
+			return;
+		if (t->told[i])
+			continue;
+		t->told[i] = reason;
+		if (all->tell)
+			all->tell(all->tell_ctx, t, peer, why);
+		return;
+	}
+}
+
+void transport_succeeded(struct transport *t)
+{
+	free(t->told);
+	t->told = NULL;
+}
+
+void transport_count(struct loop *l, const struct sock *s, int err)
+{
+	static const enum stat_id rows[] = {[TLS_FINE] = STAT_TLS_FAILED_PROTOCOL, [TLS_EXPIRED] = STAT_TLS_FAILED_EXPIRED, [TLS_UNTRUSTED] = STAT_TLS_FAILED_UNTRUSTED,
+		[TLS_WRONG_NAME] = STAT_TLS_FAILED_NAME, [TLS_REVOKED] = STAT_TLS_FAILED_REVOKED, [TLS_REFUSED] = STAT_TLS_FAILED_REFUSED, [TLS_PROTOCOL] = STAT_TLS_FAILED_PROTOCOL};
+
+	if (err == 0) {
+		stat_inc(&l->stats, STAT_TLS_HANDSHAKES);
+		if (tls_resumed(s))
+			stat_inc(&l->stats, STAT_TLS_RESUMED);
+		return;
+	}
+	stat_inc(&l->stats, STAT_TLS_FAILURES);
+	stat_inc(&l->stats, !s ? STAT_TLS_FAILED_SECRET : err == ERR_TIMEOUT ? STAT_TLS_FAILED_TIMEOUT : rows[tls_reason(s)]);
+}
+
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why), void *ctx)
+{
+	t->tell = fn;
+	t->tell_ctx = ctx;
+}
+
+void transports_each_secret(struct transports *t, void (*fn)(void *ctx, const struct secret *s), void *ctx)
+{
+	list_each(at, next, &t->secrets)
+		fn(ctx, list_entry(at, struct secret, node));
+}
+
+void transports_info(const struct transports *t, struct transports_info *ret)
+{
+	*ret = (struct transports_info){.transports = t->ntransports, .contexts = t->ncontexts, .stores = t->nstores + (t->system != NULL), .secrets = t->nsecrets};
+}
