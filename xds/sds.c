@@ -15,6 +15,7 @@
 #include "net/watch.h"
 #include "xds/ads.h"
 #include "xds/decode_secret.h"
+#include "xds/guard.h"
 #include "xds/request.h"
 #include "xds/sds_message.h"
 
@@ -75,14 +76,24 @@ static void acknowledge(struct sds_name *n, struct ads_stream *s, const struct s
 	say(n, s, &(struct request){.type_url = str_of(sds_type_url), .version = m->version, .nonce = m->nonce});
 }
 
+/* The reason goes into the log and back to the server, as text that must be UTF-8, while what it quotes may be anything. */
+static void text_for_all(struct sb *problem)
+{
+	if (problem->n > PROBLEM_MAX)
+		problem->n = PROBLEM_MAX;
+	if (!guard_text_valid(sb_view(problem)))
+		for (size_t i = 0; i < problem->n; i++)
+			if (!problem->p[i] || (unsigned char)problem->p[i] > 127)
+				problem->p[i] = '?';
+	sb_char(problem, 0);
+	problem->n--;
+}
+
 static void refuse(struct sds_name *n, struct ads_stream *s, const struct sds_message *m, struct sb *problem)
 {
 	struct sds *d = n->sds;
 
-	if (problem->n > PROBLEM_MAX)
-		problem->n = PROBLEM_MAX;
-	sb_char(problem, 0);
-	problem->n--;
+	text_for_all(problem);
 	stat_inc(&d->spec.loop->stats, STAT_SDS_REJECTED);
 	if (log_every(d->spec.log, &n->said, d->spec.loop->now_ns, SAID_MOST, SAID_PERIOD_MS))
 		log_warn(d->spec.log, "sds '%s': the secret of %s is refused%s: %s", n->view, d->server, n->secret->state == SECRET_READY ? ", the last good one stays" : "", problem->p);
@@ -242,17 +253,18 @@ static void watch_as_needed(struct sds *d)
 static void patience_over(struct timer *t)
 {
 	struct sds_name *n = container_of(t, struct sds_name, patience);
-	struct sds *d = n->sds;
+	struct loop *l = n->sds->spec.loop;
+	bool last = l->now_ns - n->begun_ns >= ANSWER_MS * ms;
 	char text[128];
 
+	if (!last) /* the second look */
+		timer_set(l, &n->patience, n->begun_ns + ANSWER_MS * ms, patience_over);
 	if (*ads_last_error(n->ads) && strcmp(ads_state_name(n->ads), "open") != 0) {
 		secret_fail(n->secret, ads_last_error(n->ads));
-	} else if (d->spec.loop->now_ns - n->begun_ns >= ANSWER_MS * ms) {
-		snprintf(text, sizeof(text), "%.80s has not answered for %u s", d->server, ANSWER_MS / 1000);
+	} else if (last) {
+		snprintf(text, sizeof(text), "%.80s has not answered for %u s", n->sds->server, ANSWER_MS / 1000);
 		secret_fail(n->secret, text);
-		return;
 	}
-	timer_set(d->spec.loop, &n->patience, n->begun_ns + ANSWER_MS * ms, patience_over);
 }
 
 static void on_state(void *user, bool up, const char *why)

@@ -12,9 +12,14 @@ static bool is_word(struct str s)
 	return s.n <= SDS_WORD_MAX && wire_is_text(s) && guard_text_valid(s);
 }
 
+/* Our text goes back to the server in a field that must be UTF-8: no character is cut in two. */
 static int shown(struct str s)
 {
-	return s.n < SHOWN ? (int)s.n : SHOWN;
+	size_t n = s.n < SHOWN ? s.n : SHOWN;
+
+	while (n && n < s.n && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+		n--;
+	return (int)n;
 }
 
 /* A google.protobuf.Any: 1 type_url, 2 value. */
@@ -28,7 +33,7 @@ static int resource(struct str any, struct str name, struct sds_message *m, stru
 {
 	struct str url, value, called = STR("");
 
-	if (++m->resources > SDS_RESOURCES_MAX || read_any(any, &url, &value) < 0)
+	if (++m->resources > SDS_RESOURCES_MAX || read_any(any, &url, &value) < 0 || !is_word(url))
 		return ERR_MALFORMED;
 	if (!str_is(url, sds_type_url)) {
 		sb_fmt(problem, "%sa resource of type '%.*s' is no secret", problem->n ? "; " : "", shown(url), url.p);
