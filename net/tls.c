@@ -202,7 +202,6 @@ static int ssl_failed(struct tls_sock *k)
 		return -EKEYREJECTED;
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
 		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET), shown_text(k, shown));
-		k->verify.reason = TLS_REFUSED;
 		return ERR_REFUSED;
 	}
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)) {
@@ -211,7 +210,6 @@ static int ssl_failed(struct tls_sock *k)
 	}
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
 		snprintf(k->why, sizeof(k->why), "the peer showed no certificate, wanted one");
-		k->verify.reason = TLS_UNTRUSTED;
 		return -EKEYREJECTED;
 	}
 	snprintf(k->why, sizeof(k->why), "TLS: %s", text ? text : "the connection is broken");
@@ -229,10 +227,8 @@ static void guess_why(struct tls_sock *k)
 {
 	const STACK_OF(X509_NAME) *asked = k->server || k->heard || k->context->cert ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
 
-	if (!asked || lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) <= 0 || k->why[0])
-		return;
-	why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
-	k->verify.reason = TLS_REFUSED;
+	if (asked && lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) > 0)
+		why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
 }
 
 /* ---- readiness ------------------------------------------------------------------------------------------------------------------------- */
@@ -303,17 +299,23 @@ static uint64_t session_key_of(const struct tls_peer *p, const struct addr *at)
 	return h;
 }
 
-/* TLS 1.3 brings tickets whenever it likes, each as a new session of the SSL. */
-static void session_look(struct tls_sock *k)
+/* Did our certificate go to the peer in this handshake? The server had to ask. */
+static bool was_shown(const struct tls_sock *k)
 {
-	const struct tls_lib *o = lib(k);
+	int type;
 
-	if (k->server || o->SSL_get_session(k->ssl) == k->session)
-		return;
-	o->SSL_SESSION_free(k->session);
-	k->session = o->SSL_get1_session(k->ssl);
-	if (k->session)
-		tls_session_keep(k->context, k->session_key, k->showed, k->session, k->verify.now);
+	return k->context->cert && lib(k)->SSL_get_signature_type_nid(k->ssl, &type) == 1;
+}
+
+/* TLS 1.3 brings tickets whenever it likes, TLS 1.2 at the end of the handshake. 0: OpenSSL may free it. */
+int tls_session_came(SSL *ssl, SSL_SESSION *session)
+{
+	const struct tls_lib *o = tls_lib_found();
+	struct tls_sock *k = o ? o->SSL_get_ex_data(ssl, 0) : NULL;
+
+	if (k)
+		tls_session_keep(k->context, k->session_key, k->phase == TLS_OPEN ? k->showed : was_shown(k), session, k->verify.now);
+	return 0;
 }
 
 /* ---- the handshake ----------------------------------------------------------------------------------------------------------------------- */
@@ -332,7 +334,6 @@ static void shake_failed(struct tls_sock *k, int err)
 static void shake_done(struct tls_sock *k)
 {
 	const struct tls_lib *o = lib(k);
-	int type;
 
 	k->resumed = o->SSL_session_reused(k->ssl) == 1;
 	if (k->resumed && !tls_verify_again(&k->verify, o->SSL_get0_peer_certificate(k->ssl))) {
@@ -343,9 +344,8 @@ static void shake_done(struct tls_sock *k)
 	if (k->server)
 		k->showed = true;
 	else if (!k->resumed) /* resumed: as the session says */
-		k->showed = k->context->cert && o->SSL_get_signature_type_nid(k->ssl, &type) == 1;
+		k->showed = was_shown(k);
 	k->phase = TLS_OPEN;
-	session_look(k);
 	k->more = k->in || o->SSL_has_pending(k->ssl); /* the peer may have gone on speaking */
 	k->verify.peer = (struct tls_peer){0}; /* it was borrowed until now */
 	want_below(k);
@@ -465,7 +465,6 @@ static ssize_t tls_recv(struct sock *s, void *to, size_t n)
 	}
 	if (!settle(k))
 		ends(k, -ENOMEM);
-	session_look(k);
 	k->heard |= got > 0;
 	more_is(k, k->ended || (r > 0 && (k->in || o->SSL_has_pending(k->ssl))) || refills > REFILLS_MAX);
 	want_below(k);
@@ -667,13 +666,10 @@ static void tls_drop(struct tls_sock *k)
 {
 	struct tls_lib *o = k->context->lib;
 
-	if (k->session)
-		o->SSL_SESSION_free(k->session);
 	if (k->ssl)
 		o->SSL_free(k->ssl);
 	o->ERR_clear_error();
 	k->ssl = NULL;
-	k->session = NULL;
 	if (--o->wide_users == 0) {
 		o->BUF_MEM_free(o->wide);
 		o->wide = NULL;

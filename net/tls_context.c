@@ -88,7 +88,10 @@ static int set_up(struct tls_context *c, const struct tls_spec *spec, struct err
 	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, NULL);
 	o->SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | (c->server && !c->no_client_cert ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
 	o->SSL_CTX_set_cert_verify_callback(c->ssl, verify, c);
-	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_SESS_CACHE_MODE, SSL_SESS_CACHE_OFF, NULL); /* a client's sessions: net/tls_session; a server's: in its tickets */
+	/* A client's sessions: net/tls_session, and nothing in OpenSSL; a server's: in its tickets. */
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_SESS_CACHE_MODE, c->server ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR, NULL);
+	if (!c->server)
+		o->SSL_CTX_sess_set_new_cb(c->ssl, tls_session_came);
 	if (c->server) {
 		/* Ticket keys are OpenSSL's own, random, of this SSL_CTX: other material is another context, which knows none of these tickets. */
 		o->SSL_CTX_set_session_id_context(c->ssl, (const unsigned char *)"thinmesh", 8);

@@ -91,7 +91,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 void tls_session_forget(struct tls_context *c, uint64_t key);
 
 /* ---- tls_verify, tls_names ---- */
-struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; };
 /* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
 /* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */
@@ -103,11 +103,12 @@ bool tls_rule_fits(const struct tls_lib *o, const struct tls_want *want, const s
 bool tls_name_text(const struct tls_lib *o, const GENERAL_NAME *name, char *ip_text, size_t cap, struct str *ret); /* DNS, URI, email, IP; false: another kind */
 void tls_rule_say(const struct tls_rule *rule, char *out, size_t cap); /* appends "DNS suffix 'x'" */
 
+int tls_session_came(SSL *ssl, SSL_SESSION *session);        /* net/tls.c, called by OpenSSL: the server of a connection gave a session */
 struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl); /* net/tls.c: the verify of a connection under way */
 
 /* ---- the sock ---- */
 enum tls_phase { TLS_SHAKING, TLS_OPEN, TLS_OVER };
-struct tls_told { char *uri /* the first; all others behind it, each with its NUL */; uint32_t nuris; char *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
+struct tls_told { char *uri, *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
 enum { TLS_PIECES = 4, TLS_RECORD_MAX = 16384 };
 struct tls_piece { uint32_t end, plain; };
 struct tls_sock {
@@ -127,7 +128,6 @@ struct tls_sock {
 	struct tls_verify verify;
 	uint64_t session_key;
 	char *server_name;           /* "" where there is none */
-	SSL_SESSION *session;        /* a ref: the last that was looked at; held, so that no later one can lie at its address */
 	struct tls_told *told;       /* charged; NULL: nobody has asked */
 	int write_err;               /* what the sock below said to a write; 0: nothing yet */
 	int end;                     /* what recv says from now on, where ended */

@@ -7,8 +7,8 @@
  * as global as the process: the library, and whether the kernel may dump us. `keys` counts the private keys that are held anywhere; with the first one PR_SET_DUMPABLE goes to 0, with the
  * last one it goes back. A process that is not dumpable leaves no core, and nobody but root may read its memory (ptrace, /proc/PID/mem); what it may see of itself stays.
  *
- * OpenSSL calls back only where it hands a pointer of ours over (the judgement of a chain, the choice of ALPN): elsewhere a callback could not find this table. So there is no BIO of our
- * own, no session callback, and no callback of X509_STORE_CTX. tools/lint looks that the daemon is not linked with it. Loop's thread only. */
+ * OpenSSL calls back where it hands a pointer of ours over (the judgement of a chain, the choice of ALPN); elsewhere a callback has to look this table up first (tls_lib_found, a microsecond),
+ * which is done for new sessions only. So there is no BIO of our own, and no callback of X509_STORE_CTX. tools/lint looks that the daemon is not linked with it. Loop's thread only. */
 #pragma once
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -28,12 +28,12 @@
 	F(GENERAL_NAMES_free) F(GENERAL_NAME_free) F(GENERAL_NAME_new) F(GENERAL_NAME_set0_value) F(OBJ_NAME_add) F(OBJ_NAME_get) F(OBJ_NAME_remove) \
 	F(OPENSSL_cleanse) F(OPENSSL_sk_free) F(OPENSSL_sk_new_null) F(OPENSSL_sk_num) F(OPENSSL_sk_push) F(OPENSSL_sk_value) \
 	F(PEM_read_bio_PrivateKey) F(PEM_read_bio_X509) F(PEM_read_bio_X509_CRL) F(PEM_write_bio_PrivateKey) F(PEM_write_bio_X509_REQ) \
-	F(SSL_CTX_ctrl) F(SSL_CTX_free) F(SSL_CTX_new) F(SSL_CTX_set_alpn_protos) F(SSL_CTX_set_alpn_select_cb) \
+	F(SSL_CTX_ctrl) F(SSL_CTX_free) F(SSL_CTX_new) F(SSL_CTX_set_alpn_protos) F(SSL_CTX_set_alpn_select_cb) F(SSL_CTX_sess_set_new_cb) \
 	F(SSL_CTX_set_cert_verify_callback) F(SSL_CTX_set_cipher_list) F(SSL_CTX_set_ciphersuites) F(SSL_CTX_set_num_tickets) F(SSL_CTX_set_options) \
 	F(SSL_CTX_set_session_id_context) F(SSL_CTX_set_timeout) F(SSL_CTX_set_verify) F(SSL_CTX_use_PrivateKey) F(SSL_CTX_use_certificate) \
 	F(SSL_SESSION_free) F(SSL_SESSION_get0_peer) F(SSL_SESSION_get0_ticket) F(SSL_SESSION_get_protocol_version) F(SSL_SESSION_is_resumable) \
 	F(SSL_alert_desc_string_long) F(SSL_ctrl) F(SSL_do_handshake) F(SSL_free) F(SSL_get0_alpn_selected) F(SSL_get0_peer_CA_list) F(SSL_get0_peer_certificate) \
-	F(SSL_get1_session) F(SSL_get_error) F(SSL_get_ex_data) F(SSL_get_ex_data_X509_STORE_CTX_idx) F(SSL_get_security_level) F(SSL_get_session) F(SSL_get_signature_type_nid) \
+	F(SSL_get1_session) F(SSL_get_error) F(SSL_get_ex_data) F(SSL_get_ex_data_X509_STORE_CTX_idx) F(SSL_get_security_level) F(SSL_get_signature_type_nid) \
 	F(SSL_get_version) F(SSL_has_pending) F(SSL_new) F(SSL_peek_ex) F(SSL_pending) F(SSL_read_ex) \
 	F(SSL_session_reused) F(SSL_set_accept_state) F(SSL_set_bio) F(SSL_set_connect_state) F(SSL_set_ex_data) F(SSL_set_session) F(SSL_set_shutdown) \
 	F(SSL_shutdown) F(SSL_write_ex) F(TLS_client_method) F(TLS_server_method) \

@@ -6,25 +6,14 @@
  *
  * CRLs: who is in a CRL of its issuer is refused, even if that CRL is overdue (what was revoked stays revoked); an issuer without a CRL, and a CRL whose time is over, are no failure: else a
  * CRL that was not renewed would end the mesh. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "net/tls_int.h"
 
-static void __attribute__((format(printf, 3, 4))) why_is(struct tls_verify *v, enum tls_reason reason, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(v->why, v->why_cap, fmt, ap);
-	va_end(ap);
-	v->reason = reason;
-}
-
 static bool refuse(struct tls_verify *v, const char *text)
 {
 	if (!v->why[0])
-		why_is(v, TLS_UNTRUSTED, "%s", text);
+		snprintf(v->why, v->why_cap, "%s", text);
 	return false;
 }
 
@@ -94,9 +83,9 @@ static void tell_names(struct tls_verify *v, const X509 *leaf, const OPENSSL_STA
 	}
 	say_wanted(v, wanted, sizeof(wanted));
 	if (count > 0)
-		why_is(v, TLS_WRONG_NAME, "the peer is '%s', wanted %s", has, wanted);
+		snprintf(v->why, v->why_cap, "the peer is '%s', wanted %s", has, wanted);
 	else
-		why_is(v, TLS_WRONG_NAME, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
+		snprintf(v->why, v->why_cap, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
 }
 
 static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
@@ -106,10 +95,10 @@ static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
 
 	peer_subject(v, bad, subject);
 	if (early)
-		why_is(v, TLS_EXPIRED, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
+		snprintf(v->why, v->why_cap, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
 			tls_time_text(v->now, now));
 	else
-		why_is(v, TLS_EXPIRED, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
+		snprintf(v->why, v->why_cap, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
 			tls_time_text(v->now, now));
 }
 
@@ -157,17 +146,17 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
 		say_roots(v->context->trust, b, roots, sizeof(roots));
-		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
+		snprintf(v->why, v->why_cap, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
 		return;
 	case X509_V_ERR_INVALID_PURPOSE:
-		why_is(v, TLS_UNTRUSTED, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
+		snprintf(v->why, v->why_cap, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
 			subject);
 		return;
 	case X509_V_ERR_CERT_CHAIN_TOO_LONG:
-		why_is(v, TLS_UNTRUSTED, "the peer's chain is longer than %d certificates (%s)", TLS_DEPTH_MAX, subject);
+		snprintf(v->why, v->why_cap, "the peer's chain is longer than %d certificates (%s)", TLS_DEPTH_MAX, subject);
 		return;
 	default:
-		why_is(v, TLS_UNTRUSTED, "certificate is refused: %s (%s)", o->X509_verify_cert_error_string(err), subject);
+		snprintf(v->why, v->why_cap, "certificate is refused: %s (%s)", o->X509_verify_cert_error_string(err), subject);
 	}
 }
 
@@ -208,9 +197,9 @@ static void tell_domains(struct tls_verify *v, struct str first)
 		tls_add_clean(ours, sizeof(ours), str_of(t->bundles[i].domain));
 	}
 	if (first.n)
-		why_is(v, TLS_UNTRUSTED, "the peer's trust domain is '%s', and '%s' has bundles for '%s'", has, t->what, ours);
+		snprintf(v->why, v->why_cap, "the peer's trust domain is '%s', and '%s' has bundles for '%s'", has, t->what, ours);
 	else
-		why_is(v, TLS_UNTRUSTED, "the peer's certificate names no trust domain (a URI spiffe://...), and '%s' has bundles for '%s'", t->what, ours);
+		snprintf(v->why, v->why_cap, "the peer's certificate names no trust domain (a URI spiffe://...), and '%s' has bundles for '%s'", t->what, ours);
 }
 
 /* NULL: none stands for it; told. */
@@ -242,7 +231,7 @@ static const struct tls_bundle *choose_bundle(struct tls_verify *v, const OPENSS
 			continue;
 		char other[TLS_TEXT_MAX] = "";
 		add_name(o, other, sizeof(other), name);
-		why_is(v, TLS_UNTRUSTED, "the peer's certificate is of trust domain '%s' and names '%s', too", b->domain, other);
+		snprintf(v->why, v->why_cap, "the peer's certificate is of trust domain '%s' and names '%s', too", b->domain, other);
 		return NULL;
 	}
 	return b;
@@ -303,7 +292,7 @@ static bool none_revoked(struct tls_verify *v, const struct tls_bundle *b, X509_
 		if (!is_revoked(o, b, one, i + 1 < n ? o->OPENSSL_sk_value(chain, i + 1) : NULL))
 			continue;
 		tls_subject(o, o->X509_get_issuer_name(one), issuer, sizeof(issuer));
-		why_is(v, TLS_REVOKED, "certificate is revoked (%s, by the CRL of %s)", peer_subject(v, one, subject), issuer);
+		snprintf(v->why, v->why_cap, "certificate is revoked (%s, by the CRL of %s)", peer_subject(v, one, subject), issuer);
 		return false;
 	}
 	o->ERR_clear_error();
@@ -389,7 +378,7 @@ static bool pins_fit(struct tls_verify *v, X509 *leaf)
 	for (uint32_t i = 0; i < w->npins; i++)
 		if (str_eq_nocase(str_of(w->pins[i]), str_of(cert)) || str_eq_nocase(str_of(w->pins[i]), str_of(key)))
 			return true;
-	why_is(v, TLS_WRONG_NAME, "the peer's certificate is %s, its key %s, wanted %s%s", cert, key, w->pins[0], w->npins > 1 ? " or another of the list" : "");
+	snprintf(v->why, v->why_cap, "the peer's certificate is %s, its key %s, wanted %s%s", cert, key, w->pins[0], w->npins > 1 ? " or another of the list" : "");
 	return false;
 }
 
@@ -419,7 +408,8 @@ static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *
 	if (x && o->X509_STORE_CTX_init(x, b->store, leaf, o->X509_STORE_CTX_get0_untrusted(outer)) == 1 &&
 		o->X509_STORE_CTX_set_default(x, v->context->server ? "ssl_client" : "ssl_server") == 1) {
 		X509_VERIFY_PARAM *param = o->X509_STORE_CTX_get0_param(x);
-		o->X509_VERIFY_PARAM_set_time(param, (time_t)v->now);
+		if (!v->context->expired_ok) /* a time that is given counts more than the flag not to look at it */
+			o->X509_VERIFY_PARAM_set_time(param, (time_t)v->now);
 		o->X509_VERIFY_PARAM_set_depth(param, TLS_DEPTH_MAX);
 		o->X509_VERIFY_PARAM_set_auth_level(param, o->SSL_get_security_level(ssl));
 		if (v->context->expired_ok)

@@ -35,7 +35,8 @@ static void file_of(BIO *b, int *fd, char path[32])
 }
 
 /* issuer NULL: signs itself */
-static X509 *certificate(EVP_PKEY *key, const char *cn, const X509 *issuer, EVP_PKEY *issuer_key, int64_t from, int64_t to, bool is_ca, GENERAL_NAMES *sans)
+static X509 *certificate(EVP_PKEY *key, const char *cn, const X509 *issuer, EVP_PKEY *issuer_key, int64_t from, int64_t to, bool is_ca, GENERAL_NAMES *sans,
+	const char *use)
 {
 	X509 *x = X509_new();
 	X509_NAME *name = X509_get_subject_name(x);
@@ -55,6 +56,11 @@ static X509 *certificate(EVP_PKEY *key, const char *cn, const X509 *issuer, EVP_
 	BASIC_CONSTRAINTS_free(bc);
 	if (sans && sk_GENERAL_NAME_num(sans) > 0)
 		need(X509_add1_ext_i2d(x, NID_subject_alt_name, sans, 0, X509V3_ADD_DEFAULT) == 1, "subjectAltName");
+	if (use) {
+		X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_ext_key_usage, use);
+		need(e && X509_add_ext(x, e, -1) == 1, "extendedKeyUsage");
+		X509_EXTENSION_free(e);
+	}
 	need(X509_sign(x, issuer_key, EVP_sha256()) > 0, "signature");
 	return x;
 }
@@ -65,7 +71,7 @@ static void ca_make(struct tls_ca *ca, const struct tls_ca *above, const char *c
 
 	ca->now = now;
 	ca->key = EVP_EC_gen("P-256");
-	ca->cert = certificate(ca->key, cn, above ? above->cert : NULL, above ? above->key : ca->key, now - 864000, now + 864000, true, NULL);
+	ca->cert = certificate(ca->key, cn, above ? above->cert : NULL, above ? above->key : ca->key, now - 864000, now + 864000, true, NULL, NULL);
 	PEM_write_bio_X509(b, ca->cert);
 	file_of(b, &ca->fd, ca->path);
 }
@@ -116,6 +122,11 @@ static GENERAL_NAME *general_name(struct str text)
 
 void tls_paper_new(struct tls_paper *p, const struct tls_ca *ca, const char *cn, const char *sans, int64_t from_s, int64_t to_s)
 {
+	tls_paper_use(p, ca, cn, sans, from_s, to_s, NULL);
+}
+
+void tls_paper_use(struct tls_paper *p, const struct tls_ca *ca, const char *cn, const char *sans, int64_t from_s, int64_t to_s, const char *use)
+{
 	GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
 	BIO *cert = BIO_new(BIO_s_mem()), *key = BIO_new(BIO_s_mem());
 	char *text = xstrdup(sans), *rest = text;
@@ -125,7 +136,7 @@ void tls_paper_new(struct tls_paper *p, const struct tls_ca *ca, const char *cn,
 			sk_GENERAL_NAME_push(names, general_name(str_of(one)));
 	free(text);
 	p->key = EVP_EC_gen("P-256");
-	p->cert = certificate(p->key, cn, ca->cert, ca->key, ca->now + from_s, ca->now + to_s, false, names);
+	p->cert = certificate(p->key, cn, ca->cert, ca->key, ca->now + from_s, ca->now + to_s, false, names, use);
 	GENERAL_NAMES_free(names);
 	PEM_write_bio_X509(cert, p->cert);
 	PEM_write_bio_PrivateKey(key, p->key, NULL, NULL, 0, NULL, NULL);
@@ -143,13 +154,45 @@ void tls_paper_end(struct tls_paper *p)
 
 /* ---- ours -------------------------------------------------------------------------------------------------------------------------- */
 
-static struct str slurp(int fd)
+char *tls_text(int fd)
 {
 	off_t n = lseek(fd, 0, SEEK_END);
 	char *text = xalloc((size_t)n + 1);
 
 	need(pread(fd, text, (size_t)n, 0) == n, "a memfd that cannot be read");
-	return str_n(text, (size_t)n);
+	return text;
+}
+
+static struct str slurp(int fd)
+{
+	return str_of(tls_text(fd));
+}
+
+char *tls_crl_text(const struct tls_ca *ca, const X509 *revoked, int64_t next_s)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *t = ASN1_TIME_set(NULL, (time_t)(ca->now - 3600));
+	BIO *b = BIO_new(BIO_s_mem());
+	char *p;
+
+	X509_CRL_set_version(crl, X509_CRL_VERSION_2);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->cert));
+	X509_CRL_set1_lastUpdate(crl, t);
+	if (revoked) {
+		X509_REVOKED *r = X509_REVOKED_new();
+		X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)X509_get0_serialNumber(revoked));
+		X509_REVOKED_set_revocationDate(r, t);
+		X509_CRL_add0_revoked(crl, r);
+	}
+	ASN1_TIME_set(t, (time_t)(ca->now + next_s));
+	X509_CRL_set1_nextUpdate(crl, t);
+	need(X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0 && PEM_write_bio_X509_CRL(b, crl) == 1, "a CRL");
+	long n = BIO_get_mem_data(b, &p);
+	char *text = xstrndup(p, (size_t)n);
+	BIO_free(b);
+	ASN1_TIME_free(t);
+	X509_CRL_free(crl);
+	return text;
 }
 
 struct tls_trust *tls_trust_of(const struct tls_ca *ca)

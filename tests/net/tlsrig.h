@@ -20,7 +20,12 @@ void tls_ca_end(struct tls_ca *ca);
 struct tls_paper { EVP_PKEY *key; X509 *cert; char cert_path[32], key_path[32]; int cert_fd, key_fd; };
 /* sans: "DNS:a.b URI:spiffe://x IP:10.0.0.1", blanks between; '!' stands for NUL. from_s, to_s: relative to the CA's now. */
 void tls_paper_new(struct tls_paper *p, const struct tls_ca *ca, const char *cn, const char *sans, int64_t from_s, int64_t to_s);
+/* The same with a use: "serverAuth", "clientAuth", "codeSigning"; NULL: none is named. */
+void tls_paper_use(struct tls_paper *p, const struct tls_ca *ca, const char *cn, const char *sans, int64_t from_s, int64_t to_s, const char *use);
 void tls_paper_end(struct tls_paper *p);
+/* A CRL of a CA as PEM: a text that the caller frees. next_s: when the next one is due, relative to the CA's now. */
+char *tls_crl_text(const struct tls_ca *ca, const X509 *revoked, int64_t next_s);
+char *tls_text(int fd);   /* a memfd's whole content, NUL behind; the caller frees it */
 const char *tls_file(const void *bytes, size_t n, int *ret_fd, char path[32]); /* a memfd by its path */
 
 /* What ours is made of. NULL: nothing shown; the system's roots. */
