@@ -33,7 +33,7 @@ static void why_is(struct secret *s, const char *why)
 {
 	char *old = s->why; /* why may be it */
 
-	s->why = why ? xstrndup(why, SECRET_WHY) : NULL; /* a provider may quote its peer */
+	s->why = why ? xstrndup(why, strnlen(why, SECRET_WHY - 1)) : NULL; /* a provider may quote its peer */
 	free(old);
 }
 
