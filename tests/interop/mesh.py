@@ -34,6 +34,7 @@ GENERIC = [cases.second_server, cases.unix_server, identity.client_certificate, 
 
 # What an app says, and its end, over each form and dialect; what is the same in all of them, once.
 LIFE = [life.ok_and_fail, life.own_entry, life.app_killed, life.sidecar_asked_to_end, life.plane_restarted, life.upgraded]
+LIFE_MTLS = [life.ok_and_fail, life.own_entry, life.app_killed, life.sidecar_asked_to_end, life.upgraded]
 
 
 class Suite:
@@ -56,6 +57,10 @@ SUITES = [
           life.unready], how={"life": True}),
     Suite("istiod", "istio", "delta", LIFE + [life.last_word, life.stream_ages, life.entry_deleted, life.unready], how={"life": True}),
     Suite("istiod", "istio-grpc", "sotw", LIFE + [life.unready], how={"life": True}),
+    # The same over certificates of istiod's CA. Without its restarts: each start of it makes a CA of its own here.
+    Suite("istiod", "istio", "sotw", LIFE_MTLS + [life.last_word, life.entry_deleted], how={"life": True, "mtls": True}),
+    Suite("istiod", "istio", "delta", LIFE_MTLS, how={"life": True, "mtls": True}),
+    Suite("istiod", "istio-grpc", "sotw", LIFE_MTLS, how={"life": True, "mtls": True}),
     # istiod as any other server of gRPC's dialect: which it speaks to a node that says so.
     Suite("istiod", "generic", "sotw", [cases.first_call, cases.unknown, cases.endpoints_at_once, cases.canary, cases.plane_killed, cases.snapshot_start]),
     Suite("go-control-plane", "generic", "sotw", [cases.reference] + COMMON + [cases.many] + GENERIC + [cases.agrees], "snapshot"),
@@ -78,6 +83,7 @@ class Setup:
     def __init__(self, suite, world):
         self.suite, self.world = suite, world
         self.absent_s = suite.absent_s
+        self.mtls = bool(suite.how.get("mtls"))
         self.by_name = suite.plane_kind != "istiod"  # the server tells what it was asked for
 
     def plane(self, *services, start=True, more=(), **how):

@@ -3,6 +3,8 @@
 # The mesh is one service with two providers: `steady`, which is always there, and a shop: an app's server with a sidecar before it that enters it into
 # the mesh. Another sidecar calls the service. Its view is looked at (without a hold, so that it is istiod's very endpoints), and a third one carries
 # a load with everything as it is by default: of its calls none may fail, whatever the shop does.
+# In the suites without `mtls` a PeerAuthentication turns mTLS off, which entries that register themselves ask for otherwise; in those with it, everybody has a certificate of
+# istiod's own CA, the shop's door is STRICT, and `steady`, whose entry asks for nothing, is called in plain text beside it.
 # How long something took is told beside the scenario's name, and never asserted but by the limit of the scenario itself.
 
 import os
@@ -20,13 +22,13 @@ DOOR_PORT = 6002      # the shop's server listens on PROVIDER_PORT beside it
 GROUP, GRACE_S = "shops", 10
 BY_GROUP = "{AUTO_REGISTER_GROUP: %s}" % GROUP
 
-# Without mTLS, which is not what is looked at here: entries that register themselves ask for it otherwise.
-MESH = """apiVersion: security.istio.io/v1
+PLAIN = """apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: default}
 spec: {mtls: {mode: DISABLE}}
 ---
-apiVersion: networking.istio.io/v1
+"""
+MESH = """apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: demo, namespace: default}
 spec:
@@ -51,8 +53,9 @@ spec:
 OWN_ENTRY = """apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: shop-1, namespace: default, annotations: {proxy.istio.io/health-checks-enabled: "true"}}
-spec: {address: %s%d, ports: {grpc: %d}, labels: {app: demo}, serviceAccount: shop}
+spec: {address: %s%d, ports: {grpc: %d}, labels: {app: demo%s}, serviceAccount: shop}
 """
+TLS_MODE = ", security.istio.io/tlsMode: istio"
 # An app's process as far as its life goes: says ok for itself, and then only lives.
 APP = """
 import socket, sys
@@ -64,6 +67,15 @@ sys.stdin.close()
 import signal
 signal.pause()
 """
+
+
+def identity(w, plane, account):
+    """Of an app: a certificate of istiod's CA, by a token."""
+    token = os.path.join(w.folder, "token-" + account)
+    with open(token, "w") as f:
+        f.write("default/" + account)
+    return ["identity: {service_account: %s, ca: {server: \"%s\", roots: %s, server_name: istiod.istio-system.svc, token_file: %s}}" % (account, plane.tls,
+                                                                                                                           plane.write_root(), token)]
 
 
 class Shop:
@@ -80,7 +92,8 @@ class Shop:
         self.entry_name = "%s-%s%d" % (GROUP, w.block, SHOP)
         self.daemon = Daemon(w, plane, s.suite.profile, s.suite.protocol, xds=xds or plane.tls_lines(token),
                              more=["node: {metadata: %s}" % metadata] + list(more),
-                             app=["inbound:", "  - {tcp: \"%s\", to: \"%s\"}" % (self.at, self.who)],
+                             app=["inbound:", "  - {tcp: \"%s\", to: \"%s\"%s}" % (self.at, self.who, ", tls: strict" if s.mtls else "")] +
+                             (identity(w, plane, "shop") if s.mtls else []),
                              env={"INSTANCE_IP": w.block + str(SHOP), "SERVICE_ACCOUNT": "shop"})
         w.daemons.append(self.daemon)
 
@@ -112,10 +125,11 @@ class Mesh:
         w.provide(STEADY)
         self.demo, self.steady = w.service("demo"), w.who(STEADY)
         self.plane = s.plane(more=more, env=env)
-        for text in (MESH % (w.block, STEADY, PROVIDER_PORT),) + objects:
+        for text in (("" if s.mtls else PLAIN) + MESH % (w.block, STEADY, PROVIDER_PORT),) + objects:
             self.plane.apply(text)
-        self.view, once = s.sidecar(self.plane, more=["removal_hold: 0s"])
-        _, self.caller = s.sidecar(self.plane)
+        app = identity(w, self.plane, "caller") if s.mtls else []
+        self.view, once = s.sidecar(self.plane, more=["removal_hold: 0s"], app=app)
+        _, self.caller = s.sidecar(self.plane, app=app)
         for caller in (once, self.caller):
             within(CHANGE_S, lambda: "the steady provider answers: %s" % caller.call(self.demo), lambda: caller.call(self.demo)["code"] == OK)
         self.until_without(None)
@@ -211,7 +225,7 @@ def ok_and_fail(s):
 def own_entry(s):
     """an entry that was written by hand, with WORKLOAD_ENTRY: an endpoint from ok to fail; a name that no entry has is told in istiod's words"""
     w = s.world
-    m = Mesh(s, OWN_ENTRY % (w.block, SHOP, DOOR_PORT))
+    m = Mesh(s, OWN_ENTRY % (w.block, SHOP, DOOR_PORT, TLS_MODE if s.mtls else ""))
     shop = Shop(s, m.plane, "{WORKLOAD_ENTRY: shop-1}")
     shop.entry_name = "shop-1"
     within(CHANGE_S, lambda: "the stream is there:\n" + shop.daemon.status(), lambda: shop.daemon.xds()["up"])

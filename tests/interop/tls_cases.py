@@ -58,7 +58,7 @@ def names(s):
     right = server(s, 2, "DNS:%s,%s" % (NAME, certs.spiffe("demo")))
     cases = {
         "expired:1": (server(s, 4, start_s=-7200, end_s=-3600), "expired"), "early:1": (server(s, 5, start_s=3600), "not yet valid"),
-        "usage:1": (server(s, 6, usage="clientAuth"), ""), "unknown:1": (server(s, 7, by=other, roots=other.roots), ""),
+        "usage:1": (server(s, 6, usage="clientAuth"), ""), "unknown:1": (server(s, 7, by=other), ""),
         "name:1": (server(s, 8, "DNS:elsewhere.thinmesh.test"), "elsewhere.thinmesh.test"),
     }
     roots = "roots: " + w.ca.roots
@@ -103,7 +103,7 @@ def plain(s):
     _, callers = start(w, {"asked:1": service(bare.address, "roots: " + w.ca.roots), "not-asked:1": ([secure.address], [])})
     s.world.note("%s", callers["asked:1"].refused())
     callers["not-asked:1"].refused()
-    must("hello" not in bare.tail(), "it was called")
+    must(bare.calls() == 0, "it was called")
 
 
 def no_alpn(s):

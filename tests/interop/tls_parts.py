@@ -80,6 +80,11 @@ class Server(Part):
         must(not self.ended(), "%s ended at once:\n%s", self.name, self.tail())
         return self
 
+    def calls(self):
+        """How many it was given; Go's only."""
+        with open(self.log, errors="replace") as f:
+            return sum(line.strip() == "called" for line in f)
+
 
 class Caller(health_parts.Caller):
     """The grpc-go client, through a daemon's socket or, with `files`, over TLS of its own straight to an address."""

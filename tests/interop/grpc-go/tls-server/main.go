@@ -8,7 +8,7 @@
 //	-age 0                     how old a connection gets before it is told to go
 //
 // The service is the Greeter: "who" is answered with the address, "header NAME" with what the call had of it, "tls" with what the connection is, as JSON:
-// {"version", "resumed", "sni", "alpn", "uri"}. It prints "ready" when it listens. SIGTERM lets the calls that run end first.
+// {"version", "resumed", "sni", "alpn", "uri"}. It prints "ready" when it listens, and "called" for each call. SIGTERM lets the calls that run end first.
 package main
 
 import (
@@ -58,6 +58,7 @@ func connection(ctx context.Context) told {
 }
 
 func (p provider) Greet(ctx context.Context, word string) (string, error) {
+	fmt.Println("called")
 	if name, found := strings.CutPrefix(word, "header "); found {
 		return strings.Join(metadata.ValueFromIncomingContext(ctx, name), " ++ "), nil
 	}
