@@ -6,14 +6,25 @@
  *
  * CRLs: who is in a CRL of its issuer is refused, even if that CRL is overdue (what was revoked stays revoked); an issuer without a CRL, and a CRL whose time is over, are no failure: else a
  * CRL that was not renewed would end the mesh. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "net/tls_int.h"
 
+static void __attribute__((format(printf, 3, 4))) why_is(struct tls_verify *v, enum tls_reason reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v->why, v->why_cap, fmt, ap);
+	va_end(ap);
+	v->reason = reason;
+}
+
 static bool refuse(struct tls_verify *v, const char *text)
 {
 	if (!v->why[0])
-		snprintf(v->why, v->why_cap, "%s", text);
+		why_is(v, TLS_UNTRUSTED, "%s", text);
 	return false;
 }
 
@@ -83,9 +94,9 @@ static void tell_names(struct tls_verify *v, const X509 *leaf, const OPENSSL_STA
 	}
 	say_wanted(v, wanted, sizeof(wanted));
 	if (count > 0)
-		snprintf(v->why, v->why_cap, "the peer is '%s', wanted %s", has, wanted);
+		why_is(v, TLS_WRONG_NAME, "the peer is '%s', wanted %s", has, wanted);
 	else
-		snprintf(v->why, v->why_cap, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
+		why_is(v, TLS_WRONG_NAME, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
 }
 
 static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
@@ -95,10 +106,10 @@ static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
 
 	peer_subject(v, bad, subject);
 	if (early)
-		snprintf(v->why, v->why_cap, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
+		why_is(v, TLS_EXPIRED, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
 			tls_time_text(v->now, now));
 	else
-		snprintf(v->why, v->why_cap, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
+		why_is(v, TLS_EXPIRED, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
 			tls_time_text(v->now, now));
 }
 
@@ -146,17 +157,17 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
 		say_roots(v->context->trust, b, roots, sizeof(roots));
-		snprintf(v->why, v->why_cap, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
+		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
 		return;
 	case X509_V_ERR_INVALID_PURPOSE:
-		snprintf(v->why, v->why_cap, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
+		why_is(v, TLS_UNTRUSTED, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
 			subject);
 		return;
 	case X509_V_ERR_CERT_CHAIN_TOO_LONG:
-		snprintf(v->why, v->why_cap, "the peer's chain is longer than %d certificates (%s)", TLS_DEPTH_MAX, subject);
+		why_is(v, TLS_UNTRUSTED, "the peer's chain is longer than %d certificates (%s)", TLS_DEPTH_MAX, subject);
 		return;
 	default:
-		snprintf(v->why, v->why_cap, "certificate is refused: %s (%s)", o->X509_verify_cert_error_string(err), subject);
+		why_is(v, TLS_UNTRUSTED, "certificate is refused: %s (%s)", o->X509_verify_cert_error_string(err), subject);
 	}
 }
 
@@ -197,9 +208,9 @@ static void tell_domains(struct tls_verify *v, struct str first)
 		tls_add_clean(ours, sizeof(ours), str_of(t->bundles[i].domain));
 	}
 	if (first.n)
-		snprintf(v->why, v->why_cap, "the peer's trust domain is '%s', and '%s' has bundles for '%s'", has, t->what, ours);
+		why_is(v, TLS_UNTRUSTED, "the peer's trust domain is '%s', and '%s' has bundles for '%s'", has, t->what, ours);
 	else
-		snprintf(v->why, v->why_cap, "the peer's certificate names no trust domain (a URI spiffe://...), and '%s' has bundles for '%s'", t->what, ours);
+		why_is(v, TLS_UNTRUSTED, "the peer's certificate names no trust domain (a URI spiffe://...), and '%s' has bundles for '%s'", t->what, ours);
 }
 
 /* NULL: none stands for it; told. */
@@ -231,7 +242,7 @@ static const struct tls_bundle *choose_bundle(struct tls_verify *v, const OPENSS
 			continue;
 		char other[TLS_TEXT_MAX] = "";
 		add_name(o, other, sizeof(other), name);
-		snprintf(v->why, v->why_cap, "the peer's certificate is of trust domain '%s' and names '%s', too", b->domain, other);
+		why_is(v, TLS_UNTRUSTED, "the peer's certificate is of trust domain '%s' and names '%s', too", b->domain, other);
 		return NULL;
 	}
 	return b;
@@ -292,7 +303,7 @@ static bool none_revoked(struct tls_verify *v, const struct tls_bundle *b, X509_
 		if (!is_revoked(o, b, one, i + 1 < n ? o->OPENSSL_sk_value(chain, i + 1) : NULL))
 			continue;
 		tls_subject(o, o->X509_get_issuer_name(one), issuer, sizeof(issuer));
-		snprintf(v->why, v->why_cap, "certificate is revoked (%s, by the CRL of %s)", peer_subject(v, one, subject), issuer);
+		why_is(v, TLS_REVOKED, "certificate is revoked (%s, by the CRL of %s)", peer_subject(v, one, subject), issuer);
 		return false;
 	}
 	o->ERR_clear_error();
@@ -378,7 +389,7 @@ static bool pins_fit(struct tls_verify *v, X509 *leaf)
 	for (uint32_t i = 0; i < w->npins; i++)
 		if (str_eq_nocase(str_of(w->pins[i]), str_of(cert)) || str_eq_nocase(str_of(w->pins[i]), str_of(key)))
 			return true;
-	snprintf(v->why, v->why_cap, "the peer's certificate is %s, its key %s, wanted %s%s", cert, key, w->pins[0], w->npins > 1 ? " or another of the list" : "");
+	why_is(v, TLS_WRONG_NAME, "the peer's certificate is %s, its key %s, wanted %s%s", cert, key, w->pins[0], w->npins > 1 ? " or another of the list" : "");
 	return false;
 }
 
