@@ -129,7 +129,6 @@ int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why)
 	if (!equal && to < now && old_to >= now) {
 		tls_cert_unref(&taken);
 		*why = "the certificate has expired already; the one in use has not and stays";
-		secret_fail(s, *why);
 		return -EKEYEXPIRED;
 	}
 	if (!equal) {
@@ -173,7 +172,8 @@ void secret_fail(struct secret *s, const char *why)
 void secret_hand(struct secret *s, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx)
 {
 	char *old = s->source;
-	void (*old_gone)(void *ctx, struct secret *s) = s->gone;
+	bool let_go = !gone && strcmp(old, source) == 0;
+	void (*old_gone)(void *ctx, struct secret *s) = let_go ? NULL : s->gone;
 	void *old_ctx = s->ctx;
 
 	s->source = xstrdup(source);

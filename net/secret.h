@@ -43,12 +43,12 @@ void secret_unref(struct secret **s);        /* accepts NULL inside */
 void secret_watch(struct secret *s, struct secret_watch *w, void (*fn)(struct secret_watch *w));
 void secret_unwatch(struct secret_watch *w); /* harmless when not watching */
 /* For providers. Equal material (tls_cert_hash, tls_trust_hash) changes nothing and tells nobody but clears `why`. A certificate that has expired already is refused where the one in use has not:
- * -EKEYEXPIRED with *why (static). */
+ * -EKEYEXPIRED with *why (static); to say so by secret_fail is the provider's. */
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why);
 int secret_put_trust(struct secret *s, struct tls_trust *taken, const char **why);
 void secret_fail(struct secret *s, const char *why);
 /* The provider is another one from now on (a reload): source and its own; what there is stays. The one before is told gone: the secret is none of its any more. Where nothing had come yet, who
- * needs it waits for the new provider, whatever the old one had failed with. */
+ * needs it waits for the new provider, whatever the old one had failed with. A provider that ends lets go of what it gave out by handing it to nobody (its own source, gone NULL), and is not told. */
 void secret_hand(struct secret *s, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx);
 
 /* All problems in one line, for secret_fail. */

@@ -631,7 +631,9 @@ void secret_files_free(struct secret_files **at)
 		return;
 	f->tell = NULL;
 	while (!list_empty(&f->sheets)) {
-		struct secret *s = secret_ref(list_entry(f->sheets.next, struct sheet, node)->secret);
+		struct sheet *e = list_entry(f->sheets.next, struct sheet, node);
+		struct secret *s = secret_ref(e->secret);
+		sheet_gone(e, s);
 		secret_hand(s, s->source, NULL, NULL);
 		if (s->state != SECRET_READY)
 			secret_fail(s, "nobody reads it any more");

@@ -15,7 +15,8 @@
 #include "base/err.h"
 #include "net/transport_int.h"
 
-enum { WHY_MAX = 600, REASONS_MAX = 8 };
+/* TRANSPORT_COST: with its place in the map. A control plane says how many there are. */
+enum { WHY_MAX = 600, REASONS_MAX = 8, TRANSPORT_COST = 320 };
 
 enum roots { ROOTS_NONE, ROOTS_SYSTEM, ROOTS_SECRET };
 struct content { uint64_t cert, trust, alpn; uint16_t min, max; bool server, no_client_cert, expired_ok, shows, verifies; };
@@ -434,6 +435,11 @@ struct transport *transport_get(struct transports *t, struct tls_want *want, con
 		footing_unref(&f);
 		return transport_ref(x);
 	}
+	if (!mem_try(&t->loop->memory, TRANSPORT_COST)) {
+		footing_unref(&f);
+		*why = "the memory limit is reached";
+		return NULL;
+	}
 	x = xnew(struct transport);
 	x->refs = 1;
 	x->key = key;
@@ -466,6 +472,7 @@ void transport_unref(struct transport **at)
 	if (t->mapped)
 		map_del(&all->by_key, str_n((const char *)&t->key, sizeof(t->key)));
 	all->ntransports--;
+	mem_give(&all->loop->memory, TRANSPORT_COST);
 	list_del(&t->node);
 	for (struct list *n; (n = list_pop(&t->watches));)
 		list_entry(n, struct transport_watch, node)->transport = NULL;

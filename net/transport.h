@@ -14,7 +14,7 @@ struct transports;
 struct transport;
 struct transports *transports_new(struct loop *l);
 void transports_free(struct transports **t);                  /* all transports and secrets are gone before */
-/* NULL with *why (static, or the space's own): a secret that the space knows nothing of, something unbuilt. server: for doors (inbound). The space is used during the call only. */
+/* NULL with *why (static, the space's own, or the want's): a secret that the space knows nothing of, something unbuilt, no memory. server: for doors (inbound). The space is used during the call only. */
 struct transport *transport_get(struct transports *t, struct tls_want *want, const struct secret_space *space, bool server, const char **why);
 struct transport *transport_ref(struct transport *t);
 void transport_unref(struct transport **t);                   /* accepts NULL inside */

@@ -321,6 +321,32 @@ START_TEST(what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_
 }
 END_TEST
 
+START_TEST(at_the_memory_limit_there_is_no_further_transport_and_those_that_are_there_stay)
+{
+	struct rig r;
+	const char *why = NULL;
+
+	rig_new(&r);
+	ready(&r);
+	struct account *memory = &simnet_loop(r.n)->memory;
+	struct transport *t = get(&r, want_of("a", NULL, "h2")), *again;
+	struct tls_want *other = want_of("b", NULL, "h2");
+	ck_assert_uint_gt(memory->used, 200);
+	memory->limit = memory->taken = memory->used;
+	ck_assert_ptr_null(transport_get(r.all, other, &r.space.space, false, &why));
+	ck_assert_str_eq(why, "the memory limit is reached");
+	again = get(&r, want_of("a", NULL, "h2"));
+	ck_assert_ptr_eq(t, again);
+	context(t);
+	memory->limit = SIZE_MAX;
+	tls_want_unref(&other);
+	transport_unref(&t);
+	transport_unref(&again);
+	ck_assert_uint_eq(memory->used, 0);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(whom_to_accept_says_the_want_and_the_spaces_domain)
 {
 	static const char *const aliases[] = {"old.local", "older.local"};
@@ -473,7 +499,7 @@ START_TEST(a_thousand_rotations_leave_nothing_behind)
 	rig_new(&r);
 	ready(&r);
 	struct transport *t = get(&r, want_of("a", NULL, "h2"));
-	rotate(&r, t, 500); /* libc's own caches are full then */
+	rotate(&r, t, 300); /* libc's own caches are full then */
 	size_t before = mallinfo2().uordblks;
 	rotate(&r, t, 1000);
 	size_t after = mallinfo2().uordblks;
@@ -487,6 +513,6 @@ UNIT_SUITE("transport", equal_wants_over_the_same_secrets_are_one_transport_and_
 	two_identities_never_share_a_transport_and_equal_ones_share_a_context, what_has_not_come_is_waited_for_and_what_cannot_be_had_says_why,
 	who_waits_in_vain_is_told_so_though_something_else_may_still_come, other_roots_drain_and_another_certificate_does_not,
 	a_watch_may_end_others_itself_and_the_transport, what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_reason,
-	whom_to_accept_says_the_want_and_the_spaces_domain, wants_of_equal_hash_but_other_names_stay_apart,
+	at_the_memory_limit_there_is_no_further_transport_and_those_that_are_there_stay, whom_to_accept_says_the_want_and_the_spaces_domain, wants_of_equal_hash_but_other_names_stay_apart,
 	a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds, a_thousand_transports_have_one_context_and_cost_little,
 	a_thousand_rotations_leave_nothing_behind)
