@@ -1,5 +1,6 @@
 /* net/tls_lib: see the header. NODELETE, because OpenSSL leaves handlers for the end of the process behind; so dlopen may be asked again and again. */
 #include <dlfcn.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -23,6 +24,56 @@ static bool find(void *handle, const char *name, void *to, struct err *err)
 	}
 	memcpy(to, &at, sizeof(at));
 	return true;
+}
+
+/* OpenSSL wipes the keys that it frees, but not the buffers in which its decoders had them; nor does it wipe tickets or what it read of others. So each small block is wiped when it is freed:
+ * a key is never larger (RSA 8192: 4.7 KB), and the buffers of records, which are, are not worth their time. */
+enum { WIPE_MAX = 8192 };
+
+static void *wiping_malloc(size_t n, const char *file, int line)
+{
+	(void)file, (void)line;
+	return malloc(n);
+}
+
+static void wiping_free(void *p, const char *file, int line)
+{
+	size_t n = p ? malloc_usable_size(p) : 0;
+
+	(void)file, (void)line;
+	if (n <= WIPE_MAX)
+		explicit_bzero(p, n);
+	free(p);
+}
+
+static void *wiping_realloc(void *p, size_t n, const char *file, int line)
+{
+	size_t had = p ? malloc_usable_size(p) : 0;
+	void *fresh;
+
+	if (n == 0) {
+		wiping_free(p, file, line);
+		return NULL;
+	}
+	if (had >= n && had <= 2 * n + 64)
+		return p;
+	if (!had || had > WIPE_MAX)
+		return realloc(p, n);
+	fresh = malloc(n);
+	if (fresh) {
+		memcpy(fresh, p, had < n ? had : n);
+		wiping_free(p, file, line);
+	}
+	return fresh;
+}
+
+/* Heeded only before OpenSSL's first allocation: later (another part of the process uses it, too) this changes nothing. */
+static void wipe_what_is_freed(void *handle)
+{
+	__typeof__(CRYPTO_set_mem_functions) *set;
+
+	if (find(handle, "CRYPTO_set_mem_functions", &set, NULL))
+		set(wiping_malloc, wiping_realloc, wiping_free);
 }
 
 static struct tls_lib *lookup(void *handle)
@@ -50,6 +101,7 @@ struct tls_lib *tls_lib_get(struct err *err)
 		err_add(err, NULL, 0, 0, "TLS: OpenSSL cannot be loaded: %s", dlerror());
 		return NULL;
 	}
+	wipe_what_is_freed(handle);
 	o = lookup(handle);
 	if (o)
 		return tls_lib_ref(o);
