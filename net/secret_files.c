@@ -260,6 +260,7 @@ static void went_wrong(struct sheet *e, const struct err *err)
 {
 	uint64_t wait_s = UINT64_C(1) << (e->tries < 5 ? e->tries : 5);
 	struct loop *l = e->all->loop;
+	struct secret *s = secret_ref(e->secret); /* who is told may let go of it */
 	char why[SECRET_WHY];
 
 	if (!e->broken)
@@ -268,9 +269,10 @@ static void went_wrong(struct sheet *e, const struct err *err)
 	e->tries++;
 	if (e->path[0])
 		timer_in(l, &e->again, (wait_s < AGAIN_MAX_S ? wait_s : AGAIN_MAX_S) * second_ns, again_due);
-	secret_fail(e->secret, secret_why(err, why));
-	if (e->secret && !e->told && (l->now_ns - e->broken_ns >= second_ns || e->secret->state != SECRET_READY))
+	secret_fail(s, secret_why(err, why));
+	if (!e->told && (l->now_ns - e->broken_ns >= second_ns || s->state != SECRET_READY))
 		tell(e, why);
+	secret_unref(&s);
 }
 
 /* A link to elsewhere: a watch of its folder does not see what happens there. */

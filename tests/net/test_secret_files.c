@@ -425,6 +425,32 @@ START_TEST(a_link_to_another_folder_is_looked_at_each_minute)
 }
 END_TEST
 
+START_TEST(where_changes_are_not_told_they_are_looked_for_each_minute)
+{
+	struct rig r;
+	struct secret_ref ref = {0};
+
+	rig_new(&r, false);
+	secret_ref_set(&ref, SECRET_ROOTS, SECRET_FILES, str_of(r.ca.path)); /* below /proc, of which nobody knows whether it tells */
+	struct secret *s = secret_files_get(r.files, &ref);
+	ck_assert_int_eq(s->state, SECRET_READY);
+	ck_assert_uint_eq(wheel_armed(r.l->wheel), 1);
+	char *text = rig_text(r.other.path);
+	ck_assert_int_eq(ftruncate(r.ca.fd, 0), 0);
+	ck_assert_int_eq(pwrite(r.ca.fd, text, strlen(text), 0), (ssize_t)strlen(text));
+	simnet_advance(r.n, 50 * second);
+	ck_assert_uint_eq(s->generation, 1);
+	simnet_advance(r.n, 11 * second);
+	ck_assert_uint_eq(s->generation, 2);
+	ck_assert_uint_eq(wheel_armed(r.l->wheel), 1);
+	free(text);
+	free(ref.name);
+	secret_unref(&s);
+	simnet_advance(r.n, 60 * second);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(a_folder_that_comes_later_is_found)
 {
 	struct rig r;
@@ -581,6 +607,6 @@ UNIT_SUITE("secret_files", what_is_there_is_ready_at_once_and_wakes_nobody, equa
 	what_cannot_be_used_says_which_file_and_why, a_pair_is_taken_over_whole_or_not_at_all, what_stays_broken_is_told_once_and_tried_again_ever_more_seldom,
 	a_successor_that_has_ended_or_has_not_begun_does_not_replace_one_that_is_good, roots_may_lie_in_two_files,
 	pem_that_is_written_inline_is_shared_by_content_and_never_shown, a_link_to_another_folder_is_looked_at_each_minute,
-	a_folder_that_comes_later_is_found, secrets_outlive_their_provider_and_may_get_another, at_the_memory_limit_nothing_is_taken_over_and_nothing_lost,
+	where_changes_are_not_told_they_are_looked_for_each_minute, a_folder_that_comes_later_is_found, secrets_outlive_their_provider_and_may_get_another, at_the_memory_limit_nothing_is_taken_over_and_nothing_lost,
 	files_that_are_replaced_or_written_in_place_are_read_again, a_kubernetes_swap_changes_certificate_and_key_together,
 	a_folder_that_is_a_link_may_be_put_elsewhere)
