@@ -111,12 +111,19 @@ def leaves(s):
     caller.load(100)
     for p in pair:
         until_load_is_answered_by(caller, *pair)
-        p.leave()
-        d.until(p, False, "named:1")
-        p.start()
+        if s.kind == "dubbo-go" and p.bare:
+            # Its leave begins by taking itself out of its registry, then it serves three seconds more: who is neither told by that nor by a health service
+            # gets from it, in its last millisecond, INTERNAL and answers that are cut off (docs/interop.md). The directory is the registry here.
+            p.leave(meanwhile=lambda p=p: d.lists("named:1", *(q for q in pair if q != p)))
+            p.start()
+            d.lists("named:1", *pair)
+        else:
+            p.leave()
+            d.until(p, False, "named:1")
+            p.start()
         d.until(p, True, "named:1")
-    # dubbo-go without a health service tells nobody that it goes, and in its last millisecond answers INTERNAL: its answer, which is passed on.
-    s.world.note("%d calls, of which the provider rejected %d", *caller.stop_load(sum(p.rejected for p in pair)))
+    until_load_is_answered_by(caller, *pair)
+    s.world.note("%d calls", caller.stop_load())
 
 
 def reference(s):
@@ -141,7 +148,7 @@ def reference(s):
         must(d.stat("health_watches") == 1, "the Watch is gone")
         p.start()
         d.until(p, True, SERVICE)
-    s.world.note("%d calls", consumer.stop_load()[0])
+    s.world.note("%d calls", consumer.stop_load())
     must(d.stat("health_watches") == 1 and d.stat("health_asked") == asked, "it was asked anew: %d open, %d asked, before %d",
          d.stat("health_watches"), d.stat("health_asked"), asked)
 
@@ -251,7 +258,7 @@ def inbound(s):
         must(total["codes"] == {"0": 20}, "calls in flight: %s", total)
         one.daemon.post("ok")
     until_load_is_answered_by(client, a, b)
-    s.world.note("%d calls", client.stop_load()[0])
+    s.world.note("%d calls", client.stop_load())
 
 
 def instances(s):
@@ -267,4 +274,4 @@ def instances(s):
         until_load_is_answered_by(caller, other)
         one.daemon.post("ok")
     until_load_is_answered_by(caller, a, b)
-    s.world.note("%d calls", caller.stop_load()[0])
+    s.world.note("%d calls", caller.stop_load())

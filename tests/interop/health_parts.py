@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 
 import hop as hops
@@ -12,11 +13,6 @@ from mesh_parts import must, within
 
 KINDS = ("grpc-go", "dubbo-go", "dubbo-java")
 START_S = 40  # a JVM on a busy machine
-# dubbo-go in the last moment of its shutdown, about a millisecond before it closes its connections: its default handler for rejected calls gives an empty
-# result, which its own server cannot write. The service was not called, but nothing in the answer says so: a service that ran and
-# returned what is no message is answered with the same words. The provider's log tells each such call.
-REJECTED_LOG = "the invocation was rejected"
-REJECTED_ANSWER = "code = Internal desc = marshal message: []interface {} doesn't implement proto.Message"
 WORD_S = 10   # until somebody is known to be well or not, where it is at most one interval
 
 
@@ -53,7 +49,6 @@ class Provider:
         self.world, self.kind, self.bare = world, kind, bare
         self.port = hops.free_port()
         self.address, self.who = address(self.port), str(self.port)
-        self.rejected = 0  # calls that its earlier processes turned away while they ended
         self.begin()
 
     def command(self):
@@ -91,15 +86,14 @@ class Provider:
     def kill(self):
         self.part.kill()
 
-    def leave(self, limit_s=30):
+    def leave(self, limit_s=30, meanwhile=lambda: None):
         """SIGTERM, and it takes its leave as its SDK does."""
         self.part.child.terminate()
+        meanwhile()
         try:
             self.part.child.wait(limit_s)
         except subprocess.TimeoutExpired:
             raise parts.Failed("%s does not end:\n%s" % (self.part.name, self.part.tail()))
-        with open(self.part.log, errors="replace") as f:
-            self.rejected += sum(REJECTED_LOG in line for line in f)
 
 
 def providers(world, *what):
@@ -117,20 +111,31 @@ class Daemon(parts.Daemon):
         self.folder = os.path.join(world.folder, "daemon%d" % world.started)
         os.mkdir(self.folder)
         self.socket, self.control = os.path.join(self.folder, "app.sock"), os.path.join(self.folder, "control.sock")
-        lines = ["control:", "  unix: " + self.control, "apps:", "  - name: shop", "    listen:", "      - unix: " + self.socket]
+        self.lines = ["control:", "  unix: " + self.control, "apps:", "  - name: shop", "    listen:", "      - unix: " + self.socket]
         if tcp:
-            lines += ["      - tcp: " + address(tcp), "        default: " + next(iter(services))]
-        lines += ["    " + line for line in app]
-        lines += ["services:"] if services else []
-        for name, (at, more) in services.items():
-            lines += ["  - name: " + name, "    endpoints: [%s]" % ", ".join('"%s"' % a for a in at)] + ["    " + line for line in more]
-        self.config = os.path.join(self.folder, "thinmesh.yaml")
-        with open(self.config, "w") as f:
-            f.write("\n".join(lines) + "\n")
+            self.lines += ["      - tcp: " + address(tcp), "        default: " + next(iter(services))]
+        self.lines += ["    " + line for line in app]
+        self.config, self.services = os.path.join(self.folder, "thinmesh.yaml"), dict(services)
+        self.write()
         self.part = parts.Part(world, "daemon", [world.daemon, "run", "-c", self.config])
         within(parts.READY_S, lambda: "the daemon listens:\n" + self.part.tail(), lambda: self.listens() or self.part.ended())
         must(not self.part.ended(), "the daemon ended at once:\n%s", self.part.tail())
         world.daemons.append(self)
+
+    def write(self):
+        lines = self.lines + (["services:"] if self.services else [])
+        for name, (at, more) in self.services.items():
+            lines = lines + ["  - name: " + name, "    endpoints: [%s]" % ", ".join('"%s"' % a for a in at)] + ["    " + line for line in more]
+        with open(self.config, "w") as f:
+            f.write("\n".join(lines) + "\n")
+
+    def lists(self, service, *providers):
+        """The directory names these and no others from now on."""
+        at = [p.address for p in providers]
+        self.services[service] = (at, self.services[service][1])
+        self.write()
+        self.part.child.send_signal(signal.SIGHUP)
+        within(WORD_S, lambda: "%s has %s: %s" % (service, at, self.endpoints(service)), lambda: set(self.endpoints(service)) == set(at))
 
     def stat(self, name):
         found = re.search(r"^thinmesh_%s(?:_total)? (\d+)$" % name, self.get("/stats"), re.M)
@@ -183,16 +188,6 @@ class Caller(parts.Caller):
 
     def load(self, a_second):
         return self.tell("load", a_second)
-
-    def stop_load(self, rejected=0):
-        """Every call was answered with 0, but for those that a provider's log says it rejected. Returns (calls, rejected ones among them)."""
-        total = self.tell("stop")
-        said = total.get("said", {})
-        failed = sum(n for code, n in total["codes"].items() if code != "0")
-        # Its process may end within the answer: then the connection is lost after the answer's head, and nobody may call again.
-        excused = sum(n for text, n in said.items() if text.endswith(REJECTED_ANSWER) or "the connection to the provider was lost" in text)
-        must(failed <= min(excused, rejected), "calls failed under load: %s, of which the providers rejected %d: %s", total["codes"], rejected, said)
-        return total["codes"]["0"] + failed, failed
 
     def state(self):
         return self.tell("state")

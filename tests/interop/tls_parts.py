@@ -132,4 +132,4 @@ class Caller(health_parts.Caller):
         return got["answer"]
 
     def none_failed(self):
-        return self.stop_load()[0]
+        return self.stop_load()
