@@ -48,7 +48,8 @@ LIB     := $(BUILD)/libthinmesh.a
 DAEMON  := $(BUILD)/thinmesh
 
 # A unit test program is tests/FLOOR/test_*.c; what else lies in that folder helps all of its programs, and
-# so does tests/sim/simnet*.c, the network and the clock in memory, and for tests/xds the control plane, the SDS server and the CA of the flow tests.
+# so does tests/sim/simnet*.c, the network and the clock in memory, for tests/xds the control plane, the SDS server and the CA of the flow tests, for tests/lb and
+# tests/health the certificates of tests/net.
 UNIT_SRC := $(sort $(wildcard $(FLOORS:%=tests/%/test_*.c)))
 FLOW_SRC := $(sort $(wildcard tests/flow/test_*.c))
 FLOW_HELP := $(filter-out $(FLOW_SRC),$(sort $(wildcard tests/flow/*.c)))
@@ -181,7 +182,8 @@ link_test = @mkdir -p $(@D); echo "  ld   $@"; $(CC) $(TM_CFLAGS) $(TM_LDFLAGS) 
 .SECONDEXPANSION:
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/%.o $(BUILD)/obj/tests/main.o \
 		$$(call obj,$$(filter-out $(UNIT_SRC),$$(wildcard tests/$$(dir $$*)*.c))) \
-		$(call obj,$(wildcard tests/sim/simnet*.c)) $$(if $$(findstring xds/,$$*),$$(call obj,$(wildcard tests/flow/rig_ads*.c tests/flow/rig_sds*.c tests/flow/rig_ca*.c))) $(LIB) $(BUILD)/flags
+		$(call obj,$(wildcard tests/sim/simnet*.c)) $$(if $$(findstring xds/,$$*),$$(call obj,$(wildcard tests/flow/rig_ads*.c tests/flow/rig_sds*.c tests/flow/rig_ca*.c))) \
+		$$(if $$(findstring lb/,$$*)$$(findstring health/,$$*),$$(call obj,tests/net/tlsrig.c tests/net/materialrig.c)) $(LIB) $(BUILD)/flags
 	$(link_test)
 
 $(FLOW): $(BUILD)/tests/flow/%: $(BUILD)/obj/tests/flow/%.o $(BUILD)/obj/tests/main.o \

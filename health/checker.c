@@ -395,17 +395,27 @@ static void watch_again(struct check *c)
 	timer_in(loop_of(c), &c->timer, back_off / 2 + loop_random_below(loop_of(c), back_off / 2 + 1), check_due);
 }
 
-static void check_begin(struct check *c)
+/* What it costs. c is not to be touched any more afterwards: what could not even begin is done with. */
+static uint32_t check_begin(struct check *c)
 {
 	struct checked *h = c->of;
 	struct checker *ck = h->group->checker;
 	const struct health_check *hc = spec_of(c);
 	bool h2 = hc->kind == CHECK_GRPC || (hc->kind == CHECK_HTTP && hc->http2);
 	struct probe_spec spec = {.loop = ck->loop, .limits = ck->limits, .account = &ck->loop->memory, .check = hc, .addrs = h->addr ? h->addr : h->host->addrs,
-		.naddrs = h->addr ? 1 : h->host->addr_count, .host = cluster_name(h->group->cluster), .endpoint_host = h->host_name, .keep = hc->reuse_connection ? &c->keep : NULL};
+		.naddrs = h->addr ? 1 : h->host->addr_count, .host = cluster_name(h->group->cluster), .endpoint_host = h->host_name, .keep = hc->reuse_connection ? &c->keep : NULL, .tls_host = host_name(h->host)};
+	const char *why = "";
 
 	c->watching = hc->kind == CHECK_GRPC && hc->watch && !c->no_watch;
-	if (h2 && !c->watching && !h->addr && !c->own)
+	if (host_check_transport(h->host, hc, &spec.transport, &why) < 0) { /* never in plaintext what is to be encrypted */
+		c->lent = c->watching = false;
+		counted(c, STAT_CHECK_ATTEMPT, COUNT_CHECK_ATTEMPT);
+		checker_done(c, PROBE_FAILED, why);
+		return 1;
+	}
+	if (c->keep && c->keep->transport != spec.transport)
+		probe_keep_close(&c->keep);
+	if (h2 && !c->watching && !h->addr && !c->own && spec.transport == pool_transport(h->host->pool))
 		spec.lent = pool_lend(h->host->pool);
 	c->lent = spec.lent != NULL;
 	counted(c, STAT_CHECK_ATTEMPT, COUNT_CHECK_ATTEMPT);
@@ -414,11 +424,12 @@ static void check_begin(struct check *c)
 		stat_inc(&ck->loop->stats, STAT_CHECK_VOID);
 		c->watching = false;
 		check_again(c, c->state != HOST_FAILED, UNCHANGED);
-		return;
+		return 1;
 	}
 	c->opening = c->watching;
 	ck->flight++;
 	stat_inc(&ck->loop->stats, STAT_CHECK_ACTIVE);
+	return c->lent ? 1 : CONNECT_COSTS;
 }
 
 static void pump(struct task *t)
@@ -436,8 +447,7 @@ static void pump(struct task *t)
 		}
 		struct check *c = list_entry(list_pop(&ck->queue), struct check, queued);
 
-		check_begin(c);
-		ck->begun += c->lent ? 1 : CONNECT_COSTS;
+		ck->begun += check_begin(c);
 	}
 	if (list_empty(&ck->queue))
 		ck->full = false;

@@ -45,6 +45,28 @@ static void keep_closed(void *owner, int err, uint64_t streams_carried)
 	k->h2 = NULL;
 }
 
+/* Its connections were judged by roots that are trusted no more. */
+static void keep_changed(struct transport_watch *w, bool drain)
+{
+	struct probe_keep *k = container_of(w, struct probe_keep, watch);
+
+	if (!drain)
+		return;
+	conn_drop(&k->h2);
+	h1_client_close(&k->h1);
+}
+
+static struct probe_keep *keep_new(struct transport *t)
+{
+	struct probe_keep *k = xnew(struct probe_keep);
+
+	if (t) {
+		k->transport = transport_ref(t);
+		transport_watch(t, &k->watch, keep_changed);
+	}
+	return k;
+}
+
 void probe_keep_close(struct probe_keep **at)
 {
 	struct probe_keep *k = *at;
@@ -54,6 +76,8 @@ void probe_keep_close(struct probe_keep **at)
 		return;
 	conn_drop(&k->h2);
 	h1_client_close(&k->h1);
+	transport_unwatch(&k->watch);
+	transport_unref(&k->transport);
 	free(k);
 }
 
@@ -66,7 +90,7 @@ static void keep_put(struct probe *p)
 	if (!p->fit || !p->keep || (!h2 && !h1))
 		return;
 	if (!*p->keep)
-		*p->keep = xnew(struct probe_keep);
+		*p->keep = keep_new(p->tls ? p->tls->transport : NULL);
 	if (h2 && !(*p->keep)->h2) {
 		(*p->keep)->h2 = p->conn;
 		h2_conn_set_owner(p->conn, &kept, *p->keep);
@@ -84,6 +108,7 @@ static void probe_bury(struct grave *g)
 {
 	struct probe *p = container_of(g, struct probe, grave);
 
+	probe_tls_end(p);
 	acct_free(p->account, p->host);
 	acct_free(p->account, p);
 }
@@ -95,6 +120,8 @@ static void probe_end(struct probe *p)
 	loop_undefer(&p->told);
 	probe_watch_end(p);
 	probe_connect_end(p);
+	if (p->tls)
+		transport_unwatch(&p->tls->watch);
 	dial_cancel(&p->dial);
 	grpc_call_cancel(&p->call);
 	if (p->stream)
@@ -150,9 +177,10 @@ void probe_cancel(struct probe **at)
 static void deadline_due(struct timer *t)
 {
 	struct probe *p = container_of(t, struct probe, deadline);
+	const char *secret = p->tls ? p->tls->waits : NULL;
 	bool waiting = p->call || p->stream || p->h1 || p->sock || p->child;
 
-	probe_finish(p, PROBE_FAILED, "%s within %llu ms", !waiting ? "no connection" : p->early ? "no SETTINGS from the peer" : p->child ? "the program did not end" : "no answer", (unsigned long long)(p->check->timeout_ns / 1000000));
+	probe_finish(p, PROBE_FAILED, "%s within %llu ms", secret ? secret : !waiting ? "no connection" : p->early ? "no SETTINGS from the peer" : p->child ? "the program did not end" : "no answer", (unsigned long long)(p->check->timeout_ns / 1000000));
 }
 
 /* ---- connections ----------------------------------------------------------------------------------------------------------- */
@@ -214,10 +242,18 @@ static void own_closed(void *owner, int err, uint64_t streams_carried)
 	p->conn = NULL;
 	if (p->got_sock) /* it has told what it had to; another one is on its way (UNIMPLEMENTED_CONNECTS) */
 		return;
+	if (p->early && p->tls) { /* in TLS 1.3 a peer refuses our certificate when our side of the handshake is done */
+		const char *tls = probe_tls_failed(p, &p->addrs[0], p->tls->sock, err);
+
+		if (tls) {
+			probe_finish(p, PROBE_FAILED, "%s", tls);
+			return;
+		}
+	}
 	if (p->early && err == 0) /* the peer neither closed nor failed, so it was ended for what it sent */
 		err = ERR_MALFORMED;
 	if (p->early)
-		probe_finish(p, probe_verdict_of(err), "%s", err == ERR_MALFORMED ? "the peer does not speak HTTP/2" : err == -ENOMEM ? "no memory" : "closed before SETTINGS (does it want TLS?)");
+		probe_finish(p, probe_verdict_of(err), "%s", err == ERR_MALFORMED ? "the peer does not speak HTTP/2" : err == -ENOMEM ? "no memory" : p->tls ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
 	else
 		probe_finish(p, p->fresh ? PROBE_FAILED : PROBE_VOID, "%s", "the connection was lost");
 }
@@ -256,7 +292,8 @@ static void connected(struct probe *p, struct sock *taken)
 void probe_dial(struct probe *p, void (*up)(struct probe *p))
 {
 	struct probe_keep *k = p->keep && !p->watch ? *p->keep : NULL;
-	struct dial_spec spec = {.addrs = p->addrs, .count = p->naddrs, .timeout_ns = p->check->timeout_ns, .limits = p->limits, .account = p->account};
+	struct dial_spec spec = {.addrs = p->addrs, .count = p->naddrs, .timeout_ns = p->check->timeout_ns, .limits = p->limits, .account = p->account,
+		.transport = p->tls ? p->tls->transport : NULL, .host_name = p->tls ? p->tls->host : NULL};
 	int r;
 
 	if (k && k->h2 && h2_conn_room(k->h2)) {
@@ -318,6 +355,7 @@ static struct probe *probe_new(const struct probe_spec *spec, probe_done_fn *don
 	p->ways = (struct probe_way *)((char *)p + head);
 	if (n)
 		memcpy(p->addrs, spec->addrs, n * sizeof(struct addr));
+	probe_tls_begin(p, spec->transport, spec->tls_host);
 	timer_in(p->loop, &p->deadline, p->check->timeout_ns, deadline_due);
 	return p;
 }
@@ -348,6 +386,15 @@ struct probe *probe_start(const struct probe_spec *spec, probe_done_fn *done, vo
 	return p;
 }
 
+/* It stays for hours: on a connection whose peer is trusted still. */
+static void roots_changed(struct transport_watch *w, bool drain)
+{
+	struct probe *p = container_of(w, struct probe_tls, watch)->probe;
+
+	if (drain && !p->over)
+		probe_finish(p, PROBE_VOID, "%s", "other roots are trusted now");
+}
+
 struct probe *probe_watch(const struct probe_spec *spec, probe_done_fn *changed, void *user)
 {
 	struct probe *p = probe_new(spec, changed, user);
@@ -355,6 +402,8 @@ struct probe *probe_watch(const struct probe_spec *spec, probe_done_fn *changed,
 	if (!p)
 		return NULL;
 	p->watch = p->starting = true;
+	if (p->tls)
+		transport_watch(p->tls->transport, &p->tls->watch, roots_changed);
 	probe_grpc_start(p, NULL);
 	p->starting = false;
 	return p;

@@ -10,6 +10,7 @@
 #include "conf/health.h"
 #include "net/dial.h"
 #include "net/loop.h"
+#include "net/transport.h"
 
 enum probe_verdict {
 	PROBE_PASSED,
@@ -21,7 +22,8 @@ enum probe_verdict {
 };
 struct probe;
 struct h1_client;
-struct probe_keep { struct h2_conn *h2; struct h1_client *h1; };   /* a connection of a probe's own, kept between two (check.reuse_connection); either may go at any time */
+/* A connection of a probe's own, kept between two (check.reuse_connection); either may go at any time. Of TLS: neither outlives the roots that its peer was judged by. */
+struct probe_keep { struct h2_conn *h2; struct h1_client *h1; struct transport *transport; /* counted; NULL: plaintext */ struct transport_watch watch; };
 struct probe_spec {
 	struct loop *loop;                     /* borrowed, all */
 	const struct limits *limits;
@@ -30,6 +32,8 @@ struct probe_spec {
 	const struct addr *addrs; uint32_t naddrs; /* copied */
 	const char *host;                      /* :authority, where the check says none: the cluster's name */
 	const char *endpoint_host;             /* the endpoint's own (health_check_config.hostname): wins over what the check says; NULL: it has none */
+	struct transport *transport;           /* of its own connection: TLS by it (a ref is taken; it waits for secrets that have not come); NULL: plaintext */
+	const char *tls_host;                  /* with it: the endpoint's own name, as net/dial's host_name; NULL */
 	struct h2_conn *lent;                  /* gRPC and HTTP/2: a connection that stands already; NULL: its own */
 	struct probe_keep **keep;              /* NULL: its own connection is closed. Else where it is kept (NULL at first), owned by the caller: probe_keep_close */
 };

@@ -19,7 +19,7 @@ static int grpc_ask(struct probe *p, struct h2_conn *on, const struct grpc_call_
 {
 	const struct health_check *c = p->check;
 	struct str metadata[CHECK_FIELDS_MAX][2];
-	struct grpc_call_spec spec = {.scheme = "http", .authority = p->host, .path = p->watch ? GRPC_HEALTH_WATCH : GRPC_HEALTH_CHECK, .user_agent = "thinmesh/HC",
+	struct grpc_call_spec spec = {.scheme = p->tls ? "https" : "http", .authority = p->host, .path = p->watch ? GRPC_HEALTH_WATCH : GRPC_HEALTH_CHECK, .user_agent = "thinmesh/HC",
 		.metadata = metadata, .timeout_ns = p->watch ? 0 : c->timeout_ns};
 	struct sb names = {0}, message = {0};
 	int r = 0;

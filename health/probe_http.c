@@ -277,7 +277,7 @@ static int h2_request(struct probe *p, struct fields *f)
 	char length[24];
 	int r = fields_add_token(f, FIELD_METHOD, str_of(method_of(c)));
 
-	r = r < 0 ? r : fields_add_token(f, FIELD_SCHEME, STR("http"));
+	r = r < 0 ? r : fields_add_token(f, FIELD_SCHEME, p->tls ? STR("https") : STR("http"));
 	r = r < 0 ? r : fields_add_token(f, FIELD_AUTHORITY, str_of(p->host));
 	r = r < 0 ? r : fields_add_token(f, FIELD_PATH, str_of(path_of(c)));
 	for (uint32_t i = 0; i < n && r == 0; i++)

@@ -3,7 +3,7 @@
  *   probe.c          a probe's life: the beginning, the timeout, its one exit, connections that are kept
  *   probe_connect.c  one byte stream to the first of some addresses that takes it     probe_tcp.c   TCP, Unix: connect, send, receive
  *   probe_http.c     a request over HTTP/1.1 or HTTP/2, and what its answer means     probe_grpc.c  Check and Watch
- *   probe_exec.c     a program */
+ *   probe_tls.c      what TLS adds to a connection of its own                         probe_exec.c  a program */
 #pragma once
 #include "health/payload.h"
 #include "health/probe.h"
@@ -18,7 +18,19 @@ enum {
 	PROBE_WHY = 256
 };
 
-struct probe_way { struct probe *probe; struct sock *sock; };
+struct probe_way { struct probe *probe; struct sock *sock; struct probe_meeting *meeting; /* owned; NULL: plaintext, or its handshake has not begun */ };
+/* Whom to accept at one address: TLS borrows it for the handshake. */
+struct probe_meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
+/* Owner: the probe. */
+struct probe_tls {
+	struct probe *probe;
+	struct transport *transport;        /* counted */
+	struct transport_watch watch;
+	char *host;                         /* NULL: the address is its name */
+	const struct sock *sock;            /* borrowed: the one that was handed over; what TLS says of it outlives its closing by this turn */
+	const char *waits;                  /* for a secret that has not come: which; NULL */
+	char why[256];                      /* of waits */
+};
 /* Owner: who started it, until done; freed by the morgue. */
 struct probe {
 	struct loop *loop;                  /* these four borrowed */
@@ -59,6 +71,8 @@ struct probe {
 
 	void (*up)(struct probe *p);                             /* probe_dial */
 	void (*got_sock)(struct probe *p, struct sock *taken);   /* probe_connect */
+	void (*secrets)(struct probe *p);                        /* probe_tls_ready */
+	struct probe_tls *tls;              /* NULL: plaintext */
 	uint32_t next_way;
 	struct timer stagger;
 	uint32_t naddrs;
@@ -81,6 +95,15 @@ static inline bool probe_was_early(const struct probe *p, enum stream_cause caus
 
 void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *taken));
 void probe_connect_end(struct probe *p);
+void probe_tls_begin(struct probe *p, struct transport *t, const char *host);
+void probe_tls_end(struct probe *p);
+/* Secrets are there: 0. -EAGAIN: `then` once they may be; otherwise with *why. */
+int probe_tls_ready(struct probe *p, void (*then)(struct probe *p), const char **why);
+/* The handshake on a connected sock of this way, which is taken: events go on with that of TLS. 0, or negative with *why. */
+int probe_tls_shake(struct probe_way *w, const struct addr *at, const struct sock_events *ev, const char **why);
+/* What TLS knows of a failure, counted and told for the log; NULL: nothing. */
+const char *probe_tls_failed(struct probe *p, const struct addr *at, const struct sock *s, int err);
+void probe_tls_passed(struct probe *p, const struct sock *s);
 void probe_tcp_start(struct probe *p);
 void probe_http_start(struct probe *p, struct h2_conn *lent);
 void probe_grpc_start(struct probe *p, struct h2_conn *lent);

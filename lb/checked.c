@@ -5,7 +5,9 @@
  *
  * What is known lies with the host, and in the flags of its hot record as long as it is not born. Clusters without checks and without watchers pay nothing:
  * none of this is on the way of a call. Owner of what host.checks and cluster.checks point to: health/checker. */
+#include "conf/health.h"
 #include "lb/cluster_int.h"
+#include <errno.h>
 
 /* ---- hosts ------------------------------------------------------------------------------------------------------------------ */
 
@@ -89,6 +91,37 @@ void host_fail_now(struct host *h)
 	all->events->failed_now(all->events_ctx, h);
 }
 
+/* Calls offer HTTP/2; a check that asks by HTTP/1.1 and offered that too would get what it does not speak. A mesh knows its own by their names. */
+static const char *alpn_of_http1(const char *calls)
+{
+	if (!calls)
+		return NULL;
+	return strstr(calls, "istio") ? "istio-http/1.1,istio,http/1.1" : "http/1.1";
+}
+
+int host_check_transport(struct host *h, const struct health_check *check, struct transport **ret, const char **why)
+{
+	struct cluster *c = h->cluster;
+	const char *row = NULL;
+	const char *alpn = check->alpn;
+	struct tls_want *want;
+
+	*ret = pool_transport(h->pool);
+	*why = pool_unusable(h->pool);
+	if (*why && !check->ncriteria)
+		return -ENOKEY;
+	if (*ret && !alpn && check->kind == CHECK_HTTP && !check->http2)
+		alpn = alpn_of_http1(transport_want(*ret)->alpn);
+	if (!check->ncriteria && (!alpn || !*ret))
+		return 0;
+	want = check->ncriteria ? endpoint_want_by(c->spec, check->criteria, check->ncriteria, &row) : endpoint_want(c->spec, h->meta, &row);
+	*ret = NULL;
+	if (!want)
+		return 0;
+	*ret = wants_transport(c, want, alpn, row, why);
+	return *ret ? 0 : -ENOKEY;
+}
+
 bool host_endpoint(const struct host *h, struct endpoint *ret)
 {
 	const struct members *m = &h->cluster->m;
@@ -130,7 +163,7 @@ struct host *cluster_host_at(struct cluster *c, uint32_t i)
 	if (hot->born)
 		return c->hosts[hot->born - 1];
 	endpoint_get(c->m.set, members_endpoint(&c->m, i), &e);
-	h = e.naddrs ? host_born_charged(c, i, e.naddrs) : NULL;
+	h = e.naddrs && !(hot->flags & HOT_UNUSABLE) ? host_born_charged(c, i, e.naddrs) : NULL;
 	if (!h && hot->flags & HOT_CHECK) {
 		cluster_flag(c, i, 0, HOT_OF_CHECK); /* nobody will ever ask it */
 		cluster_heard(c);

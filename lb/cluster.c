@@ -91,6 +91,7 @@ static void cluster_bury(struct grave *g)
 	struct cluster *c = container_of(g, struct cluster, grave);
 
 	free(c->hosts);
+	wants_end(c);
 	spec_unref(&c->spec);
 	free(c);
 }
@@ -129,6 +130,7 @@ static void cluster_take(struct cluster *c)
 
 	c->withdrawn = false;
 	c->spec = spec_ref(m->spec);
+	wants_respec(c);
 	spec_unref(&old);
 	if (set && endpoints_has_names(set))
 		c->names = names_new(c->all->loop, c->all->dns, set, &c->names, names_changed, names_settled, c);
@@ -191,13 +193,14 @@ const struct cluster_spec *cluster_spec(const struct cluster *c)
 	return c->spec;
 }
 
-struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns)
+struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns, struct transports *transports)
 {
 	struct clusters *all = xnew(struct clusters);
 
 	all->loop = l;
 	all->mesh = mesh;
 	all->dns = dns;
+	all->transports = transports;
 	all->pools = pools_new(l, lim);
 	account_init(&all->account, &l->memory, "clusters", SIZE_MAX);
 	list_init(&all->clusters);
@@ -224,8 +227,26 @@ void clusters_free(struct clusters **pall)
 		cluster_end(c);
 	}
 	pools_free(&all->pools);
+	if (all->metas)
+		endpoint_metas_free(&all->metas);
 	account_end(&all->account);
 	free(all);
+}
+
+/* As under another spec: all endpoints are read anew, in slices. */
+void clusters_secrets_changed(struct clusters *all)
+{
+	list_each(n, tmp, &all->clusters)
+	{
+		struct cluster *c = list_entry(n, struct cluster, node);
+
+		if (c->withdrawn || !spec_wants_tls(c->spec) || !wants_again(c))
+			continue;
+		c->m.spec_hash = 0;
+		cluster_rebuild_stop(c);
+		cluster_rebuild(c, c->decl->endpoints);
+		cluster_wake(c);
+	}
 }
 
 void clusters_thaw(struct clusters *all)
@@ -300,8 +321,8 @@ static enum pick_result pick_nobody(const struct cluster *c, const struct pick *
 		panic |= c->m.levels[i].panic;
 	if (standing || (panic && k->tried_count))
 		return PICK_NONE;
-	if (c->m.tls)
-		return PICK_TLS;
+	if (c->m.unusable)
+		return PICK_UNUSABLE;
 	if (c->m.count)
 		return PICK_UNHEALTHY;
 	if (c->names && names_waiting(c->names))
@@ -414,8 +435,8 @@ static const char *note_of(enum lb_kind kind)
 /* Who says what of it: orders first, then checks. */
 static const char *flags_health(uint32_t flags)
 {
-	if (flags & HOT_ORDERED || flags & HOT_TLS)
-		return flags & HOT_TLS ? "wants TLS" : flags & HOT_UNHEALTHY ? "eds unhealthy" : "draining";
+	if (flags & HOT_ORDERED || flags & HOT_UNUSABLE)
+		return flags & HOT_UNUSABLE ? "no TLS" : flags & HOT_UNHEALTHY ? "eds unhealthy" : "draining";
 	if (flags & HOT_CHECK)
 		return flags & HOT_PENDING ? "check pending" : "check failed";
 	return flags & HOT_EJECTED ? "ejected" : flags & HOT_BACKOFF ? "backoff" : flags & HOT_DEGRADED ? "degraded" : "healthy";
@@ -423,7 +444,7 @@ static const char *flags_health(uint32_t flags)
 
 static const char *flags_state(uint32_t flags)
 {
-	return flags & HOT_UNHEALTHY && !(flags & HOT_TLS) ? "unhealthy" : flags & (HOT_DOWN | HOT_TLS) ? flags_health(flags) : NULL;
+	return flags & HOT_UNHEALTHY && !(flags & HOT_UNUSABLE) ? "unhealthy" : flags & (HOT_DOWN | HOT_UNUSABLE) ? flags_health(flags) : NULL;
 }
 
 static void view_host(const struct host *h, struct host_view *v)
@@ -462,7 +483,7 @@ void cluster_view(struct cluster *c, struct cluster_view *ret)
 		.lb = policy_ops_of(c->spec->lb)->name,
 		.hosts = c->m.count + c->held_count,
 		.held = c->held_count,
-		.tls = c->m.tls,
+		.unusable = c->m.unusable,
 		.building = cluster_is_building(c),
 		.empty_kept = timer_armed(&c->empty),
 		.note = note_of(c->spec->lb),
@@ -530,6 +551,8 @@ static void tell_member(struct cluster *c, uint32_t i, void (*fn)(void *ctx, con
 		v.check = hot->flags & HOT_PENDING ? HOST_PENDING : hot->flags & HOT_CHECK ? HOST_FAILED : HOST_PASSED;
 	if (flags_state(hot->flags))
 		v.state = flags_state(hot->flags);
+	if (hot->flags & HOT_UNUSABLE)
+		v.why = cluster_unusable(c);
 	fn(ctx, &v);
 }
 

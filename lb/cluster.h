@@ -17,6 +17,7 @@ struct cluster;
 /* What active checks say. Without checks: UNCHECKED, which is as good as PASSED. */
 enum host_check { HOST_UNCHECKED, HOST_PENDING /* nothing is known yet: not used, unless nobody else is */, HOST_PASSED, HOST_FAILED };
 struct outlier_host;
+struct health_check;
 
 /* An endpoint's membership in one cluster. Held by exchanges (host_ref) while a call is on it. */
 struct host {
@@ -35,6 +36,7 @@ struct host {
 	struct addr *addrs; uint32_t addr_count;
 	uint32_t next;                /* as index, in the members that are being made; UINT32_MAX: nowhere, or not known yet */
 	uint32_t incarnation, priority;
+	struct endpoint_meta *meta;   /* counted; NULL: none */
 	bool replaced;                /* the set has another process at its address */
 	enum host_check check;        /* what health/checker says of it */
 	bool check_degraded, excluded;/* passed with x-envoy-degraded; failed because it said so itself */
@@ -49,12 +51,15 @@ struct host {
 };
 static inline struct host *host_ref(struct host *h) { h->refs++; return h; }
 
-struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns);
+/* transports: of the process; NULL: who wants TLS cannot be reached. */
+struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct mesh *mesh, struct dns *dns, struct transports *transports);
 void clusters_free(struct clusters **c);    /* closes all pools */
 void clusters_drain(struct clusters *c);    /* process end: upstream connections close when their streams are done */
 /* The process stood still (net/loop.h): connections have to prove that they live, back-offs end, names are asked again, what was counted against hosts is forgotten, and who is held
  * has as long as it had. Calls that wait for what is dead move within half a second. */
 void clusters_thaw(struct clusters *c);
+/* Spaces of secrets know others than before (mesh_cluster_space): who wants TLS gets it by them, and connections by the old ones retire. */
+void clusters_secrets_changed(struct clusters *c);
 struct pools *clusters_pools(struct clusters *c);
 /* What was decided about endpoints that vanished (lb/held.c), once each, while it is done: for the log. host: its text, "" where it is about the whole set. */
 enum cluster_told {
@@ -75,12 +80,14 @@ void cluster_release(struct cluster **c);   /* accepts NULL */
 const char *cluster_name(const struct cluster *c);
 const struct cluster_spec *cluster_spec(const struct cluster *c);
 
-enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNHEALTHY /* endpoints, but none usable */, PICK_WAIT /* DNS has not answered yet, or the first endpoints are still being taken over */, PICK_FULL /* max_requests */, PICK_TLS /* all that could serve want TLS */ };
+enum pick_result { PICK_OK, PICK_NONE /* no endpoints, or all tried */, PICK_UNHEALTHY /* endpoints, but none usable */, PICK_WAIT /* DNS has not answered yet, or the first endpoints are still being taken over */, PICK_FULL /* max_requests */, PICK_UNUSABLE /* all that could serve want TLS, which cannot be had: cluster_unusable */ };
 enum { TRIED_MAX = PICK_TRIED_MAX };
 struct tried { const struct host *host[TRIED_MAX]; uint32_t count; };
 /* Picks by policy, avoiding those tried (best effort: when all were tried, PICK_NONE). On PICK_OK: *ret is held (ref) and counted active until host_done.
  * tried NULL: this is a new call (it feeds the retry bucket); a call that comes again says what it tried, be it nothing. The hosts in tried need not be held any more. */
 enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tried *tried, struct host **ret);
+/* Why TLS cannot be had here: whose, which, and why. Good until the next turn; never NULL. */
+const char *cluster_unusable(const struct cluster *c);
 /* PICK_WAIT: fn once when DNS answered (or failed), or the cluster is gone. */
 struct cluster_wait { struct list node; void (*fn)(struct cluster_wait *w); };
 void cluster_wait(struct cluster *c, struct cluster_wait *w, void (*fn)(struct cluster_wait *));
@@ -137,6 +144,9 @@ bool host_endpoint(const struct host *h, struct endpoint *ret);
 void host_set_check(struct host *h, enum host_check check, bool degraded);
 /* An answer said so. Counts only where the host is checked. */
 void host_fail_now(struct host *h);
+/* How a check connects to its host: as calls do, unless it says otherwise (criteria, alpn). 0 with *ret (borrowed; NULL: plaintext), or -ENOKEY with *why. */
+int host_check_transport(struct host *h, const struct health_check *check, struct transport **ret, const char **why);
+const char *host_name(const struct host *h); /* its own, that TLS may ask for; NULL */
 bool host_is_ejected(const struct host *h);
 /* Would a call find a provider now? For grpc.health.v1 answered with cluster truth. SERVING: some endpoint may be used that nobody knows to be dead (one of the set that stands and
  * is not in back-off, or one that is held). NOT_SERVING: none, also where panic would try them all the same: who asks wants to know what is, and is told when that changes.
@@ -163,7 +173,7 @@ struct cluster_view {
 	uint64_t updates_refused;     /* endpoint sets not taken over for want of memory: the old one stays */
 	const char *names;            /* "": by address; "asked", "resolved", "failed": DNS */
 	uint32_t held;                /* of the hosts: no longer declared, alive (lb/held.c) */
-	uint32_t tls;                 /* of the hosts: want TLS, which is not built */
+	uint32_t unusable;            /* of the hosts: want TLS that cannot be had (cluster_unusable) */
 	bool building;                /* new endpoints are being taken over */
 	bool empty_kept;              /* declared without endpoints: the last ones serve for a while */
 	uint32_t healthy, degraded;   /* of the hosts in the set: may serve now; the degraded ones only where these are not enough */
@@ -178,7 +188,7 @@ struct cluster_view {
 struct host_view {
 	const char *text, *zone; uint32_t weight, active, connections, flags; uint64_t total, errors; const char *state;
 	const char *why;              /* it has no connection; NULL: it has one, or nothing failed */
-	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "wants TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff", "held" */
+	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "no TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff", "held" */
 	enum host_check check;
 	bool ejected, held;
 	const struct host *host;      /* borrowed; NULL: not born. For who knows more of it (checker_host, outlier_host_view) */

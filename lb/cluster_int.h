@@ -13,6 +13,8 @@ struct clusters {
 	struct mesh *mesh;          /* borrowed */
 	struct dns *dns;            /* borrowed, may be NULL */
 	struct pools *pools;        /* owned */
+	struct transports *transports; /* borrowed; NULL: no TLS can be had */
+	struct endpoint_metas *metas; /* owned: of what DNS answers, where its name matters; NULL: none yet */
 	struct account account;     /* hot records, policies, answers of DNS */
 	struct list clusters;
 	clusters_tell_fn *tell; void *tell_ctx;
@@ -24,7 +26,7 @@ struct clusters {
 struct bucket {
 	uint32_t first, count;
 	uint32_t weight;            /* of the locality, where these count; 1 otherwise */
-	uint32_t total;             /* without those that want TLS; of these: */
+	uint32_t total;             /* without those that are unusable; of these: */
 	uint32_t excluded;          /* not counted in fractions */
 	uint32_t pending;           /* would stand, once their first check passed */
 	uint32_t standing;          /* none of HOT_DOWN */
@@ -54,7 +56,7 @@ struct members {
 	uint32_t *group_hot;        /* of each group of the set: where its endpoints begin in hot */
 	struct level *levels; uint32_t level_count;
 	struct bucket *buckets; uint32_t bucket_count;
-	uint32_t tls, pending, failed, ejected; /* hot records with HOT_TLS, HOT_PENDING, HOT_CHECK alone, HOT_EJECTED */
+	uint32_t unusable, pending, failed, ejected; /* hot records with HOT_UNUSABLE, HOT_PENDING, HOT_CHECK alone, HOT_EJECTED */
 	uint64_t weight;            /* of all hot records */
 	bool checked;               /* the spec has checks and somebody makes them */
 	bool waiting;               /* nobody stands, the first checks are awaited; computed as percentages are */
@@ -68,6 +70,7 @@ struct cluster {
 	struct mesh_cluster *decl;  /* borrowed: the mesh keeps it while decl->live is set */
 	struct cluster_spec *spec;  /* counted: the last one declared */
 	struct names *names;        /* NULL: all by address */
+	struct wants *wants;        /* owned; NULL: nobody has asked for TLS here (lb/wants.c) */
 	struct members m;
 	struct rebuild *rebuild;    /* owned; NULL: none */
 	struct endpoint_set *next;  /* counted: published while a rebuild ran; NULL: none */
@@ -111,12 +114,21 @@ enum {
 enum {
 	HOT_ORDERED = HOT_DRAINING | HOT_UNHEALTHY,
 	HOT_DOWN = HOT_ORDERED | HOT_CHECK | HOT_EJECTED,
-	HOT_OUT = HOT_DOWN | HOT_BACKOFF | HOT_TLS,
+	HOT_OUT = HOT_DOWN | HOT_BACKOFF | HOT_UNUSABLE,
 	HOT_OF_CHECK = HOT_CHECK | HOT_PENDING | HOT_EXCLUDED | HOT_DEGRADED_CHECK,
 	HOT_OF_OUTLIER = HOT_EJECTED | HOT_DEGRADED_OUTLIER,
-	HOT_DECLARED = HOT_ORDERED | HOT_TLS | HOT_DEGRADED_SAID | HOT_CHECKED,
+	HOT_DECLARED = HOT_ORDERED | HOT_UNUSABLE | HOT_DEGRADED_SAID | HOT_CHECKED,
 };
 enum { HOSTS_KEPT = 256 };          /* in a set of more endpoints a host without connections and calls is given up */
+
+/* lb/wants.c: the TLS that a cluster's endpoints want, alive */
+/* The transport for a want of the spec, borrowed: as long as the spec stays. NULL: *why, as long. alpn: offered instead of its own; NULL. row: what chose it, for texts; NULL. */
+struct transport *wants_transport(struct cluster *c, struct tls_want *want, const char *alpn, const char *row, const char **why);
+/* Where an endpoint with this metadata leads: 0 with *ret (NULL: plaintext), or -ENOKEY with *why. */
+int wants_of(struct cluster *c, const struct endpoint_meta *meta, struct transport **ret, const char **why);
+void wants_respec(struct cluster *c);  /* the spec is another one: transports of wants that it has too are kept */
+bool wants_again(struct cluster *c);   /* the secrets are other ones, perhaps: true, if a transport is another one now */
+void wants_end(struct cluster *c);
 
 /* lb/members.c: the layout */
 struct layout {
@@ -130,7 +142,7 @@ struct bucket *members_bucket(const struct members *m, uint32_t index); /* NULL:
 /* One endpoint more or less with these flags; b may be NULL. */
 static inline void bucket_count(struct bucket *b, uint32_t flags, uint32_t by)
 {
-	if (!b || flags & HOT_TLS)
+	if (!b || flags & HOT_UNUSABLE)
 		return;
 	b->total += by;
 	if (flags & HOT_DOWN) {
@@ -149,9 +161,9 @@ static inline void bucket_count(struct bucket *b, uint32_t flags, uint32_t by)
 static inline void members_count(struct members *m, struct bucket *b, uint32_t flags, uint32_t by)
 {
 	bucket_count(b, flags, by);
-	if (__builtin_expect(!(flags & (HOT_TLS | HOT_CHECK | HOT_EJECTED)), 1))
+	if (__builtin_expect(!(flags & (HOT_UNUSABLE | HOT_CHECK | HOT_EJECTED)), 1))
 		return;
-	m->tls += flags & HOT_TLS ? by : 0;
+	m->unusable += flags & HOT_UNUSABLE ? by : 0;
 	m->pending += flags & HOT_PENDING ? by : 0;
 	m->failed += (flags & (HOT_CHECK | HOT_PENDING)) == HOT_CHECK ? by : 0;
 	m->ejected += flags & HOT_EJECTED ? by : 0;
@@ -206,7 +218,7 @@ bool empty_keeps(struct cluster *c, const struct endpoint_set *set); /* the set 
 struct host *host_born(struct cluster *c, uint32_t index);
 void host_end(struct host *h);
 void host_sync(struct host *h);     /* takes over what its pool says: connections, back-off */
-void host_repool(struct host *h);   /* the pool for the cluster's spec of now */
+void host_refit(struct host *h);    /* its metadata and the pool are those of the set and the spec of now */
 bool host_lives(const struct host *h); /* a connection stands that is not going away */
 void host_flag(struct host *h);     /* its hot record says what its check says; nothing where it is not in the set */
 void host_settle_check(struct host *h, uint32_t flags); /* it has a place in the set, whose hot record says so: is it to be checked, and how does it begin */

@@ -108,7 +108,7 @@ bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weigh
 
 	if (!c->spec->removal_hold_ns || c->spec->ignore_health_on_removal || c->expiring)
 		return false;
-	if (flags & (HOT_ORDERED | HOT_TLS | HOT_EJECTED) || !is_well(h))
+	if (flags & (HOT_ORDERED | HOT_UNUSABLE | HOT_EJECTED) || !is_well(h))
 		return false;
 	h->weight = weight;
 	h->held_until_ns = until;
@@ -124,7 +124,7 @@ bool held_take(struct cluster *c, struct host *h, uint32_t flags, uint32_t weigh
 void held_back(struct cluster *c, struct host *h)
 {
 	if (host_is_held(h))
-		held_drop(c, c->m.hot[h->index].flags & (HOT_ORDERED | HOT_TLS) ? TOLD_ENDED : TOLD_RELEASED, h);
+		held_drop(c, c->m.hot[h->index].flags & (HOT_ORDERED | HOT_UNUSABLE) ? TOLD_ENDED : TOLD_RELEASED, h);
 }
 
 void held_changed(struct host *h)

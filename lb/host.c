@@ -12,6 +12,7 @@ static void host_bury(struct grave *g)
 	struct host *h = container_of(g, struct host, grave);
 
 	free((char *)h->zone);
+	endpoint_meta_unref(h->meta);
 	free(h->addrs);
 	free(h);
 }
@@ -23,7 +24,7 @@ static bool host_is_spare(const struct host *h)
 		return false;
 	if (h->index == UINT32_MAX)
 		return true;
-	return h->cluster->m.count > HOSTS_KEPT && !h->connections && !h->checks && !pool_in_backoff(h->pool) && !outlier_keeps(h);
+	return h->cluster->m.count > HOSTS_KEPT && !h->connections && !h->checks && (!pool_in_backoff(h->pool) || pool_unusable(h->pool)) && !outlier_keeps(h);
 }
 
 bool host_lives(const struct host *h)
@@ -60,6 +61,23 @@ static void pool_changed(struct pool_watch *w)
 		host_end(h);
 }
 
+const char *host_name(const struct host *h)
+{
+	return endpoint_meta_value(h->meta, ENDPOINT_HOSTNAME);
+}
+
+/* By the spec of now and its own metadata; where the TLS that it wants cannot be had, one to which nothing can be sent. */
+static struct pool *host_pool(const struct host *h)
+{
+	struct cluster *c = h->cluster;
+	struct transport *transport;
+	const char *why;
+
+	if (wants_of(c, h->meta, &transport, &why) < 0)
+		return pool_none(c->all->pools, why);
+	return pool_get(c->all->pools, h->addrs, h->addr_count, c->spec, transport, host_name(h));
+}
+
 struct host *host_born(struct cluster *c, uint32_t index)
 {
 	struct host *h = xnew(struct host);
@@ -73,6 +91,7 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	h->addrs = xalloc(e.naddrs * sizeof(*h->addrs));
 	endpoint_addrs(c->m.set, endpoint, h->addrs, e.naddrs);
 	h->incarnation = e.incarnation;
+	h->meta = endpoint_meta_ref((struct endpoint_meta *)e.meta);
 	h->priority = e.priority;
 	h->key = endpoint_addrs_hash(h->addrs, h->addr_count);
 	h->zone = e.zone ? xstrdup(e.zone) : NULL;
@@ -84,7 +103,7 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	h->place = c->host_count;
 	c->hosts[c->host_count++] = h;
 	c->m.hot[index].born = h->place + 1;
-	h->pool = pool_get(c->all->pools, h->addrs, h->addr_count, c->spec);
+	h->pool = host_pool(h);
 	pool_watch(h->pool, &h->watch, pool_changed);
 	rebuild_born(c, h);
 	host_sync(h); /* another cluster may use the pool already */
@@ -93,10 +112,27 @@ struct host *host_born(struct cluster *c, uint32_t index)
 	return h;
 }
 
-void host_repool(struct host *h)
+/* Metadata is interned: equal is the same pointer. */
+static bool host_remeta(struct host *h)
 {
-	struct pool *p = pool_get(h->cluster->all->pools, h->addrs, h->addr_count, h->cluster->spec);
+	struct endpoint_meta *was = h->meta;
+	struct endpoint e;
 
+	if (!host_endpoint(h, &e) || e.meta == was)
+		return false;
+	h->meta = endpoint_meta_ref((struct endpoint_meta *)e.meta);
+	endpoint_meta_unref(was);
+	return true;
+}
+
+void host_refit(struct host *h)
+{
+	bool changed = host_remeta(h);
+	struct pool *p;
+
+	if (!changed && !h->cluster->repool)
+		return;
+	p = host_pool(h);
 	if (p == h->pool) {
 		pool_unref(&p);
 		return;
@@ -145,6 +181,9 @@ struct stream *host_open(
 	struct cluster *c = h->cluster;
 	struct stream *s;
 
+	/* The set or the spec has changed in this moment and its turn to be settled has not come: nothing goes by what was said before. */
+	if (__builtin_expect(h->place < c->settle, 0) && (c->repool || spec_wants_tls(c->spec)))
+		host_refit(h);
 	w->from = h;
 	w->counter = &c->pending;
 	w->counter_max = c->spec->max_pending;

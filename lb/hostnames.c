@@ -297,8 +297,23 @@ static void put_port(struct addr *a, uint16_t port)
 		a->in4.sin_port = htons(port);
 }
 
+/* What it says itself counts more. Without memory for it, it has no name: then TLS that asks for one fails, and says so. */
+static struct endpoint_meta *meta_named(struct endpoint_metas *metas, const struct endpoint_item *from)
+{
+	struct str pairs[2 * ENDPOINT_META_PAIRS];
+	uint32_t n = endpoint_meta_pairs(from->meta, pairs, ENDPOINT_META_PAIRS);
+	struct endpoint_meta *named;
+
+	if (!metas || n >= ENDPOINT_META_PAIRS || endpoint_meta_value(from->meta, ENDPOINT_HOSTNAME))
+		return from->meta;
+	pairs[2 * n] = STR(ENDPOINT_HOSTNAME);
+	pairs[2 * n + 1] = from->host;
+	named = endpoint_meta_get(metas, pairs, n + 1);
+	return named ? named : from->meta;
+}
+
 /* The v6 answer of a pair comes first. */
-static int expand_name(const struct name *n, bool one, const struct endpoint_item *from, struct endpoints_builder *b)
+static int expand_name(const struct name *n, bool one, const struct endpoint_item *from, struct endpoint_meta *meta, struct endpoints_builder *b)
 {
 	uint32_t v6, pairs = name_pairs(n, &v6), v4 = n->addr_count - v6;
 	int err = 0;
@@ -310,6 +325,7 @@ static int expand_name(const struct name *n, bool one, const struct endpoint_ite
 		if (one && i != n->one)
 			continue;
 		item.host = str_n(NULL, 0);
+		item.meta = meta;
 		item.addrs = addrs;
 		item.naddrs = 0;
 		if (i < v6)
@@ -323,7 +339,7 @@ static int expand_name(const struct name *n, bool one, const struct endpoint_ite
 	return err;
 }
 
-int names_expand(const struct names *n, const struct endpoint_set *set, bool one, struct account *account, struct endpoint_set **ret)
+int names_expand(const struct names *n, const struct endpoint_set *set, bool one, struct account *account, struct endpoint_metas *metas, struct endpoint_set **ret)
 {
 	struct endpoints_builder *b = endpoints_build(account, NULL);
 	struct addr addrs[ENDPOINT_ADDRS];
@@ -339,7 +355,7 @@ int names_expand(const struct names *n, const struct endpoint_set *set, bool one
 			struct endpoint_item item;
 
 			endpoint_item(set, i, addrs, ENDPOINT_ADDRS, &item);
-			err = item.host.n ? expand_name(&n->name[at++], one, &item, b) : endpoints_put(b, &item);
+			err = item.host.n ? expand_name(&n->name[at++], one, &item, meta_named(metas, &item), b) : endpoints_put(b, &item);
 		}
 		if (!err)
 			err = endpoints_group_end(b, str_of(l->region), str_of(l->zone), str_of(l->sub_zone), l->weight, l->priority);

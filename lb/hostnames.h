@@ -37,4 +37,5 @@ bool names_waiting(const struct names *n);    /* a name has never been answered,
 const char *names_state(const struct names *n); /* "asked", "resolved", "failed" */
 /* The set with each name replaced by an endpoint for each of its answers; a v6 and a v4 answer are alternates pairwise. A set of its own,
  * charged to the account; groups without answers are empty. one: of each name only one pair, the same while it is answered (spec.one_address). 0, or negative (-ENOMEM, -EINVAL: answers times weight beyond 2^32 - 1). */
-int names_expand(const struct names *n, const struct endpoint_set *set, bool one, struct account *account, struct endpoint_set **ret);
+/* metas: each answer's metadata says its name (ENDPOINT_HOSTNAME), as TLS may ask for it; NULL: nobody does. */
+int names_expand(const struct names *n, const struct endpoint_set *set, bool one, struct account *account, struct endpoint_metas *metas, struct endpoint_set **ret);

@@ -162,7 +162,7 @@ static void refresh(struct cluster *c)
 
 static void set_class(struct pick *k, enum pick_class class, bool backoff_too)
 {
-	k->skip = (class == PICK_ALL ? HOT_TLS : HOT_TLS | HOT_DOWN | HOT_DEGRADED) | (backoff_too ? 0 : HOT_BACKOFF);
+	k->skip = (class == PICK_ALL ? HOT_UNUSABLE : HOT_UNUSABLE | HOT_DOWN | HOT_DEGRADED) | (backoff_too ? 0 : HOT_BACKOFF);
 	k->want = class == PICK_DEGRADED ? HOT_DEGRADED : 0;
 }
 

@@ -14,7 +14,7 @@ enum {
 	HOT_BACKOFF = 2,   /* connect failed, not to be tried before its time unless all are so */
 	HOT_DRAINING = 4,
 	HOT_UNHEALTHY = 8,
-	HOT_TLS = 16,      /* it wants TLS, which is not built: nothing is sent to it in plaintext */
+	HOT_UNUSABLE = 16, /* it wants TLS that cannot be had (lb/wants.c): nothing is sent to it, least of all in plaintext */
 	HOT_CHECK = 64,    /* its active check failed, or has not passed yet: not used but in panic */
 	HOT_EJECTED = 128, /* by outlier detection; the same */
 	HOT_DEGRADED = 32, /* only where the healthy ones are not enough; usable all the same */

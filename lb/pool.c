@@ -4,11 +4,14 @@
  * nothing here spins: a dead connection is replaced when somebody wants it, and after a failure not before the back-off is over. */
 #include "base/err.h"
 #include "lb/pool_int.h"
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define BACKOFF_FIRST_NS (SECOND_NS / 10)
 #define BACKOFF_MAX_NS (10 * SECOND_NS)
 #define HURRY_NS (SECOND_NS / 100) /* doubles to 160 ms */
+enum { WHY_MAX = 256 }; /* of a reason that is told to the calls that waited */
 enum { THAW_PINGS_MAX = 512 }; /* at once; further connections are asked when a call wants them */
 
 /* ---- who is told ---------------------------------------------------------------------------------------------------------- */
@@ -75,7 +78,12 @@ void pool_unwait(struct pool_wait *w)
 void pool_fail_waits(struct pool *p, int err, const char *why)
 {
 	struct list failing;
+	char text[WHY_MAX];
 
+	if (p->tls && why) { /* what comes of a failure may be another failure of this pool */
+		snprintf(text, sizeof(text), "%s", why);
+		why = text;
+	}
 	/* Only those that wait now: a call that comes back from its `failed` is refused by the back-off, but must not make this endless. */
 	list_init(&failing);
 	list_splice(&failing, &p->waits);
@@ -109,7 +117,7 @@ void pool_back_off(struct pool *p, int err, const char *why)
 	if (p->failures < UINT32_MAX)
 		p->failures++;
 	p->last_err = err;
-	p->last_why = why;
+	p->last_why = p->tls ? pool_tls_why(p, why) : why;
 	p->failed_ns = l->now_ns;
 	p->backoff_until_ns = l->now_ns + 1 + loop_random_below(l, most);
 	timer_set(l, &p->backoff, p->backoff_until_ns, backoff_over);
@@ -206,6 +214,11 @@ struct stream *pool_open(
 	if (s)
 		return s;
 	if (!p->up && !p->opening) {
+		if (pool_unusable(p)) {
+			*ret_err = -ENOKEY;
+			*ret_why = pool_unusable(p);
+			return NULL;
+		}
 		if (w->no_connect) {
 			*ret_err = ERR_LIMIT;
 			*ret_why = "the cluster's max_connections";
@@ -303,7 +316,7 @@ void pool_says_dead(struct pool_watch *w, bool dead)
 /* ---- standing still --------------------------------------------------------------------------------------------------------- */
 
 /* What was known of a provider that could not be reached is old: the next call may try it. */
-static void pool_forgive(struct pool *p)
+void pool_forgive(struct pool *p)
 {
 	p->failures = 0;
 	if (!p->backoff_until_ns)
@@ -392,12 +405,49 @@ static void key_addr(struct sb *key, const struct addr *a)
 	}
 }
 
-struct pool *pool_get(struct pools *ps, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec)
+/* By what two pools are told apart: takes the key over. */
+static struct pool *pool_by_key(struct pools *ps, struct sb *key, bool *ret_made)
 {
+	struct pool *p = map_get(&ps->by_key, sb_view(key));
+
+	*ret_made = !p;
+	if (p) {
+		sb_end(key);
+		return pool_ref(p);
+	}
+	p = xnew(struct pool);
+	p->pools = ps;
+	p->refs = 1;
+	p->key = key->p; /* the map borrows it from here */
+	p->key_len = key->n;
+	list_init(&p->conns);
+	list_init(&p->waits);
+	list_init(&p->watches);
+	list_push(&ps->pools, &p->node);
+	map_put(&ps->by_key, str_n(p->key, p->key_len), p);
+	return p;
+}
+
+/* Behind the addresses; each of these begins with the number of its family, which none of the two letters is. */
+static void key_transport(struct sb *key, const struct transport *t, const char *host)
+{
+	if (!t)
+		return;
+	sb_add(key, "T", 1);
+	sb_add(key, (const char *)&t, sizeof(t));
+	sb_str(key, host ? host : "");
+}
+
+struct pool *pool_get(struct pools *ps, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec, struct transport *transport, const char *host)
+{
+	const struct tls_want *want = transport ? transport_want(transport) : NULL;
 	struct pool_options options;
 	struct sb key = {0};
 	struct pool *p;
+	bool made;
 
+	if (!want || want->names != TLS_NAMES_SERVER || want->sni) /* then nobody asks for the name, and endpoints that differ in it alone share a pool */
+		host = NULL;
 	memset(&options, 0, sizeof(options));
 	options.connect_timeout_ns = spec->connect_timeout_ns;
 	options.idle_timeout_ns = spec->idle_timeout_ns;
@@ -407,27 +457,31 @@ struct pool *pool_get(struct pools *ps, const struct addr *addrs, uint32_t n, co
 	sb_add(&key, (const char *)&options, sizeof(options));
 	for (uint32_t i = 0; i < n; i++)
 		key_addr(&key, &addrs[i]);
-
-	p = map_get(&ps->by_key, sb_view(&key));
-	if (p) {
-		sb_end(&key);
-		return pool_ref(p);
-	}
-	p = xnew(struct pool);
-	p->pools = ps;
-	p->refs = 1;
+	key_transport(&key, transport, host);
+	p = pool_by_key(ps, &key, &made);
+	if (!made)
+		return p;
 	p->options = options;
 	p->addrs = xalloc((n ? n : 1) * sizeof(*addrs));
 	if (n)
 		memcpy(p->addrs, addrs, n * sizeof(*addrs));
 	p->addr_count = n;
-	p->key = key.p; /* taken: the map borrows it from here */
-	p->key_len = key.n;
-	list_init(&p->conns);
-	list_init(&p->waits);
-	list_init(&p->watches);
-	list_push(&ps->pools, &p->node);
-	map_put(&ps->by_key, str_n(p->key, p->key_len), p);
+	if (transport)
+		pool_tls_begin(p, transport, host, NULL);
+	return p;
+}
+
+struct pool *pool_none(struct pools *ps, const char *why)
+{
+	struct sb key = {0};
+	struct pool *p;
+	bool made;
+
+	sb_str(&key, "none ");
+	sb_str(&key, why);
+	p = pool_by_key(ps, &key, &made);
+	if (made)
+		pool_tls_begin(p, NULL, NULL, why);
 	return p;
 }
 
@@ -443,6 +497,7 @@ static void pool_bury(struct grave *g)
 {
 	struct pool *p = container_of(g, struct pool, grave);
 
+	pool_tls_end(p);
 	free(p->addrs);
 	free(p->key);
 	free(p);
@@ -455,6 +510,7 @@ static void pool_maybe_end(struct pool *p)
 		return;
 	timer_cancel(p->pools->loop, &p->backoff);
 	loop_undefer(&p->dial_failed);
+	pool_tls_end(p); /* now: a transport that nobody uses any more has nobody to tell */
 	list_del(&p->node);
 	loop_bury(p->pools->loop, &p->grave, pool_bury);
 }
@@ -560,6 +616,8 @@ bool pool_in_backoff(const struct pool *p)
 {
 	if (p->up)
 		return false;
+	if (__builtin_expect(p->tls != NULL, 0) && p->tls->unusable)
+		return true; /* a call that comes here fails: for when there is nobody else */
 	return p->opening ? p->failures > 0 : p->backoff_until_ns > 0;
 }
 
@@ -569,12 +627,14 @@ const char *pool_state(const struct pool *p)
 		return "up";
 	if (p->opening)
 		return "connecting";
+	if (pool_unusable(p))
+		return "no TLS";
 	return p->backoff_until_ns ? "backoff" : "idle";
 }
 
 const char *pool_last_error(const struct pool *p)
 {
-	return p->up ? NULL : p->last_why;
+	return p->up ? NULL : pool_unusable(p) ? pool_unusable(p) : p->last_why;
 }
 
 /* The connection that holds the most, among those that hold less than `below`. */

@@ -1,11 +1,12 @@
-/* lb/pool: all connections to one (address list, transport identity, protocol options). Hosts of several clusters and apps share a pool by
- * reference. Fills one connection to its limit before it opens the next; opens the replacement before a GOAWAY'd one retires; rolls stream ids over;
+/* lb/pool: all connections to one (address list, transport, protocol options). Hosts of several clusters and apps share a pool by
+ * reference; two that want other TLS, or have other certificates, never do. Fills one connection to its limit before it opens the next; opens the replacement before a GOAWAY'd one retires; rolls stream ids over;
  * verifies a silent connection by PING before it carries a call; closes idle ones; backs off with jitter after failed connects. */
 #pragma once
 #include "base/limits.h"
 #include "base/list.h"
 #include "net/dial.h"
 #include "net/stream.h"
+#include "net/transport.h"
 #include "conf/spec.h"
 
 struct pools;
@@ -19,8 +20,11 @@ void pools_thaw(struct pools *p);
 /* Connections to come number their streams from `next`, and are replaced towards `last` (tests reach the roll-over with it). */
 void pools_ids(struct pools *p, uint32_t next, uint32_t last);
 
-/* The pool for these addresses and options, counted. */
-struct pool *pool_get(struct pools *p, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec);
+/* The pool for these addresses and options, counted. transport: NULL is plaintext; else its connections speak TLS by it (a ref is taken). host: the endpoint's own name, which TLS may ask
+ * for (TLS_NAMES_SERVER); NULL: it has none. */
+struct pool *pool_get(struct pools *p, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec, struct transport *transport, const char *host);
+/* The pool of those to whom no connection may be made: each call fails with `why` (copied). Counted; one for each reason. */
+struct pool *pool_none(struct pools *p, const char *why);
 struct pool *pool_ref(struct pool *p);
 void pool_unref(struct pool **p);
 
@@ -47,8 +51,14 @@ uint32_t pool_connections(const struct pool *p);  /* up or on their way, retirin
 uint32_t pool_streams(const struct pool *p);
 uint32_t pool_pending(const struct pool *p);
 bool pool_in_backoff(const struct pool *p);    /* or trying the first time after one */
-const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff" */
+const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff", "no TLS" (pool_none) */
 const char *pool_last_error(const struct pool *p); /* why there is no connection; NULL: there is one, or nothing failed */
+struct transport *pool_transport(const struct pool *p);   /* NULL: plaintext, or pool_none */
+const char *pool_host(const struct pool *p);              /* as it was got; NULL */
+const char *pool_unusable(const struct pool *p);          /* of pool_none: why; NULL: connections may be made */
+/* Who answers, as the newest connection that came up has found. Texts live as long as the pool, and until its next connection. */
+struct pool_peer { const char *kind; /* "plain", "tls" (we show nothing), "mtls" */ const char *identity, *version; /* "": none came up yet, or none is shown */ bool resumed; };
+void pool_peer(const struct pool *p, struct pool_peer *ret);
 /* Told when back-off begins or ends and when the number of connections changes, so that the cluster's hot records and counts follow. */
 struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); struct pool *pool; /* watched; NULL: none */ bool dead; };
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));

@@ -205,6 +205,8 @@ void pool_dial(struct pool *p)
 		.timeout_ns = p->options.connect_timeout_ns,
 		.limits = p->pools->limits,
 		.account = &l->memory,
+		.transport = p->tls ? p->tls->transport : NULL,
+		.host_name = p->tls ? p->tls->host : NULL,
 	};
 	int err;
 
@@ -235,6 +237,8 @@ static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, co
 	p->refs++;
 	if (!h2) {
 		conn_gone(c);
+		if (p->tls)
+			pool_tls_failed(p);
 		pool_connect_failed(p, err, why);
 		pool_unref(&p);
 		return;
@@ -251,8 +255,12 @@ static void dialled(void *owner, struct dial *d, struct h2_conn *h2, int err, co
 	if (!h2_conn_is_up(h2)) { /* SETTINGS and GOAWAY in one */
 		c->early_told = true;
 		conn_retire(c);
+		if (p->tls)
+			pool_tls_failed(p);
 		pool_connect_failed(p, ERR_REFUSED, goaway_at_once);
 	} else {
+		if (__builtin_expect(p->tls != NULL, 0))
+			pool_tls_up(c);
 		pool_tell(p);
 		pool_pump(p);
 		conn_last_call(c);

@@ -54,9 +54,22 @@ struct pool {
 	uint64_t backoff_until_ns;
 	struct timer backoff;
 	int last_err;
-	const char *last_why;
+	const char *last_why; /* static, or in tls */
+	struct pool_tls *tls; /* owned; NULL: plaintext, which pays no more than this */
 	struct task dial_failed; /* a dial that could not even start: told after the caller of pool_open has returned */
 	struct grave grave;
+};
+
+/* Of a pool with TLS, or that none can be had for. */
+struct pool_tls {
+	struct transport *transport; /* counted; NULL: nobody may be connected to, and `unusable` says why */
+	struct transport_watch watch;
+	struct pool *pool;
+	char *host, *unusable;
+	char *why;                   /* last_why: what TLS says lives for one turn only */
+	char *identity;              /* of the newest connection that came up */
+	char version[16];
+	bool resumed;
 };
 
 enum conn_state { CONN_CONNECTING, CONN_UP, CONN_VERIFYING, CONN_RETIRING };
@@ -73,6 +86,7 @@ struct pool_conn {
 	uint64_t asked_thaws; /* and when it was asked */
 	uint64_t opened; /* streams */
 	bool carried; /* one of its streams has ended while it stood */
+	bool stale; /* of TLS: its peer was judged by roots that are no longer trusted: it serves until another one does */
 	bool early_told; /* its early death has been counted (GOAWAY, then closed) */
 	struct timer idle, verify;
 	struct grave grave;
@@ -86,7 +100,15 @@ void conn_last_call(struct pool_conn *c);     /* a daemon that ends keeps no con
 void conn_give_up(struct pool_conn *c);       /* CONNECTING: the dial ends */
 void conn_abandon(struct pool_conn *c);       /* it ends now, whatever is on it, and knows its pool no more */
 
+/* lb/pool_tls.c */
+void pool_tls_begin(struct pool *p, struct transport *transport, const char *host, const char *unusable);
+void pool_tls_end(struct pool *p);
+void pool_tls_up(struct pool_conn *c);        /* a connection came up: who is it, and whom does it replace */
+void pool_tls_failed(struct pool *p);         /* a dial failed: nobody replaces those whose peers are trusted no more */
+const char *pool_tls_why(struct pool *p, const char *why); /* a copy, until the next one */
+
 /* lb/pool.c */
+void pool_forgive(struct pool *p);            /* what was known of it is old: no back-off any more */
 void pool_tell(struct pool *p);
 void pool_pump(struct pool *p);               /* room has come: first come, first served. The caller holds the pool */
 void pool_grow(struct pool *p);               /* one more connection if calls wait, nothing is on its way for them already, and the limits allow */

@@ -158,11 +158,15 @@ static int index_step(struct rebuild *r, uint32_t *work)
 
 /* ---- hot records -------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t flags_of(const struct cluster_spec *spec, uint32_t unheard, const struct endpoint_brief *e)
+static uint32_t flags_of(struct cluster *c, uint32_t unheard, const struct endpoint_brief *e)
 {
 	uint32_t flags = 0;
+	struct transport *transport;
+	const char *why;
 
-	if (unheard && !e->by_name && !endpoint_meta_value(e->meta, ENDPOINT_CHECK_OFF))
+	if (wants_of(c, e->meta, &transport, &why) < 0)
+		flags |= HOT_UNUSABLE;
+	else if (unheard && !e->by_name && !endpoint_meta_value(e->meta, ENDPOINT_CHECK_OFF))
 		flags |= unheard;
 
 	if (e->health == EP_UNHEALTHY || e->by_name) /* a name that nobody resolves is nothing to connect to */
@@ -171,8 +175,6 @@ static uint32_t flags_of(const struct cluster_spec *spec, uint32_t unheard, cons
 		flags |= HOT_DRAINING;
 	if (e->health == EP_DEGRADED)
 		flags |= HOT_DEGRADED_SAID;
-	if (endpoint_wants_tls(spec, e->meta, NULL))
-		flags |= HOT_TLS;
 	return flags_settled(flags);
 }
 
@@ -219,7 +221,7 @@ static void span_read(struct cluster *c, struct rebuild *r, uint32_t at, struct 
 		bool as_before = i && brief[i].health == brief[i - 1].health && brief[i].by_name == brief[i - 1].by_name &&
 			brief[i].meta == brief[i - 1].meta;
 
-		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c->spec, r->unheard, &brief[i])};
+		to[i] = (struct hot){.weight = brief[i].weight, .flags = as_before ? to[i - 1].flags : flags_of(c, r->unheard, &brief[i])};
 		hot_made(&r->m, &to[i], b);
 		if (r->index && !r->came[at])
 			index_add(r, span.first + i, brief[i].addrs_hash);
@@ -444,8 +446,8 @@ static int settle_step(struct cluster *c, uint32_t *work)
 		struct host *h = c->hosts[--c->settle];
 
 		--*work;
-		if (c->repool && (h->index != UINT32_MAX || host_is_held(h))) {
-			host_repool(h);
+		if ((c->repool || spec_wants_tls(c->spec)) && (h->index != UINT32_MAX || host_is_held(h))) {
+			host_refit(h);
 			host_sync(h);
 			held_changed(h); /* the new pool has no connection: no sign of life */
 		}
@@ -493,6 +495,15 @@ static void rebuild_refused(struct cluster *c)
 	rebuild_end(c);
 }
 
+static struct endpoint_metas *metas_for(struct cluster *c)
+{
+	struct clusters *all = c->all;
+
+	if (spec_wants_tls(c->spec) && !all->metas)
+		all->metas = endpoint_metas_new(&all->account, loop_random(all->loop));
+	return spec_wants_tls(c->spec) ? all->metas : NULL;
+}
+
 static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 {
 	struct rebuild *r = c->rebuild = xnew(struct rebuild);
@@ -504,7 +515,7 @@ static int rebuild_begin(struct cluster *c, struct endpoint_set *set)
 	/* Who serves already shall not stop because somebody begins to ask how it is. */
 	r->unheard = !r->m.checked ? 0 : c->m.count && !c->m.checked ? HOT_CHECKED : HOT_CHECKED | HOT_CHECK | HOT_PENDING;
 	if (c->names)
-		err = names_expand(c->names, set, c->spec->one_address, &c->all->account, &r->m.set);
+		err = names_expand(c->names, set, c->spec->one_address, &c->all->account, metas_for(c), &r->m.set);
 	else
 		r->m.set = endpoints_ref(set);
 	if (err < 0)

@@ -534,6 +534,11 @@ struct h2_conn *h2_conn_client(struct loop *l, struct sock *taken, const struct 
 	return c;
 }
 
+const struct sock *h2_conn_sock(const struct h2_conn *c)
+{
+	return c->sock;
+}
+
 void h2_conn_set_owner(struct h2_conn *c, const struct h2_client_events *ev, void *owner)
 {
 	c->client = ev;

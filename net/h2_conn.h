@@ -22,6 +22,7 @@ struct h2_conn *h2_conn_server(struct loop *l, struct sock *taken, const struct 
 /* Client role, over a connected sock. */
 struct h2_conn *h2_conn_client(struct loop *l, struct sock *taken, const struct limits *lim, struct account *parent,
 	const struct h2_client_events *ev, void *owner);
+const struct sock *h2_conn_sock(const struct h2_conn *c); /* borrowed: who the peer is, for people */
 /* Hands the connection to another owner (net/dial does, when a connection is up). */
 void h2_conn_set_owner(struct h2_conn *c, const struct h2_client_events *ev, void *owner);
 /* Opens a stream (client role). NULL: no room (not up, GOAWAY, peer's limit). Nothing goes out before send_head. */

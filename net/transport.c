@@ -375,8 +375,8 @@ struct transports *transports_new(struct loop *l)
 	list_init(&t->contexts);
 	list_init(&t->stores);
 	list_init(&t->touched);
-	map_init_borrowed(&t->by_key, loop_random(l));
-	map_init_borrowed(&t->footing_by_key, loop_random(l));
+	map_init_borrowed(&t->by_key, 0);
+	map_init_borrowed(&t->footing_by_key, 0);
 	return t;
 }
 
@@ -413,6 +413,11 @@ struct transport *transport_get(struct transports *t, struct tls_want *want, con
 	enum roots from = want->roots.from == SECRET_NOWHERE ? ROOTS_NONE : want->roots.from == SECRET_SYSTEM ? ROOTS_SYSTEM : ROOTS_SECRET;
 	struct secret *cert, *roots;
 
+	if (!t->used) { /* chance is drawn once TLS is used: a seed's run without it stays what it was */
+		t->used = true;
+		map_init_borrowed(&t->by_key, loop_random(t->loop));
+		map_init_borrowed(&t->footing_by_key, loop_random(t->loop));
+	}
 	if (want->unbuilt) {
 		*why = want->unbuilt;
 		return NULL;

@@ -13,6 +13,7 @@ struct transports {
 	struct map by_key, footing_by_key; /* keys lie in what they lead to */
 	struct tls_trust *system;          /* a ref; NULL: not asked for yet */
 	struct task told_later;            /* watches are told of touched footings */
+	bool used;                         /* a transport was asked for: the maps have their seeds */
 	uint32_t ntransports, ncontexts, nstores, nsecrets;
 	void (*tell)(void *ctx, const struct transport *t, const struct addr *peer, const char *why);
 	void *tell_ctx;

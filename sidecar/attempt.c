@@ -257,7 +257,7 @@ static void wait_ready(struct pool_wait *w, struct stream *s)
 static void wait_failed(struct pool_wait *w, int err, const char *why)
 {
 	struct attempt *a = container_of(w, struct attempt, wait);
-	attempt_failed(a, err == ERR_LIMIT ? FAULT_OVERFLOW : FAULT_CONNECT, why, END_CONNECT);
+	attempt_failed(a, err == ERR_LIMIT ? FAULT_OVERFLOW : FAULT_CONNECT, exchange_why(a->x, why), END_CONNECT);
 }
 
 static struct attempt *attempt_new(struct exchange *x)
@@ -285,7 +285,7 @@ struct attempt *attempt_start(struct exchange *x, struct host *host)
 	if (up)
 		attempt_send(a, up);
 	else if (err)
-		attempt_failed(a, err == ERR_LIMIT ? FAULT_OVERFLOW : FAULT_CONNECT, why, END_CONNECT);
+		attempt_failed(a, err == ERR_LIMIT ? FAULT_OVERFLOW : FAULT_CONNECT, exchange_why(x, why), END_CONNECT);
 	return x->attempt;
 }
 

@@ -33,7 +33,7 @@ static void size(struct sb *out, uint64_t bytes)
 
 enum cli_tone status_tone(struct str state)
 {
-	static const char *const good[] = {"ok", "up", "healthy"}, *const bad[] = {"failing", "gone", "backoff", "unhealthy", "ejected", "check failed", "wants TLS"};
+	static const char *const good[] = {"ok", "up", "healthy"}, *const bad[] = {"failing", "gone", "backoff", "unhealthy", "ejected", "check failed", "no TLS"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		if (str_is(state, good[i]))

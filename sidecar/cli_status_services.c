@@ -193,7 +193,7 @@ struct service_row {
 	struct load_row load;
 	struct cli_table *t;
 	size_t shown;
-	uint64_t total, healthy, degraded, pending, failed, ejected, held, tls;
+	uint64_t total, healthy, degraded, pending, failed, ejected, held, unusable;
 	bool has_total, has_healthy, panic;
 	struct sb truth;
 };
@@ -219,7 +219,7 @@ static void endpoints(struct status *s, void *user)
 static bool service_number(struct status *s, struct service_row *row)
 {
 	const struct { const char *name; uint64_t *number; } numbers[] = {{"endpoints_total", &row->total}, {"healthy", &row->healthy}, {"degraded", &row->degraded}, {"check_pending", &row->pending},
-		{"check_failed", &row->failed}, {"ejected", &row->ejected}, {"held", &row->held}, {"tls", &row->tls}};
+		{"check_failed", &row->failed}, {"ejected", &row->ejected}, {"held", &row->held}, {"unusable", &row->unusable}};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		if (status_key_is(s, numbers[i].name)) {
@@ -256,7 +256,7 @@ static bool service_key(struct status *s, struct service_row *row)
 static void service_notes(struct service_row *row)
 {
 	const struct { uint64_t n; const char *what; } counts[] = {{row->degraded, "degraded"}, {row->pending, "check pending"}, {row->failed, "check failed"}, {row->ejected, "ejected"},
-		{row->held, "held"}, {row->tls, "want TLS"}};
+		{row->held, "held"}, {row->unusable, "without TLS"}};
 	char number[32];
 
 	if (row->has_healthy && row->healthy != row->total) {

@@ -61,6 +61,7 @@ static void exchange_bury(struct grave *g)
 	struct sidecar *sc = x->sc;
 	if (--sc->nexchanges == 0)
 		drain_emptied(sc);
+	free(x->why_own);
 	pool_mem_put(&sc->exchanges, x);
 }
 
@@ -158,6 +159,15 @@ static void exchange_drop_down(struct exchange *x)
 static void exchange_flag(struct exchange *x, const char *flag)
 {
 	snprintf(x->flag, sizeof x->flag, "%s", flag);
+}
+
+const char *exchange_why(struct exchange *x, const char *why)
+{
+	char *own = why ? xstrdup(why) : NULL; /* first: it may be the old one */
+
+	free(x->why_own);
+	x->why_own = own;
+	return own;
 }
 
 void exchange_fail(struct exchange *x, enum fault f, const char *why)
@@ -404,8 +414,8 @@ static void exchange_pick_for(struct exchange *x, bool retry)
 			return;
 		exchange_fail(x, FAULT_NO_HOST, NULL);
 		return;
-	case PICK_TLS: /* never in plaintext what the mesh wants encrypted */
-		exchange_fail(x, FAULT_TLS, "nothing was sent in plaintext");
+	case PICK_UNUSABLE: /* never in plaintext what the mesh wants encrypted */
+		exchange_fail(x, FAULT_UNUSABLE, exchange_why(x, cluster_unusable(x->cluster)));
 		return;
 	}
 }

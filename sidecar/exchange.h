@@ -61,12 +61,13 @@ struct exchange {
 	uint64_t up_open_ns, up_last_ns;       /* fresh clock readings, for the sidecar's own added time; 0: not measured */
 	/* rarely */
 	const struct uds_identity *caller;     /* borrowed: see exchange_door */
-	const char *why;                       /* static text beside the fault */
+	const char *why;                       /* text beside the fault: static, or why_own */
 	struct timer deadline, backoff;        /* backoff: of a retry, or the time to be parked */
 	struct tried tried;
 	struct cluster_wait wait;              /* parked until DNS answers, or */
 	struct mesh_watch watch;               /* until its name is known */
 	struct parking *parking;               /* owned; what a call that waited for its name has to remember */
+	char *why_own;                         /* owned; what lives shorter than the call does (exchange_why) */
 	uint32_t parked_bytes;
 	/* not zeroed at the start: */
 	char host[ADDR_TEXT];                  /* the last provider that was tried, where somebody will read it (a failure, the access log) */
@@ -77,6 +78,8 @@ struct exchange {
 void exchange_start(const struct exchange_door *door, struct stream *down, struct fields *head, bool fin, const char *refuse);
 /* Ends the call with an answer of our own; or, once the answer has begun, with trailers (gRPC) or a reset. */
 void exchange_fail(struct exchange *x, enum fault f, const char *why);
+/* A copy of a reason whose text may go before the call is told of it; until the next one. */
+const char *exchange_why(struct exchange *x, const char *why);
 /* attempt -> exchange */
 void exchange_attempt_failed(struct exchange *x, enum fault f, const char *why, bool unprocessed, enum stream_cause cause);
 void exchange_answer_head(struct exchange *x, struct fields *head, bool fin);

@@ -107,7 +107,7 @@ static void json_app(struct sb *b, const struct app *a)
 /* Whose word it is that keeps an endpoint back, or lets it serve on. */
 static const char *who_says(const char *health)
 {
-	static const struct { const char *health, *who; } rows[] = {{"wants TLS", "mesh"}, {"eds unhealthy", "mesh"}, {"draining", "mesh"}, {"check failed", "check"}, {"check pending", "check"},
+	static const struct { const char *health, *who; } rows[] = {{"no TLS", "mesh"}, {"eds unhealthy", "mesh"}, {"draining", "mesh"}, {"check failed", "check"}, {"check pending", "check"},
 		{"ejected", "outlier"}, {"backoff", "connection"}, {"held", "removal"}};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
 		if (str_is(str_of(health), rows[i].health))
@@ -185,8 +185,8 @@ static void json_cluster(struct page *p, struct cluster *c)
 	sb_json(b, str_of(v.name));
 	sb_fmt(b, ",\"lb\":\"%s\",\"active\":%u,\"pending\":%u,\"connections\":%u,\"calls\":%llu,\"errors\":%llu,\"retry_tokens\":%u", v.lb, v.active, v.pending, v.connections,
 		(unsigned long long)v.calls, (unsigned long long)v.errors, v.retry_tokens);
-	sb_fmt(b, ",\"truth\":\"%s\",\"checked\":%s,\"panic\":%s,\"healthy\":%u,\"degraded\":%u,\"check_pending\":%u,\"check_failed\":%u,\"ejected\":%u,\"held\":%u,\"tls\":%u", truth_name(v.truth),
-		yes(v.checked), yes(v.panic), v.healthy, v.degraded, v.check_pending, v.check_failed, v.ejected, v.held, v.tls);
+	sb_fmt(b, ",\"truth\":\"%s\",\"checked\":%s,\"panic\":%s,\"healthy\":%u,\"degraded\":%u,\"check_pending\":%u,\"check_failed\":%u,\"ejected\":%u,\"held\":%u,\"unusable\":%u", truth_name(v.truth),
+		yes(v.checked), yes(v.panic), v.healthy, v.degraded, v.check_pending, v.check_failed, v.ejected, v.held, v.unusable);
 	number(b, "ejections", v.counts[COUNT_EJECTED]);
 	if (*v.names)
 		member(b, "dns", v.names);
@@ -283,7 +283,7 @@ static void text_cluster(struct page *p, struct cluster *c)
 	cluster_view(c, &v);
 	sb_fmt(b, "%s  %s, %s, %u endpoints, %u healthy", v.name, v.lb, truth_name(v.truth), v.hosts, v.healthy);
 	const struct { uint32_t n; const char *what; } more[] = {{v.degraded, "degraded"}, {v.check_pending, "check pending"}, {v.check_failed, "check failed"}, {v.ejected, "ejected"}, {v.held, "held"},
-		{v.tls, "want TLS"}};
+		{v.unusable, "without TLS"}};
 	for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
 		if (more[i].n)
 			sb_fmt(b, ", %u %s", more[i].n, more[i].what);

@@ -265,7 +265,8 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 		sc->dns = dns_new(l);
 		sc->own_dns = true;
 	}
-	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
+	sc->transports = transports_new(l);
+	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns, sc->transports);
 	sc->checker = checker_new(l, sc->log, &sc->limits, sc->clusters);
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
@@ -445,6 +446,7 @@ void sidecar_free(struct sidecar **sidecar)
 	free(sc->watches);
 	uds_doors_free(&sc->doors);
 	loop_undefer(&sc->mesh_task);
+	transports_free(&sc->transports);
 	mesh_free(&sc->mesh);
 	endpoint_metas_free(&sc->metas);
 	if (sc->own_dns)

@@ -49,6 +49,7 @@ struct sidecar {
 	struct limits limits;                  /* a copy with a stable address: the lower floors point here */
 	struct mesh *mesh;
 	struct dns *dns; bool own_dns;
+	struct transports *transports;         /* of all TLS: net/transport.h */
 	struct clusters *clusters;
 	struct checker *checker;  /* of providers; health/checker.h */
 	struct offload *offload;

@@ -1,6 +1,7 @@
 /* tests/health/fake: see the header. */
 #include "tests/health/fake.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,9 +252,44 @@ static void on_closed(void *owner, int err)
 	c->h2 = NULL;
 }
 
-static bool accepted(void *user, struct sock *taken)
+static void serve(struct conn *c, struct sock *taken)
 {
 	static const struct stream_server events = {.on_request = on_request, .on_closed = on_closed};
+	struct fake *k = c->fake;
+
+	if (k->h2) {
+		c->sock = NULL;
+		c->h2 = h2_conn_server(k->in->loop, taken, &k->in->lim, &k->in->account, &events, c, NULL, 0);
+		return;
+	}
+	c->sock = taken;
+	sock_set(taken, &raw_events, c);
+	sock_want(taken, true, false);
+	if (!k->after)
+		answer_if(c);
+}
+
+static void nothing(void *user)
+{
+	(void)user;
+}
+
+static void shaken(void *user, int err)
+{
+	struct conn *c = user;
+
+	if (err) {
+		conn_end(c);
+		return;
+	}
+	c->fake->shaken++;
+	snprintf(c->fake->alpn, sizeof(c->fake->alpn), "%s", tls_alpn(c->sock));
+	serve(c, c->sock);
+}
+
+static bool accepted(void *user, struct sock *taken)
+{
+	static const struct sock_events shaking = {.connected = shaken, .readable = nothing, .writable = nothing};
 	struct fake *k = user;
 	struct conn *c = xnew(struct conn);
 
@@ -262,15 +298,10 @@ static bool accepted(void *user, struct sock *taken)
 	list_push(&k->conns, &c->node);
 	k->accepted++;
 	k->open++;
-	if (k->h2) {
-		c->h2 = h2_conn_server(k->in->loop, taken, &k->in->lim, &k->in->account, &events, c, NULL, 0);
-		return true;
-	}
-	c->sock = taken;
-	sock_set(taken, &raw_events, c);
-	sock_want(taken, true, false);
-	if (!k->after)
-		answer_if(c);
+	if (!k->tls)
+		serve(c, taken);
+	else if (tls_server(k->in->loop, k->tls, taken, &k->callers, NULL, 0, &k->in->account, &shaking, c, &c->sock) < 0)
+		abort();
 	return true;
 }
 

@@ -25,6 +25,8 @@ struct fake {
 	struct addr at;
 	struct sock_listen *listen;    /* NULL: refused */
 	bool h2;
+	struct tls_context *tls;       /* borrowed; NULL: plaintext */
+	struct tls_peer callers;       /* whom it accepts */
 	/* by hand: say is sent once `after` has come (NULL: at once) */
 	const char *after;
 	struct str say;
@@ -39,7 +41,8 @@ struct fake {
 	bool cut;                      /* the connection ends at the request */
 	bool goaway;                   /* says GOAWAY and answers all the same */
 	/* what was seen */
-	uint32_t accepted, requests, open;
+	uint32_t accepted, requests, open, shaken;
+	char alpn[64];                 /* agreed on by the last one with TLS */
 	struct sb got;                 /* by hand: all bytes; HTTP/2: the last request's head as lines, then its body */
 	struct list conns;
 };

@@ -21,7 +21,7 @@ static void setup(void)
 {
 	f = fakes_new();
 	dns = dns_new_table(f->loop, MS);
-	clusters = clusters_new(f->loop, &f->lim, NULL, dns);
+	clusters = clusters_new(f->loop, &f->lim, NULL, dns, NULL);
 	checker = checker_new(f->loop, NULL, &f->lim, clusters);
 	metas = endpoint_metas_new(&f->loop->memory, 1);
 	decl = (struct mesh_cluster){.name = xstrdup("demo")};

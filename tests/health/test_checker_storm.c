@@ -283,7 +283,7 @@ static void storm(uint64_t seed)
 
 	s.f = fakes_new();
 	s.dns = dns_new_table(s.f->loop, MS);
-	s.clusters = clusters_new(s.f->loop, &s.f->lim, NULL, s.dns);
+	s.clusters = clusters_new(s.f->loop, &s.f->lim, NULL, s.dns, NULL);
 	s.checker = checker_new(s.f->loop, NULL, &s.f->lim, s.clusters);
 	s.metas = endpoint_metas_new(&s.f->loop->memory, 1);
 	s.decl = (struct mesh_cluster){.name = xstrdup("demo")};

@@ -1,6 +1,7 @@
 /* tests/lb/lbrig: see the header. */
 #include "tests/lb/lbrig.h"
 #include "base/err.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- the rig -------------------------------------------------------------------------------------------------------------- */
@@ -33,8 +34,11 @@ struct lb_rig *lb_rig_new(void)
 		.header_time_ns = 5 * SEC,
 	};
 	r->dns = dns_new_table(r->loop, 5 * MS);
-	r->clusters = clusters_new(r->loop, &r->lim, NULL, r->dns);
+	r->mesh = mesh_new(7);
+	r->transports = transports_new(r->loop);
+	r->clusters = clusters_new(r->loop, &r->lim, NULL, r->dns, r->transports);
 	r->decl.name = xstrdup("demo");
+	r->decl.mesh = r->mesh;
 	list_init(&r->providers);
 	return r;
 }
@@ -138,7 +142,7 @@ struct host_view lb_rig_host(struct lb_rig *r, uint32_t index)
 struct served {
 	struct list node;
 	struct provider *p;
-	struct sock *sock; /* borrowed from the connection: only to stall it */
+	struct sock *sock; /* borrowed from the connection: only to stall it; its own while TLS shakes hands */
 	struct h2_conn *h2;
 	struct list held;
 	struct grave grave;
@@ -242,6 +246,37 @@ static void on_served_closed(void *owner, int err)
 
 static const struct stream_server server_events = {on_request, on_served_closed};
 
+static void serve(struct served *on, struct sock *taken)
+{
+	struct provider *p = on->p;
+
+	on->h2 = h2_conn_server(p->rig->loop, taken, &p->lim, &p->rig->loop->memory, &server_events, on, NULL, 0);
+	if (p->behave == GOES_AT_ONCE)
+		h2_conn_drain(on->h2);
+}
+
+static void nothing(void *user)
+{
+	(void)user;
+}
+
+static void shaken(void *user, int err)
+{
+	struct served *on = user;
+	struct sock *taken = on->sock;
+
+	if (!err) {
+		on->p->shaken++;
+		serve(on, taken);
+		return;
+	}
+	on->p->unshaken++;
+	on->p->plain += strstr(tls_why(taken), "plaintext") != NULL;
+	sock_close(&on->sock);
+	list_del(&on->node);
+	loop_bury(on->p->rig->loop, &on->grave, free_served);
+}
+
 static bool accepted(void *user, struct sock *taken)
 {
 	struct provider *p = user;
@@ -257,9 +292,13 @@ static bool accepted(void *user, struct sock *taken)
 	on->sock = taken;
 	list_init(&on->held);
 	list_push(&p->conns, &on->node);
-	on->h2 = h2_conn_server(p->rig->loop, taken, &p->lim, &p->rig->loop->memory, &server_events, on, NULL, 0);
-	if (p->behave == GOES_AT_ONCE)
-		h2_conn_drain(on->h2);
+	if (!p->tls) {
+		serve(on, taken);
+		return true;
+	}
+	static const struct sock_events shaking = {.connected = shaken, .readable = nothing, .writable = nothing};
+	if (tls_server(p->rig->loop, p->tls, taken, &p->callers, NULL, 0, &p->rig->loop->memory, &shaking, on, &on->sock) < 0)
+		abort();
 	return true;
 }
 
@@ -295,12 +334,12 @@ void provider_close(struct provider *p)
 
 void provider_cut(struct provider *p)
 {
-	each_served(on, p) h2_conn_close(on->h2, 0);
+	each_served(on, p) if (on->h2) h2_conn_close(on->h2, 0);
 }
 
 void provider_goaway(struct provider *p)
 {
-	each_served(on, p) h2_conn_drain(on->h2);
+	each_served(on, p) if (on->h2) h2_conn_drain(on->h2);
 }
 
 void provider_stall(struct provider *p, bool stalled)
@@ -374,19 +413,21 @@ static void call_failed(struct pool_wait *w, int err, const char *why)
 
 	c->state = CALL_FAILED;
 	c->err = err;
-	c->why = why;
+	snprintf(c->why, sizeof(c->why), "%s", why ? why : "");
 	host_done(&c->host, HOST_CONNECT);
 }
 
 enum call_state call_start(struct lb_rig *r, struct call *c)
 {
 	struct stream *s;
+	const char *why = NULL;
 
 	*c = (struct call){.rig = r, .wait = {.ready = call_ready, .failed = call_failed}};
 	c->picked = cluster_pick(r->cluster, 0, NULL, &c->host);
 	if (c->picked != PICK_OK)
 		return c->state;
-	s = host_open(c->host, &c->wait, &call_events, c, &c->err, &c->why);
+	s = host_open(c->host, &c->wait, &call_events, c, &c->err, &why);
+	snprintf(c->why, sizeof(c->why), "%s", why ? why : "");
 	if (s) {
 		call_send(c, s);
 	} else if (c->err) {
@@ -435,6 +476,8 @@ void lb_rig_free(struct lb_rig **pr)
 	endpoints_unref(&r->decl.endpoints);
 	free(r->decl.name);
 	dns_free(&r->dns);
+	mesh_free(&r->mesh);
+	transports_free(&r->transports);
 	simnet_free(&r->net);
 	free(r);
 }

@@ -25,6 +25,9 @@ struct provider {
 	struct sock_listen *listen;
 	enum behave behave;
 	struct limits lim;
+	struct tls_context *tls;   /* borrowed; NULL: plaintext. Takes effect for connections to come */
+	struct tls_peer callers;   /* whom it accepts */
+	uint32_t plain, shaken, unshaken; /* connections that spoke plaintext to one with TLS; handshakes that were done, that failed */
 	struct list conns;
 	uint32_t accepted, requests, held, cancelled;
 };
@@ -33,6 +36,8 @@ struct lb_rig {
 	struct loop *loop;
 	struct limits lim;
 	struct dns *dns;
+	struct mesh *mesh;           /* empty: whose space of secrets the cluster has */
+	struct transports *transports;
 	struct clusters *clusters;
 	struct mesh_cluster decl;
 	struct cluster *cluster;
@@ -50,7 +55,7 @@ struct call {
 	enum pick_result picked;
 	enum stream_cause cause;
 	int err;
-	const char *why;
+	char why[512];
 };
 
 struct lb_rig *lb_rig_new(void);

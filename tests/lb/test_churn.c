@@ -176,7 +176,7 @@ static const char *flags_wrong(const struct cluster *c)
 	for (uint32_t i = 0; i < c->m.bucket_count; i++)
 		if (!counted_alike(&c->m.buckets[i], &b[i]))
 			return "counts of a bucket";
-	if (c->m.tls != sum.tls || c->m.pending != sum.pending || c->m.failed != sum.failed || c->m.ejected != sum.ejected)
+	if (c->m.unusable != sum.unusable || c->m.pending != sum.pending || c->m.failed != sum.failed || c->m.ejected != sum.ejected)
 		return "counts of all";
 	for (uint32_t i = 0; i < c->host_count; i++) {
 		const struct host *h = c->hosts[i];
@@ -201,7 +201,7 @@ static void check_pick(struct lb_rig *r, const struct host *h)
 {
 	uint32_t flags = h->index == UINT32_MAX ? HOT_USABLE : r->cluster->m.hot[h->index].flags;
 
-	if (flags & HOT_TLS || (flags & HOT_DOWN && !levels_panic(r->cluster)))
+	if (flags & HOT_UNUSABLE || (flags & HOT_DOWN && !levels_panic(r->cluster)))
 		ck_abort_msg("%s was picked, with flags %u", h->text, flags);
 }
 

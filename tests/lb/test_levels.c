@@ -337,10 +337,11 @@ static struct cluster_spec *tls_spec(void)
 	spec->tls = xnew(struct tls_row);
 	spec->tls[0] = (struct tls_row){.name = xstrdup("istio"), .pairs = xnew(struct tls_pair), .npairs = 1, .tls = true};
 	spec->tls[0].pairs[0] = (struct tls_pair){xstrdup("tlsMode"), xstrdup("istio")};
+	spec_seal(spec);
 	return spec;
 }
 
-START_TEST(what_wants_tls_is_never_picked_not_even_in_panic)
+START_TEST(what_wants_tls_that_cannot_be_had_is_never_picked_not_even_in_panic)
 {
 	struct endpoint_metas *metas = endpoint_metas_new(NULL, 1);
 	struct lb_rig *r = lb_rig_new();
@@ -350,12 +351,13 @@ START_TEST(what_wants_tls_is_never_picked_not_even_in_panic)
 	lb_rig_publish(r, set_text("10.0.0.1:1+istio 10.0.0.2:2+disabled 10.0.0.3:3+istio^1 10.0.0.4:4^1", metas, NULL));
 	t = picks(r);
 	ck_assert_double_eq_tol(t.port[2], 100, 1e-6);
-	ck_assert_uint_eq(lb_rig_view(r).tls, 2);
-	ck_assert_str_eq(lb_rig_host(r, 0).state, "wants TLS");
+	ck_assert_uint_eq(lb_rig_view(r).unusable, 2);
+	ck_assert_str_eq(lb_rig_host(r, 0).state, "no TLS");
 	lb_rig_publish(r, set_text("10.0.0.1:1+istio 10.0.0.2:2!u+istio", metas, NULL));
 	t = picks(r);
 	ck_assert_uint_eq(t.nobody, PICKS);
-	ck_assert_int_eq(t.why, PICK_TLS);
+	ck_assert_int_eq(t.why, PICK_UNUSABLE);
+	ck_assert_str_eq(cluster_unusable(r->cluster), "'demo' wants TLS ('istio'): the transport socket 'istio' is not built");
 	lb_rig_publish(r, set_text("10.0.0.1:1+istio 10.0.0.2:2!u+disabled", metas, NULL));
 	t = picks(r);
 	ck_assert_double_eq_tol(t.port[2], 100, 1e-6); /* panic: the only one that may be spoken to */
@@ -367,7 +369,7 @@ START_TEST(what_wants_tls_is_never_picked_not_even_in_panic)
 	r->decl.changed(&r->decl);
 	spec_unref(&old);
 	t = picks(r);
-	ck_assert_int_eq(t.why, PICK_TLS);
+	ck_assert_int_eq(t.why, PICK_UNUSABLE);
 	lb_rig_free(&r);
 	endpoint_metas_free(&metas);
 }
@@ -396,5 +398,5 @@ UNIT_SUITE("levels", calls_fail_over_by_the_share_of_the_healthy, priorities_nee
 	below_the_panic_threshold_all_are_used_whatever_is_said_of_them, there_is_no_panic_while_another_priority_carries_the_calls,
 	with_all_priorities_in_panic_calls_go_by_the_number_of_endpoints, localities_have_shares_by_weight_and_by_what_is_available,
 	ten_thousand_localities_keep_their_shares, an_endpoint_in_back_off_is_not_available_but_no_reason_for_panic,
-	a_call_that_was_tried_everywhere_in_a_priority_goes_to_the_next, what_wants_tls_is_never_picked_not_even_in_panic,
+	a_call_that_was_tried_everywhere_in_a_priority_goes_to_the_next, what_wants_tls_that_cannot_be_had_is_never_picked_not_even_in_panic,
 	policies_that_are_not_built_are_random_and_say_so)
