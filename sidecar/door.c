@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include "net/transport.h"
 #include "sidecar/sidecar.h"
 
 static uint64_t key_ids(uint64_t h, const struct conf_allow *a)
@@ -38,6 +39,23 @@ static int line_group(const struct door_line *l, int64_t *ret, struct err *err)
 
 /* ---- one door ---- */
 
+/* False: its callers must be encrypted and cannot be, which is told: such a door is not open. */
+static bool door_transport(struct door_set *s, const struct door_line *l, struct transport **ret, bool *permissive, struct err *err)
+{
+	const char *why = NULL;
+	*permissive = false;
+	*ret = s->kind->transport ? s->kind->transport(s, l->line, permissive, &why) : NULL;
+	if (*ret || !why)
+		return true;
+	err_add(err, NULL, 0, 0, "%s: app '%s': '%s' cannot be encrypted, and is not open: %s", l->place, s->app->conf->name, l->text, why);
+	return false;
+}
+
+static const char *tls_word(bool tls, bool permissive)
+{
+	return !tls ? "off" : permissive ? "permissive" : "strict";
+}
+
 static struct door *door_open(struct door_set *s, const struct door_line *l, struct err *err)
 {
 	struct app *a = s->app;
@@ -55,8 +73,13 @@ static struct door *door_open(struct door_set *s, const struct door_line *l, str
 	if (line_group(l, &d.group, err) != 0)
 		return NULL;
 	d.fd = sc->spec.inherit ? sc->spec.inherit(sc->spec.ctx, &l->addr, a->conf->name) : -1;
+	if (!door_transport(s, l, &d.transport, &d.permissive, err))
+		return NULL;
 	struct door *door = xnew(struct door);
-	if (uds_listen(sc->doors, &d, &a->account, &s->kind->ev, door, &door->listener, why, sizeof why) != 0) {
+	int rc = uds_listen(sc->doors, &d, &a->account, &s->kind->ev, door, &door->listener, why, sizeof why);
+	const bool tls = d.transport;
+	transport_unref(&d.transport); /* the listener has its own */
+	if (rc != 0) {
 		err_add(err, NULL, 0, 0, "%s: app '%s': cannot listen on '%s': %s", l->place, a->conf->name, l->text, why);
 		free(door);
 		return NULL;
@@ -66,7 +89,7 @@ static struct door *door_open(struct door_set *s, const struct door_line *l, str
 	door->text = l->text;
 	door->whole = conf_ref(s->whole);
 	door->key = line_key(l);
-	log_info(sc->log, "app '%s': takes %s on '%s'%s", a->conf->name, s->kind->what, l->text, d.fd >= 0 ? " (inherited)" : "");
+	log_info(sc->log, "app '%s': takes %s on '%s'%s%s%s", a->conf->name, s->kind->what, l->text, tls ? ", TLS " : "", tls ? tls_word(tls, d.permissive) : "", d.fd >= 0 ? " (inherited)" : "");
 	return door;
 }
 
@@ -175,11 +198,29 @@ void door_set_apply(struct door_set *s, struct conf *whole, struct door_line *li
 	conf_unref(&was);
 }
 
+/* A door that is kept, with the lines of now. */
+static struct door *door_secure(struct door_set *s, struct door *d, const struct door_line *l, struct err *err)
+{
+	struct transport *t;
+	bool permissive;
+	if (!door_transport(s, l, &t, &permissive, err)) {
+		door_leave(s, d);
+		return NULL;
+	}
+	struct uds_tls_info was;
+	uds_listener_tls_info(d->listener, &was);
+	if (was.tls != (t != NULL) || was.permissive != permissive)
+		log_info(s->app->sc->log, "app '%s': '%s' goes from TLS %s to %s", s->app->conf->name, d->text, tls_word(was.tls, was.permissive), tls_word(t, permissive));
+	uds_listener_tls(d->listener, t, permissive);
+	transport_unref(&t);
+	return d;
+}
+
 void door_set_open(struct door_set *s, struct err *err)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < s->count; i++) {
-		struct door *d = s->doors[i] ? s->doors[i] : door_open(s, &s->lines[i], err);
+		struct door *d = s->doors[i] ? door_secure(s, s->doors[i], &s->lines[i], err) : door_open(s, &s->lines[i], err);
 		if (d)
 			s->doors[n++] = d;
 	}
@@ -247,11 +288,22 @@ bool door_set_each(const struct door_set *s, bool (*fn)(void *ctx, const struct 
 	return false;
 }
 
+static void door_tls_json(const struct door *d, struct sb *out)
+{
+	struct uds_tls_info i;
+	uds_listener_tls_info(d->listener, &i);
+	if (i.tls || i.handshakes || i.failures || i.plaintext_refused) /* what it was before a reload is told, too */
+		sb_fmt(out, ",\"tls\":\"%s\",\"handshakes\":%llu,\"handshakes_failed\":%llu,\"handshakes_in_flight\":%u,\"plaintext_refused\":%llu", tls_word(i.tls, i.permissive),
+			(unsigned long long)i.handshakes, (unsigned long long)i.failures, i.in_flight, (unsigned long long)i.plaintext_refused);
+}
+
 void door_set_json(const struct door_set *s, struct sb *out)
 {
 	for (uint32_t i = 0; i < s->count; i++) {
 		sb_str(out, i ? ",{\"address\":" : "{\"address\":");
 		sb_json(out, str_of(s->doors[i]->text));
-		sb_fmt(out, ",\"connections\":%u}", uds_listener_clients(s->doors[i]->listener));
+		sb_fmt(out, ",\"connections\":%u", uds_listener_clients(s->doors[i]->listener));
+		door_tls_json(s->doors[i], out);
+		sb_char(out, '}');
 	}
 }

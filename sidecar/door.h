@@ -3,7 +3,7 @@
  *
  *   door_set 1 --- n door 1 --- 1 uds_listener 1 --- n client
  *
- * A line that did not change keeps its door, connections included. A door that leaves gives its address up at once, tells its connections to go (HTTP/2: two-phase GOAWAY, HTTP/1 closes) and
+ * A line that did not change keeps its door, connections included; how callers are encrypted is no part of that: it changes under an open door, for connections to come. A door that leaves gives its address up at once, tells its connections to go (HTTP/2: two-phase GOAWAY, HTTP/1 closes) and
  * is closed when the last of them has ended. Owner of a set: the room that has it; of a door: its set. */
 #pragma once
 #include "sidecar/app.h"
@@ -33,6 +33,8 @@ struct door_kind {
 	struct uds_events ev;          /* on_request's user: struct door; on_idle = door_idle */
 	bool asks;                     /* who comes asks about the app, and may do so with more memory in use than who calls it */
 	void (*closed)(struct door_set *s, const struct door *d); /* it is out of the set, and freed behind this; may be NULL */
+	/* How callers of a line are encrypted: a server's transport, counted for the caller, and whether plaintext comes in as well. NULL: plaintext; with *why: it should be, and cannot. NULL: plaintext. */
+	struct transport *(*transport)(struct door_set *s, const void *line, bool *permissive, const char **why);
 };
 struct door_set {
 	struct app *app;               /* borrowed: owner of the owner */
@@ -52,5 +54,5 @@ void door_set_end(struct door_set *s);       /* after close */
 uint32_t door_set_clients(const struct door_set *s); /* of those that leave too */
 bool door_set_is_idle(const struct door_set *s);     /* nobody is connected, and none leaves any more */
 bool door_set_each(const struct door_set *s, bool (*fn)(void *ctx, const struct door *d), void *ctx); /* until fn says true; those that leave too */
-void door_set_json(const struct door_set *s, struct sb *out); /* {"address": ..., "connections": ...}, ... of those that are open */
+void door_set_json(const struct door_set *s, struct sb *out); /* {"address": ..., "connections": ..., "tls": ...}, ... of those that are open */
 void door_idle(void *user);

@@ -111,7 +111,7 @@ static void health_request(void *user, struct uds_client *client, struct stream 
 	exchange_start(&door, s, head, fin, refuse);
 }
 
-static const struct door_kind health_doors = {"health checks", {.on_request = health_request, .on_idle = door_idle}, true, NULL};
+static const struct door_kind health_doors = {"health checks", {.on_request = health_request, .on_idle = door_idle}, true, NULL, NULL};
 
 struct health_door *health_door_new(struct app *a)
 {

@@ -47,7 +47,7 @@ static void inbound_request(void *user, struct uds_client *client, struct stream
 {
 	struct door *d = user;
 	struct app *a = d->set->app;
-	struct exchange_door door = {.sc = a->sc, .app = a, .inbound = d->line, .cred = uds_client_cred(client)};
+	struct exchange_door door = {.sc = a->sc, .app = a, .inbound = d->line, .cred = uds_client_cred(client), .caller = uds_client_identity(client)};
 	exchange_start(&door, s, head, fin, refuse);
 }
 
@@ -78,7 +78,18 @@ static void inbound_closed_door(struct door_set *s, const struct door *d)
 		mesh_del_cluster(sc->mesh, name);
 }
 
-static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, false, inbound_closed_door};
+/* Never in plaintext what shall be encrypted. */
+static struct transport *inbound_transport(struct door_set *s, const void *line, bool *permissive, const char **why)
+{
+	const struct conf_inbound *c = line;
+	(void)s;
+	(void)permissive;
+	if (c->tls != INBOUND_PLAIN)
+		*why = "its certificate has no way to it yet";
+	return NULL;
+}
+
+static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, false, inbound_closed_door, inbound_transport};
 
 /* ---- the room ---- */
 

@@ -7,9 +7,16 @@
 /* Whoever has been let in by a process that goes may make his first call. */
 #define FIRST_CALL_NS UINT64_C(1000000000)
 
+/* The first byte of every TLS connection: a record of type handshake. No method of HTTP begins so. */
+enum { TLS_HANDSHAKE = 0x16 };
+
 static void client_bury(struct grave *g)
 {
-	free(container_of(g, struct uds_client, grave));
+	struct uds_client *c = container_of(g, struct uds_client, grave);
+	if (c->tls && c->tls->identity)
+		acct_free(c->tls->account, c->tls->identity);
+	free(c->tls);
+	free(c);
 }
 
 static void client_gone(struct uds_client *c)
@@ -20,6 +27,8 @@ static void client_gone(struct uds_client *c)
 	struct loop *l = uds_listener_loop(c->listener);
 	timer_cancel(l, &c->timer);
 	sock_close(&c->sock);
+	if (c->tls)
+		handshakes_left(uds_listener_handshakes(c->listener), c->tls);
 	c->peer = NULL;
 	list_del(&c->node);
 	uds_listener_forget(c->listener, c);
@@ -61,12 +70,13 @@ static bool greets_otherwise(const char *p, size_t n)
 	return words == 3 && (end - word < 5 || memcmp(word, "HTTP/", 5) != 0);
 }
 
-/* "PRI" begins the HTTP/2 preface and no HTTP/1 request. Fewer bytes that agree so far: wait for more. */
+/* "PRI" begins the HTTP/2 preface and no HTTP/1 request. Fewer bytes that agree so far: wait for more. What ALPN chose is what it is. */
 static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 {
 	struct loop *l = uds_listener_loop(c->listener);
 	size_t cmp = n < 3 ? n : 3;
-	bool h2 = memcmp(p, "PRI", cmp) == 0;
+	const char *chosen = c->tls ? tls_alpn(c->sock) : "";
+	bool h2 = *chosen ? strcmp(chosen, "http/1.1") != 0 : memcmp(p, "PRI", cmp) == 0;
 	if (h2 && n < 3) {
 		memcpy(c->seen, p, n);
 		c->nseen = (uint32_t)n;
@@ -100,11 +110,150 @@ static void client_sniffed(struct uds_client *c, const char *p, size_t n)
 	}
 }
 
+/* ---- TLS: what comes before ---- */
+
+static void client_hello(struct uds_client *c)
+{
+	c->tls = xnew(struct uds_tls);
+	c->tls->client = c;
+	sock_want(c->sock, false, false);
+	handshakes_add(uds_listener_handshakes(c->listener), c->tls);
+}
+
+/* The one byte that tells, and no more: the rest stays with the kernel until it is this connection's turn. True: plaintext that is let in. */
+static bool client_first_byte(struct uds_client *c, struct handshakes *h)
+{
+	ssize_t n = sock_recv(c->sock, c->seen, 1);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		client_gone(c);
+		return false;
+	}
+	c->nseen = 1;
+	if (c->seen[0] == TLS_HANDSHAKE) {
+		client_hello(c);
+		return false;
+	}
+	if (!h->permissive) { /* not a word: whoever scans learns nothing */
+		h->refused++;
+		stat_inc(&uds_listener_loop(c->listener)->stats, STAT_INBOUND_PLAINTEXT_REFUSED);
+		client_gone(c);
+		return false;
+	}
+	c->plain = true;
+	return true;
+}
+
+static const struct sock_events client_sock_events, client_tls_events;
+
+static void client_timer(struct timer *t);
+
+void uds_client_shake(struct uds_client *c, struct tls_context *context)
+{
+	struct sock *under = c->sock;
+	struct addr peer = under->peer;
+	c->sock = c->peer = NULL;
+	int rc = tls_server(uds_listener_loop(c->listener), context, under, &c->tls->peer, c->seen, c->nseen, uds_listener_account(c->listener), &client_tls_events, c, &c->sock);
+	if (rc < 0) {
+		handshakes_failed(uds_listener_handshakes(c->listener), c->tls, &peer, err_text(rc));
+		client_gone(c);
+		return;
+	}
+	c->nseen = 0;
+	c->peer = c->sock;
+}
+
+/* Texts of the certificate, in one block: a caller has as many names as its CA likes. NULL with false: the account says no. */
+static bool client_know(struct uds_client *c)
+{
+	const struct sock *s = c->sock;
+	struct account *a = uds_listener_account(c->listener);
+	uint32_t nuris = tls_peer_uris(s);
+	size_t size = sizeof(struct uds_identity) + nuris * sizeof(char *), own_n = strlen(tls_own_uri(s)) + 1, hash_n = strlen(tls_peer_hash(s)) + 1, subject_n = strlen(tls_peer_subject(s)) + 1;
+	size_t texts = own_n + hash_n + subject_n;
+	for (uint32_t i = 0; i < nuris; i++)
+		texts += strlen(tls_peer_uri_at(s, i)) + 1; /* a walk each time; certificates of a mesh have one */
+	struct uds_identity *id = acct_alloc(a, size + texts);
+	if (!id)
+		return false;
+	const char **uris = (const char **)(id + 1);
+	char *at = (char *)id + size;
+	*id = (struct uds_identity){.own_uri = at, .hash = at + own_n, .subject = at + own_n + hash_n, .uris = uris, .nuris = nuris};
+	memcpy(at, tls_own_uri(s), own_n);
+	memcpy(at + own_n, tls_peer_hash(s), hash_n);
+	memcpy(at + own_n + hash_n, tls_peer_subject(s), subject_n);
+	at += own_n + hash_n + subject_n;
+	for (uint32_t i = 0; i < nuris; i++) {
+		size_t n = strlen(tls_peer_uri_at(s, i)) + 1;
+		uris[i] = memcpy(at, tls_peer_uri_at(s, i), n);
+		at += n;
+	}
+	c->tls->identity = id;
+	c->tls->account = a;
+	return true;
+}
+
+/* A chain that nobody verified says nothing about who it is. */
+static bool client_was_verified(const struct uds_client *c)
+{
+	return *tls_peer_hash(c->sock) && transport_want(c->tls->transport)->roots.from != SECRET_NOWHERE;
+}
+
+/* A certificate came and there is no memory to say of whom: nobody comes in as somebody less than he is. */
+static bool client_is_told(const struct uds_client *c)
+{
+	return *tls_peer_hash(c->sock) || strcmp(tls_kind(c->sock), "mtls") != 0;
+}
+
+static void client_up(struct uds_client *c)
+{
+	struct loop *l = uds_listener_loop(c->listener);
+	struct handshakes *h = uds_listener_handshakes(c->listener);
+	h->done++;
+	stat_inc(&l->stats, STAT_INBOUND_TLS_HANDSHAKES);
+	transport_succeeded(c->tls->transport);
+	if (!client_is_told(c) || (client_was_verified(c) && !client_know(c))) {
+		stat_inc(&l->stats, STAT_MEMORY_HARD);
+		client_gone(c);
+		return;
+	}
+	handshakes_left(h, c->tls);
+	c->tls->state = UDS_TLS_UP;
+	sock_set(c->sock, &client_sock_events, c);
+	sock_want(c->sock, true, false);
+	timer_in(l, &c->timer, uds_listener_limits(c->listener)->preface_time_ns, client_timer); /* for the first bytes inside */
+}
+
+static void client_connected(void *user, int err)
+{
+	struct uds_client *c = user;
+	if (c->gone)
+		return;
+	if (err == 0) {
+		client_up(c);
+		return;
+	}
+	const char *why = tls_why(c->sock);
+	handshakes_failed(uds_listener_handshakes(c->listener), c->tls, &c->sock->peer, *why ? why : err_text(err));
+	client_gone(c);
+}
+
+static void client_silent(void *user)
+{
+	(void)user;
+}
+
+static const struct sock_events client_tls_events = {client_connected, client_silent, client_silent};
+
 static void client_readable(void *user)
 {
 	struct uds_client *c = user;
 	struct loop *l = uds_listener_loop(c->listener);
 	if (c->gone || !c->sock)
+		return;
+	struct handshakes *h = uds_listener_handshakes(c->listener);
+	if (h->transport && !c->plain && !c->tls && !client_first_byte(c, h))
 		return;
 	/* The read chunk and not the scratch: what follows may use the scratch. */
 	struct chunk *chunk = chunk_new(&l->bufs, &l->memory, LOOP_READ_MAX);
@@ -125,7 +274,10 @@ static void client_readable(void *user)
 static void client_timer(struct timer *t)
 {
 	struct uds_client *c = container_of(t, struct uds_client, timer);
+	struct handshakes *h = uds_listener_handshakes(c->listener);
 	stat_inc(&uds_listener_loop(c->listener)->stats, STAT_PREFACE_TIME);
+	if (c->tls && c->tls->state != UDS_TLS_UP)
+		handshakes_failed(h, c->tls, &c->sock->peer, handshakes_waits_for(h, c->tls));
 	client_gone(c);
 }
 
@@ -167,6 +319,8 @@ void uds_client_leave(struct uds_client *c)
 {
 	if (c->sock)
 		c->leaving = true; /* its timer is that of the preface */
+	else if (!c->called && timer_armed(&c->timer))
+		return; /* told so already */
 	else if (!c->called)
 		timer_in(uds_listener_loop(c->listener), &c->timer, FIRST_CALL_NS, client_leaves);
 	else
@@ -183,6 +337,7 @@ void uds_client_close(struct uds_client *c)
 		client_gone(c);
 }
 
+const struct uds_identity *uds_client_identity(const struct uds_client *c) { return c->tls ? c->tls->identity : NULL; }
 const struct sock_cred *uds_client_cred(const struct uds_client *c) { return &c->cred; }
 struct uds_listener *uds_client_listener(const struct uds_client *c) { return c->listener; }
 const struct sock *uds_client_peer(const struct uds_client *c) { return c->peer; }

@@ -36,6 +36,7 @@ struct uds_listener {
 	struct list clients;
 	uint32_t nclients;
 	bool vital, anybody, draining, closed;
+	struct handshakes handshakes;
 	struct grave grave;
 };
 
@@ -68,6 +69,7 @@ void uds_listener_user(struct uds_listener *l, void *user) { l->user = user; }
 struct loop *uds_listener_loop(const struct uds_listener *l) { return l->doors->loop; }
 const struct limits *uds_listener_limits(const struct uds_listener *l) { return l->doors->lim; }
 struct account *uds_listener_account(const struct uds_listener *l) { return l->account; }
+struct handshakes *uds_listener_handshakes(struct uds_listener *l) { return &l->handshakes; }
 
 bool uds_listener_spares(const struct uds_listener *l)
 {
@@ -261,6 +263,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 	l->ev = ev;
 	l->user = user;
 	list_init(&l->clients);
+	handshakes_init(&l->handshakes, l);
 	int fd = door->fd, rc = 0;
 	if (fd < 0 && door->is_unix && door->path[0] != '@' && loop_is_real(d->loop)) {
 		rc = sock_path_bind(door->path, door->mode, (gid_t)door->group, SOCK_BACKLOG, &l->path, &fd, why, why_len);
@@ -280,6 +283,7 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 		listener_free(l);
 		return rc;
 	}
+	handshakes_set(&l->handshakes, door->transport, door->permissive);
 	l->listen->vital = door->vital;
 	if (d->hold != DOORS_OURS) /* before the loop looks at it for the first time */
 		sock_listen_pause(l->listen);
@@ -312,6 +316,30 @@ void uds_listener_send_off(struct uds_listener *l)
 	}
 }
 
+void uds_listener_judged_anew(struct uds_listener *l, bool tls, bool plain)
+{
+	list_each(n, tmp, &l->clients) {
+		struct uds_client *c = list_entry(n, struct uds_client, node);
+		if ((tls && c->tls && c->tls->state != UDS_TLS_WAITS) || (plain && c->plain))
+			uds_client_leave(c);
+	}
+}
+
+void uds_listener_tls(struct uds_listener *l, struct transport *transport, bool permissive)
+{
+	struct handshakes *h = &l->handshakes;
+	bool alike = !transport || handshakes_judge_alike(h->transport, transport), strict = transport && !permissive;
+	handshakes_set(h, transport, permissive);
+	if (!alike || strict)
+		uds_listener_judged_anew(l, !alike, strict);
+}
+
+void uds_listener_tls_info(const struct uds_listener *l, struct uds_tls_info *ret)
+{
+	const struct handshakes *h = &l->handshakes;
+	*ret = (struct uds_tls_info){.tls = h->transport, .permissive = h->permissive, .in_flight = h->nshaking, .handshakes = h->done, .failures = h->failed, .plaintext_refused = h->refused};
+}
+
 void uds_listener_close(struct uds_listener **listener)
 {
 	struct uds_listener *l = *listener;
@@ -319,6 +347,7 @@ void uds_listener_close(struct uds_listener **listener)
 		return;
 	*listener = NULL;
 	uds_listener_stop(l);
+	handshakes_end(&l->handshakes);
 	l->closed = true;
 	list_del(&l->node);
 	if (l->nclients == 0) {

@@ -1,6 +1,7 @@
 /* uds/listener: the app-facing doors: Unix sockets first, loopback TCP beside them; and the limits on who may come in.
  *
  *   uds_doors 1 --- n listener 1 --- n client (uds/client.h) 1 --- 1 h2_conn or h1_conn
+ *                       1 --- 1 handshakes (uds/handshakes.h): where callers speak TLS
  *
  * uds_doors counts connections in all and by uid, and remembers which listeners wait for room. Owner of doors and listeners: sidecar
  * (an app owns its listeners); a client belongs to its listener until its connection is gone. */
@@ -10,6 +11,7 @@
 #include "net/sock.h"
 #include "net/stream.h"
 
+struct transport;            /* net/transport.h */
 struct uds_doors;
 struct uds_listener;
 struct uds_client;
@@ -32,6 +34,8 @@ struct uds_door {
 	bool vital;                    /* the control socket: outside of limits.connections*, may use a reserve descriptor, at most UDS_VITAL_MAX connections */
 	bool anybody;                  /* who comes in is not the app: limits.connections_per_uid does not count there, and a fifth of limits.connections is kept from them */
 	const uint64_t *memory_most;   /* while the process is charged more, a connection is closed at its first bytes; borrowed, outlives the door. NULL: never */
+	struct transport *transport;   /* callers speak TLS (a server's transport; a ref is taken). NULL: plaintext */
+	bool permissive;               /* with transport: by the first byte, TLS or plaintext */
 	const uint32_t *uids, *gids; uint32_t nuids, ngids; /* allow; both empty: whoever can open it. Copied */
 };
 enum { UDS_VITAL_MAX = 64 };
@@ -71,6 +75,11 @@ int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account 
 const struct addr *uds_listener_addr(const struct uds_listener *l);
 uint32_t uds_listener_clients(const struct uds_listener *l);
 void uds_listener_user(struct uds_listener *l, void *user); /* a reload hands the listener to the app's new struct */
+/* A reload: as door.transport and door.permissive, for connections to come. Those that stand stay, but for whom the new ones would judge otherwise, and those in plaintext where that is not
+ * let in any more: they are told to go, as by send_off. */
+void uds_listener_tls(struct uds_listener *l, struct transport *transport, bool permissive);
+struct uds_tls_info { bool tls, permissive; uint32_t in_flight; uint64_t handshakes, failures, plaintext_refused; };
+void uds_listener_tls_info(const struct uds_listener *l, struct uds_tls_info *ret);
 /* Stops accepting (the file goes if it is still ours) and lets the clients finish: HTTP/1 closes after its request, HTTP/2 is told by a two-phase
  * GOAWAY only with goaway (process end, or the app was removed); who has not spoken yet is closed only then. */
 void uds_listener_drain(struct uds_listener *l, bool goaway);
@@ -83,6 +92,7 @@ size_t uds_doors_shed(struct uds_doors *d);
 
 const struct sock_cred *uds_client_cred(const struct uds_client *c);
 const struct sock *uds_client_peer(const struct uds_client *c);   /* its connection; NULL once that is gone. Lives as long as any of its streams */
+const struct uds_identity *uds_client_identity(const struct uds_client *c); /* NULL: nobody that we know: plaintext, or no certificate that was verified */
 bool uds_client_carries(const struct uds_client *c);              /* it was marked: it has carried a call */
 void uds_client_carry(struct uds_client *c);
 struct uds_listener *uds_client_listener(const struct uds_client *c);

@@ -61,6 +61,8 @@ struct caller {
 	struct sock *sock;            /* borrowed from h2 */
 	bool up;
 	int err;
+	char why[256];                /* that it did not connect: what TLS says of it; "" */
+	int (*dress)(void *ctx, struct caller *c, const struct sock_events *ev); void *dress_ctx; /* once connected: puts another sock (TLS) over c->sock; rig_tls.h */
 	uint32_t goaways;
 	struct grave grave;
 };

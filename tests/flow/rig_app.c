@@ -1,6 +1,7 @@
 /* tests/flow/rig_app: fake apps. A caller is one connection, a call is one stream; both live until rig_free, so that a test can look at them. */
 #include <stdio.h>
 #include <stdlib.h>
+#include "net/tls.h"
 #include "tests/flow/rig_int.h"
 
 /* ---- connections ---- */
@@ -33,13 +34,24 @@ static void caller_closed(void *owner, int err, uint64_t carried)
 
 static const struct h2_client_events caller_events = {caller_up, caller_room, caller_goaway, caller_closed};
 
+static const struct sock_events dialling;
+
 static void caller_connected(void *user, int err)
 {
 	struct caller *c = user;
 
 	if (err) {
 		c->err = err;
+		snprintf(c->why, sizeof(c->why), "%s", tls_why(c->sock));
 		sock_close(&c->sock);
+		return;
+	}
+	if (c->dress) {
+		int (*dress)(void *ctx, struct caller *c, const struct sock_events *ev) = c->dress;
+
+		c->dress = NULL; /* connected is told again, of what lies over it */
+		if (dress(c->dress_ctx, c, &dialling) < 0)
+			rig_die("a caller cannot be dressed");
 		return;
 	}
 	c->h2 = h2_conn_client(c->rig->loop, c->sock, &c->rig->lim, &c->rig->account, &caller_events, c);
