@@ -8,6 +8,7 @@
 #include "sidecar/exchange.h"
 #include "sidecar/grpc_health.h"
 #include "sidecar/health_door.h"
+#include "sidecar/identities.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
 
@@ -158,6 +159,7 @@ void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
 	struct conf *was = a->whole;
 	a->conf = conf;
 	a->whole = conf_ref(whole);
+	a->space = identities_of(a->sc->identities, conf);
 	a->doors = xalloc((conf->listens + 1) * sizeof *a->doors);
 	a->ndoors = conf->listens;
 	for (uint32_t i = 0; i < conf->listens; i++) {
@@ -186,7 +188,7 @@ void app_apply(struct app *a, struct conf *whole, const struct conf_app *conf)
 void app_open(struct app *a, struct err *err)
 {
 	uint32_t n = 0;
-	a->names.view = a->sc->xds ? xds_view(a->sc->xds, a->conf, 0, NULL, err) : NULL;
+	a->names.view = a->sc->xds ? xds_view(a->sc->xds, a->conf, identities_view(a->space), a->space, err) : NULL;
 	for (uint32_t i = 0; i < a->ndoors; i++) {
 		struct app_door *d = a->doors[i] ? a->doors[i] : door_open(a, &a->conf->listen[i], err);
 		if (d)

@@ -9,7 +9,7 @@
 #include "sidecar/readiness.h"
 #include "uds/listener.h"
 
-struct inbound; struct health_door;
+struct inbound; struct health_door; struct secret_space;
 /* A door that leaves (its lines were changed or removed by a reload) serves the connections it has until they end. */
 struct app_door { struct uds_listener *listener; const struct conf_listen *conf; struct conf *whole; /* counted: conf lies in it */ uint64_t key; struct app *app; struct list node; struct task end_task; };
 struct app {
@@ -21,6 +21,7 @@ struct app {
 	struct app_door **doors; uint32_t ndoors;
 	struct list leaving;           /* doors */
 	struct names names;
+	const struct secret_space *space; /* borrowed from sidecar/identities: where its view and its doors find certificates and roots */
 	struct life *life;             /* health/life; owned */
 	struct healthcheck healthcheck;
 	struct readiness readiness;

@@ -12,6 +12,7 @@
 #include "sidecar/drain.h"
 #include "sidecar/exchange.h"
 #include "sidecar/grpc_health.h"
+#include "sidecar/identities.h"
 #include "sidecar/removals.h"
 
 /* ---- a call comes in ---- */
@@ -78,9 +79,20 @@ static void mesh_defer(void *ctx)
 	loop_defer(sc->loop, &sc->mesh_task, mesh_due);
 }
 
+/* Whoever answers is believed: said as often as it is configured. */
+static void warn_of_insecure(const struct sidecar *sc)
+{
+	for (uint32_t i = 0; i < sc->conf->nservices; i++) {
+		const struct conf_service *s = &sc->conf->services[i];
+		if (s->spec->want && s->spec->want->roots.from == SECRET_NOWHERE)
+			log_warn(sc->log, "service '%s': tls.insecure: its endpoints are NOT verified, whoever answers there is believed and can read all calls", s->name);
+	}
+}
+
 static void publish_services(struct sidecar *sc, const struct conf *was)
 {
 	const struct conf *now = sc->conf;
+	warn_of_insecure(sc);
 	for (uint32_t i = 0; was && i < was->nservices; i++) {
 		bool stays = false;
 		for (uint32_t k = 0; k < now->nservices && !stays; k++)
@@ -100,6 +112,13 @@ static void publish_services(struct sidecar *sc, const struct conf *was)
 
 /* ---- the control plane ---- */
 
+struct offload *sidecar_offload(struct sidecar *sc)
+{
+	if (!sc->offload)
+		sc->offload = offload_new(sc->loop);
+	return sc->offload;
+}
+
 /* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
 static void apply_xds(struct sidecar *sc, struct err *err)
 {
@@ -112,11 +131,9 @@ static void apply_xds(struct sidecar *sc, struct err *err)
 	}
 	if (sc->xds || !sc->conf->xds.nservers)
 		return;
-	if (!sc->offload) {
-		sc->offload = offload_new(sc->loop);
+	if (!sc->metas)
 		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
-	}
-	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sc->offload, .limits = &sc->limits, .metas = sc->metas, .takeover = sc->waiting,
+	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sidecar_offload(sc), .transports = sc->transports, .limits = &sc->limits, .metas = sc->metas, .takeover = sc->waiting,
 		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
 	sc->xds = xds_new(&spec, sc->conf);
 }
@@ -145,10 +162,24 @@ static bool view_is_used(void *ctx, const struct mesh_view *v)
 	return false;
 }
 
+/* A view outlives the app that it was made for while others use it: its space is that of the first who is there. */
+static void views_space(struct sidecar *sc, struct list *apps)
+{
+	for (struct list *n = apps->prev; n != apps; n = n->prev) {
+		struct app *a = list_entry(n, struct app, node);
+		if (a->names.view)
+			xds_view_space(sc->xds, a->names.view, a->space);
+	}
+}
+
 void sidecar_views_left(struct sidecar *sc)
 {
-	if (sc->xds)
+	if (sc->xds) {
 		xds_sweep(sc->xds, view_is_used, sc);
+		views_space(sc, &sc->walking);
+		views_space(sc, &sc->apps);
+	}
+	identities_sweep(sc->identities);
 }
 
 static void apply_apps(struct sidecar *sc, struct err *err)
@@ -212,7 +243,9 @@ static void sidecar_trim(void *ctx)
 
 static void sidecar_thaw(void *ctx)
 {
-	freeze_thaw(ctx);
+	struct sidecar *sc = ctx;
+	freeze_thaw(sc);
+	identities_thaw(sc->identities);
 }
 
 static void tell(struct sidecar *sc, const char *what, const char *text)
@@ -228,11 +261,32 @@ static void tell_ready(struct sidecar *sc)
 	tell(sc, "READY", text);
 }
 
-static void begin_to_serve(struct sidecar *sc)
+static void begin_to_serve(void *ctx)
 {
+	struct sidecar *sc = ctx;
 	sc->ready = true;
 	log_info(sc->log, "ready: %u apps, %u services", sc->conf->napps, sc->conf->nservices);
 	tell_ready(sc);
+}
+
+/* Ready is who can call: the doors are open, and the first certificates have come or were waited for long enough (park.time). */
+static void serve_when_prepared(struct sidecar *sc)
+{
+	if (identities_prepared(sc->identities))
+		begin_to_serve(sc);
+	else
+		identities_on_prepared(sc->identities, begin_to_serve, sc);
+}
+
+/* Once for each transport and reason, until a handshake of that transport succeeds. */
+static void handshake_failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why)
+{
+	const struct sidecar *sc = ctx;
+	const struct tls_want *w = transport_want(t);
+	char text[ADDR_TEXT] = "";
+	const bool named = w->cert.from == SECRET_IDENTITY && w->cert.name && *w->cert.name;
+	log_warn(sc->log, "TLS with %s%s%s%s%s%s%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds", peer ? addr_text(peer, text) : "a peer",
+		w->sni ? " (" : "", w->sni ? w->sni : "", w->sni ? ")" : "", named ? " as app '" : "", named ? w->cert.name : "", named ? "'" : "", why);
 }
 
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err)
@@ -266,7 +320,11 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 		sc->own_dns = true;
 	}
 	sc->transports = transports_new(l);
-	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns, sc->transports);
+	transports_set_tell(sc->transports, handshake_failed, sc);
+	sc->identities = identities_new(sc, sc->transports);
+	identities_apply(sc->identities, sc->conf);
+	mesh_set_space(sc->mesh, identities_static(sc->identities));
+	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
 	sc->checker = checker_new(l, sc->log, &sc->limits, sc->clusters);
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
@@ -285,7 +343,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 		return -EINVAL;
 	watch_folders(sc);
 	if (!sc->waiting)
-		begin_to_serve(sc);
+		serve_when_prepared(sc);
 	return 0;
 }
 
@@ -293,7 +351,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 
 bool sidecar_is_prepared(const struct sidecar *sc)
 {
-	return !sc->xds || xds_is_prepared(sc->xds);
+	return identities_prepared(sc->identities) && (!sc->xds || xds_is_prepared(sc->xds));
 }
 
 bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text)
@@ -310,7 +368,7 @@ void sidecar_go(struct sidecar *sc)
 	if (sc->xds)
 		xds_settle(sc->xds);
 	uds_doors_ours(sc->doors);
-	begin_to_serve(sc);
+	serve_when_prepared(sc);
 	if (sc->reload_owed) {
 		sc->reload_owed = false;
 		sidecar_reload(sc);
@@ -374,6 +432,7 @@ int sidecar_reload(struct sidecar *sc)
 	uds_doors_limits(sc->doors, &sc->limits);
 	log_set_level(sc->log, now->log.level);
 	access_apply(sc->access, now);
+	identities_apply(sc->identities, now);
 	publish_services(sc, was);
 	apply_xds(sc, &err);
 	apply_apps(sc, &err);
@@ -431,7 +490,6 @@ void sidecar_free(struct sidecar **sidecar)
 	clusters_free(&sc->clusters);
 	for (int i = 0; i < 4; i++)
 		loop_turn(l, 0);
-	offload_free(&sc->offload);
 	list_each(n, tmp, &sc->apps) {
 		struct app *a = list_entry(n, struct app, node);
 		app_free(&a);
@@ -446,8 +504,12 @@ void sidecar_free(struct sidecar **sidecar)
 	free(sc->watches);
 	uds_doors_free(&sc->doors);
 	loop_undefer(&sc->mesh_task);
-	transports_free(&sc->transports);
 	mesh_free(&sc->mesh);
+	identities_free(&sc->identities);
+	for (int i = 0; i < 4; i++)
+		loop_turn(l, 0);
+	offload_free(&sc->offload);
+	transports_free(&sc->transports);
 	endpoint_metas_free(&sc->metas);
 	if (sc->own_dns)
 		dns_free(&sc->dns);

@@ -1,6 +1,6 @@
 /* sidecar/sidecar: the wiring: which rooms there are, who tells whom. One a process (or a flow test).
  *
- *   sidecar --owns--> loop? (main's) conf mesh dns clusters doors apps control; offload, metas and xds where there is a control plane
+ *   sidecar --owns--> loop? (main's) conf mesh dns transports identities clusters doors apps control; metas and xds where there is a control plane, offload where something needs it
  *
  * It is the only room that knows all floors; events of the lower ones end here. */
 #pragma once
@@ -18,6 +18,7 @@
 struct access;
 struct control;
 struct drain;
+struct identities;
 struct sidecar;
 
 /* How the daemon is told of the world outside; main fills it, flow tests fill what they need. */
@@ -49,9 +50,10 @@ struct sidecar {
 	struct limits limits;                  /* a copy with a stable address: the lower floors point here */
 	struct mesh *mesh;
 	struct dns *dns; bool own_dns;
-	struct transports *transports;         /* of all TLS: net/transport.h */
 	struct clusters *clusters;
 	struct checker *checker;  /* of providers; health/checker.h */
+	struct transports *transports;         /* all TLS there is */
+	struct identities *identities;         /* who the apps are */
 	struct offload *offload;
 	struct endpoint_metas *metas;
 	struct xds *xds;                       /* NULL: no control plane */
@@ -101,6 +103,7 @@ void sidecar_go(struct sidecar *sc);
 void sidecar_reopen_logs(struct sidecar *sc);
 void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */
 void sidecar_close(struct sidecar *sc);      /* closes all connections; loop turns bury them */
+struct offload *sidecar_offload(struct sidecar *sc); /* made with the first who needs it */
 void sidecar_views_left(struct sidecar *sc);   /* an app has ended: what the control plane told it alone goes too */
 void sidecar_memory_check(struct sidecar *sc); /* above the soft mark a timer looks for the hard one; below it nothing ticks */
 bool sidecar_idle(const struct sidecar *sc);
