@@ -324,7 +324,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	sc->identities = identities_new(sc, sc->transports);
 	identities_apply(sc->identities, sc->conf);
 	mesh_set_space(sc->mesh, identities_static(sc->identities));
-	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns);
+	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns, sc->transports);
 	sc->checker = checker_new(l, sc->log, &sc->limits, sc->clusters);
 	removals_log(sc);
 	sc->doors = uds_doors_new(l, &sc->limits);
