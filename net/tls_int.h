@@ -17,10 +17,9 @@ enum {
 	TLS_PEM_MAX = 4 << 20, TLS_CERTS_MAX = 4096, TLS_CHAIN_MAX = 32,
 	TLS_DEPTH_MAX = 16,        /* intermediates of a peer's chain; meshes have one or two */
 	TLS_URI_MAX = 2048,        /* SPIFFE-ID 2.3 */
-	TLS_SESSIONS = 256,        /* of a context; one is 1 to 3 KB */
+	TLS_SESSIONS = 128,        /* of a context; one is some KB (the ticket, the peer's certificate), most of which a connection that is open shares */
 	TLS_SESSIONS_EACH = 2,     /* of one peer: a server that is left by two connections at once is come back to by both */
 	TLS_TICKET_MAX = 4096,     /* no server in use makes a larger one */
-	TLS_SESSION_MAX = 16384,
 };
 
 /* ---- tls_pem ---- */
@@ -73,7 +72,7 @@ struct tls_trust {
 struct str tls_uri_domain(struct str uri);
 
 /* ---- sessions ---- */
-struct tls_session { struct list node; uint64_t key; int64_t ends; bool once, showed; uint32_t n; unsigned char der[]; };
+struct tls_session { struct list node; uint64_t key; int64_t ends; bool once, showed; SSL_SESSION *session; };
 struct tls_context {
 	uint32_t refs;
 	struct tls_lib *lib;
@@ -91,7 +90,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 void tls_session_forget(struct tls_context *c, uint64_t key);
 
 /* ---- tls_verify, tls_names ---- */
-struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; };
 /* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
 /* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */
@@ -108,7 +107,7 @@ struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl); /* net/tls.
 
 /* ---- the sock ---- */
 enum tls_phase { TLS_SHAKING, TLS_OPEN, TLS_OVER };
-struct tls_told { char *uri /* the first; all others behind it, each with its NUL */; uint32_t nuris; char *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
+struct tls_told { char *uri, *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
 enum { TLS_PIECES = 4, TLS_RECORD_MAX = 16384 };
 struct tls_piece { uint32_t end, plain; };
 struct tls_sock {

@@ -1,6 +1,7 @@
-/* net/tls_session: what servers gave us to come back with. Kept serialised, which is a fifth of an SSL_SESSION with its certificates parsed; bounded by TLS_SESSIONS a context, the oldest goes.
+/* net/tls_session: what servers gave us to come back with. Kept as they come: serialised they would be smaller, but OpenSSL takes as long to parse
+ * a certificate as half of a handshake does that needs none. Bounded by TLS_SESSIONS a context, the oldest goes.
  * A session is found by the rules that its peer was judged by (tls_peer.hash, names), its name and its address: tickets of one replica mean nothing to another.
- * TLS 1.3 tickets are used once (RFC 8446 C.4: who sees two uses of one knows that it is the same client), those of TLS 1.2 again and again. Master secrets: wiped when they go. */
+ * TLS 1.3 tickets are used once (RFC 8446 C.4: who sees two uses of one knows that it is the same client), those of TLS 1.2 again and again. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
@@ -10,7 +11,7 @@ static void session_free(struct tls_context *c, struct tls_session *s)
 {
 	list_del(&s->node);
 	c->nsessions--;
-	explicit_bzero(s->der, s->n);
+	c->lib->SSL_SESSION_free(s->session);
 	free(s);
 }
 
@@ -43,26 +44,23 @@ void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESS
 	const struct tls_lib *o = c->lib;
 	const X509 *peer = o->SSL_SESSION_get0_peer(session);
 	const unsigned char *ticket;
-	unsigned char *p;
 	size_t n = 0;
 
 	o->SSL_SESSION_get0_ticket(session, &ticket, &n);
-	int size = n > TLS_TICKET_MAX || !peer || !o->SSL_SESSION_is_resumable(session) ? 0 : o->i2d_SSL_SESSION(session, NULL);
-	if (size <= 0 || size > TLS_SESSION_MAX)
+	if (n > TLS_TICKET_MAX || !peer || !o->SSL_SESSION_is_resumable(session))
 		return;
 	bool once = o->SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION;
 	int64_t ends = tls_time(o, o->X509_get0_notAfter(peer));
 	if (!c->expired_ok && ends < now)
 		return;
 	make_room(c, key, once ? TLS_SESSIONS_EACH : 1);
-	struct tls_session *s = xalloc(sizeof(*s) + (size_t)size);
+	struct tls_session *s = xnew(struct tls_session);
 	s->key = key;
 	s->ends = c->expired_ok ? INT64_MAX : ends;
 	s->once = once;
 	s->showed = showed;
-	s->n = (uint32_t)size;
-	p = s->der;
-	o->i2d_SSL_SESSION(session, &p);
+	o->SSL_SESSION_up_ref(session);
+	s->session = session;
 	list_push(&c->sessions, &s->node);
 	c->nsessions++;
 }
@@ -72,13 +70,14 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 {
 	for (struct list *at = c->sessions.prev, *before; at != &c->sessions; at = before) {
 		struct tls_session *s = list_entry(at, struct tls_session, node);
-		const unsigned char *p = s->der;
 		before = at->prev;
 		if (s->key != key)
 			continue;
-		SSL_SESSION *session = s->ends >= now ? c->lib->d2i_SSL_SESSION(NULL, &p, s->n) : NULL;
-		if (session)
+		SSL_SESSION *session = s->ends >= now ? s->session : NULL;
+		if (session) {
+			c->lib->SSL_SESSION_up_ref(session);
 			*ret_showed = s->showed;
+		}
 		if (!session || s->once)
 			session_free(c, s);
 		if (session)

@@ -150,7 +150,7 @@ START_TEST(an_account_without_room_for_what_was_read_takes_the_sock_with_it)
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(sock_connect(r.p.l, &at, &none, NULL, &below), 0);
 		struct account a;
-		account_init(&a, NULL, "small", i ? 41 * 1024 : 1024);
+		account_init(&a, NULL, "small", i ? 33 * 1024 : 1024);
 		ck_assert_int_eq(tls_server(r.p.l, r.p.server, below, &r.p.of_server, first, sizeof(first), &a, &none, NULL, &s), -ENOMEM);
 		ck_assert_ptr_null(s);
 		ck_assert_uint_eq(a.used, 0);
