@@ -212,7 +212,6 @@ static void draft_to_service(struct draft_service *d, struct conf_service *v)
 	d->spec.nchecks = 0;
 	d->spec.outlier = NULL;
 	spec->want = d->want;
-	spec->tls_otherwise = d->want != NULL;
 	d->want = NULL;
 	spec_seal(spec);
 	action->timeout_ns = d->timeout_ns;

@@ -120,26 +120,8 @@ struct tls_want *spec_want_alpn(const struct tls_want *from, const char *alpn)
 	return w;
 }
 
-/* What is known to be TLS and no more: never plaintext. */
-static void want_unknown(struct tls_want **want, bool tls, const char *name)
-{
-	struct sb why = {0};
-
-	if (!tls || *want)
-		return;
-	sb_fmt(&why, "the transport socket '%s' is not built", name ? name : "");
-	*want = tls_want_new();
-	(*want)->unbuilt = xstrndup(why.p, why.n);
-	tls_want_seal(*want);
-	sb_end(&why);
-}
-
 void spec_seal(struct cluster_spec *s)
 {
-	want_unknown(&s->want, s->tls_otherwise, s->tls_name);
-	for (uint32_t i = 0; i < s->ntls; i++)
-		want_unknown(&s->tls[i].want, s->tls[i].tls, s->tls[i].name);
-
 	const uint64_t all[] = {s->lb, s->choices, s->connect_timeout_ns, s->idle_timeout_ns, s->verify_after_ns, s->max_connections,
 		s->max_pending, s->max_requests, s->max_connections_per_host, s->max_streams, s->panic_percent, s->overprovisioning,
 		s->locality_weighted, s->one_address, s->ring_min, s->ring_max, s->removal_hold_ns, s->want ? s->want->hash : 0, s->ntls,

@@ -12,10 +12,10 @@ struct health_check; struct outlier; /* conf/health.h */
 enum lb_kind { LB_ROUND_ROBIN, LB_RANDOM, LB_LEAST_REQUEST, LB_RING_HASH, LB_MAGLEV };
 
 /* Which TLS does an endpoint want? From Cluster.transport_socket and transport_socket_matches, or services[].tls: the first row whose pairs are all among the endpoint's
- * (metadata "envoy.transport_socket_match") decides, else cluster_spec.want. NULL is plaintext. `tls` and `tls_otherwise` are of who knows only that it is TLS: without a want that is one
- * that is not built (spec_seal). */
+ * (metadata "envoy.transport_socket_match") decides, else cluster_spec.want. NULL is plaintext. Who knows only
+ * that it is TLS says so by a want that is not built. */
 struct tls_pair { char *key, *value; };
-struct tls_row { char *name; struct tls_pair *pairs; uint32_t npairs; bool tls; struct tls_want *want; /* owned ref; NULL: plaintext */ };
+struct tls_row { char *name; struct tls_pair *pairs; uint32_t npairs; struct tls_want *want; /* owned ref; NULL: plaintext */ };
 
 struct cluster_spec {
 	uint32_t refs;
@@ -41,7 +41,6 @@ struct cluster_spec {
 	struct health_check *checks; uint32_t nchecks; /* owned; all must pass */
 	struct outlier *outlier;        /* owned; NULL: off */
 	struct tls_row *tls; uint32_t ntls;
-	bool tls_otherwise;             /* transport_socket asks for TLS */
 	struct tls_want *want;          /* of endpoints that no row speaks of: owned ref; NULL: plaintext */
 	char *tls_name;                 /* of the socket that asks, for texts; NULL */
 };
@@ -93,7 +92,6 @@ struct tls_want *endpoint_want(const struct cluster_spec *spec, const struct end
 struct tls_want *endpoint_want_by(const struct cluster_spec *spec, const struct tls_pair *pairs, uint32_t npairs, const char **ret_row);
 /* The same but for what it offers: of a check that says so (health_check.alpn). Sealed, counted for the caller. */
 struct tls_want *spec_want_alpn(const struct tls_want *w, const char *alpn);
-static inline bool endpoint_wants_tls(const struct cluster_spec *spec, const struct endpoint_meta *meta, const char **ret_row) { return endpoint_want(spec, meta, ret_row) != NULL; }
 static inline bool spec_wants_tls(const struct cluster_spec *s) { return s->ntls || s->want; } /* some endpoint may */
 /* For who keeps an endpoint's metadata longer than the set. Both accept NULL. */
 struct endpoint_meta *endpoint_meta_ref(struct endpoint_meta *m);

@@ -436,6 +436,7 @@ int sidecar_reload(struct sidecar *sc)
 	publish_services(sc, was);
 	apply_xds(sc, &err);
 	apply_apps(sc, &err);
+	clusters_secrets_changed(sc->clusters); /* an app has an identity now, or another one, or none */
 	control_apply(sc->control, &err);
 	watch_folders(sc);
 	if (err_any(&err)) { /* doors that can't be opened: all the rest is in force */

@@ -409,7 +409,6 @@ static int row_read(struct cluster_reading *r, const Pb__Cluster__TransportSocke
 	if (code == 0 && m->transport_socket)
 		code = socket_read(r, m->transport_socket, "transport_socket_matches.transport_socket", &want);
 	row->want = want;
-	row->tls = want;
 	return code;
 }
 
@@ -418,7 +417,7 @@ void decode_mesh_tls(struct cluster_spec *spec)
 	char sni_text[SNI_BYTES + 1];
 	struct tls_row *row = spec->tls = xalloc(sizeof(*row));
 	spec->ntls = 1;
-	*row = (struct tls_row){.name = xstrdup("tlsMode-istio"), .pairs = xalloc(sizeof(*row->pairs)), .npairs = 1, .tls = true};
+	*row = (struct tls_row){.name = xstrdup("tlsMode-istio"), .pairs = xalloc(sizeof(*row->pairs)), .npairs = 1};
 	row->pairs[0] = (struct tls_pair){xstrdup("tlsMode"), xstrdup("istio")};
 	row->want = tls_want_mesh(mesh_sni(spec->name, sni_text) ? sni_text : NULL);
 	tls_want_seal(row->want);
@@ -433,7 +432,6 @@ int cluster_sockets(struct cluster_reading *r)
 		tls_unbuilt(&t, "transport_socket_matcher");
 		tls_want_seal(t.want);
 		r->spec->want = t.want;
-		r->spec->tls_otherwise = true;
 		r->spec->tls_name = cluster_keep(r, "transport_socket_matcher");
 		return 0;
 	}
@@ -443,7 +441,6 @@ int cluster_sockets(struct cluster_reading *r)
 		if (code < 0)
 			return code;
 		r->spec->want = want;
-		r->spec->tls_otherwise = want;
 		if (want)
 			r->spec->tls_name = cluster_keep(r, c->transport_socket->name);
 	}

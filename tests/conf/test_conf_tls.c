@@ -255,7 +255,7 @@ START_TEST(a_service_is_in_plain_text_unless_tls_is_written)
 	struct conf *c = loaded(APP SERVICE(""));
 
 	ck_assert_ptr_null(want_of(c));
-	ck_assert(!c->services[0].spec->tls_otherwise);
+	ck_assert_ptr_null(c->services[0].spec->want);
 	conf_unref(&c);
 }
 END_TEST
@@ -265,7 +265,7 @@ START_TEST(tls_with_nothing_in_it_is_that_of_https)
 	struct conf *c = loaded(APP SERVICE("tls: {}"));
 	const struct tls_want *w = want_of(c);
 
-	ck_assert(c->services[0].spec->tls_otherwise);
+	ck_assert_ptr_nonnull(c->services[0].spec->want);
 	ck_assert_int_eq(w->cert.from, SECRET_NOWHERE);
 	ck_assert_int_eq(w->roots.from, SECRET_SYSTEM);
 	ck_assert_int_eq(w->names, TLS_NAMES_SERVER);

@@ -182,7 +182,7 @@ START_TEST(each_field_of_a_spec_is_in_its_hash)
 		case 14: s->ring_min++; break;
 		case 15: s->ring_max++; break;
 		case 16: s->removal_hold_ns++; break;
-		case 17: s->tls_otherwise = true; break; /* a want that is not built */
+		case 17: s->want = tls_want_mesh(NULL); tls_want_seal(s->want); break;
 		case 23: s->want = tls_want_mesh("c"); tls_want_seal(s->want); break;
 		case 18: s->tls_name = xstrdup("t"); break;
 		default:
@@ -204,23 +204,6 @@ START_TEST(each_field_of_a_spec_is_in_its_hash)
 		spec_unref(&s);
 	}
 	spec_unref(&first);
-}
-END_TEST
-
-/* What says TLS and does not say which is never plaintext. */
-START_TEST(what_is_only_known_to_be_tls_is_wanted_and_not_built)
-{
-	struct cluster_spec *s = spec_new("demo");
-	const char *row = NULL;
-
-	s->tls = xnew(struct tls_row);
-	s->ntls = 1;
-	s->tls[0] = (struct tls_row){.name = xstrdup("quic"), .tls = true};
-	ck_assert(spec_wants_tls(s));
-	spec_seal(s);
-	ck_assert_str_eq(endpoint_want(s, NULL, &row)->unbuilt, "the transport socket 'quic' is not built");
-	ck_assert_str_eq(row, "quic");
-	spec_unref(&s);
 }
 END_TEST
 
@@ -265,5 +248,5 @@ START_TEST(a_check_may_offer_another_alpn_and_accepts_the_same_peers)
 }
 END_TEST
 
-UNIT_SUITE("spec", what_is_only_known_to_be_tls_is_wanted_and_not_built, a_check_may_offer_another_alpn_and_accepts_the_same_peers, endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_spec_begins_with_its_defaults_and_is_equal_by_content,
+UNIT_SUITE("spec", a_check_may_offer_another_alpn_and_accepts_the_same_peers, endpoints_are_read_from_text, names_of_dns_have_their_bounds, a_spec_begins_with_its_defaults_and_is_equal_by_content,
 	each_field_of_a_spec_is_in_its_hash, policies_have_the_names_of_the_configuration)

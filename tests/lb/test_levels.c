@@ -329,13 +329,22 @@ START_TEST(a_call_that_was_tried_everywhere_in_a_priority_goes_to_the_next)
 }
 END_TEST
 
+static struct tls_want *not_built(const char *what)
+{
+	struct tls_want *w = tls_want_new();
+
+	w->unbuilt = xstrdup(what);
+	tls_want_seal(w);
+	return w;
+}
+
 static struct cluster_spec *tls_spec(void)
 {
 	struct cluster_spec *spec = lb_rig_spec();
 
 	spec->ntls = 1;
 	spec->tls = xnew(struct tls_row);
-	spec->tls[0] = (struct tls_row){.name = xstrdup("istio"), .pairs = xnew(struct tls_pair), .npairs = 1, .tls = true};
+	spec->tls[0] = (struct tls_row){.name = xstrdup("istio"), .pairs = xnew(struct tls_pair), .npairs = 1, .want = not_built("quic is not built")};
 	spec->tls[0].pairs[0] = (struct tls_pair){xstrdup("tlsMode"), xstrdup("istio")};
 	spec_seal(spec);
 	return spec;
@@ -357,13 +366,13 @@ START_TEST(what_wants_tls_that_cannot_be_had_is_never_picked_not_even_in_panic)
 	t = picks(r);
 	ck_assert_uint_eq(t.nobody, PICKS);
 	ck_assert_int_eq(t.why, PICK_UNUSABLE);
-	ck_assert_str_eq(cluster_unusable(r->cluster), "'demo' wants TLS ('istio'): the transport socket 'istio' is not built");
+	ck_assert_str_eq(cluster_unusable(r->cluster), "'demo' wants TLS ('istio'): quic is not built");
 	lb_rig_publish(r, set_text("10.0.0.1:1+istio 10.0.0.2:2!u+disabled", metas, NULL));
 	t = picks(r);
 	ck_assert_double_eq_tol(t.port[2], 100, 1e-6); /* panic: the only one that may be spoken to */
 	/* The same endpoints under a spec that asks all for TLS. */
 	struct cluster_spec *all = lb_rig_spec(), *old = r->decl.spec;
-	all->tls_otherwise = true;
+	all->want = not_built("quic is not built");
 	spec_seal(all);
 	r->decl.spec = all;
 	r->decl.changed(&r->decl);

@@ -94,7 +94,7 @@ START_TEST(what_nobody_says_is_as_in_envoy)
 	ck_assert_uint_eq(c->spec->panic_percent, 50);
 	ck_assert(!c->has_panic);
 	ck_assert_uint_eq(c->spec->max_streams, 0);
-	ck_assert(!c->spec->locality_weighted && !c->spec->tls_otherwise && c->spec->ntls == 0 && !c->spec->one_address);
+	ck_assert(!c->spec->locality_weighted && !c->spec->want && c->spec->ntls == 0 && !c->spec->one_address);
 	cluster_decoded_free(&c);
 	rig_end(&r);
 }
@@ -262,7 +262,7 @@ START_TEST(transport_sockets_say_who_wants_tls)
 		struct str pair[2] = {str_of(rows[i].key), str_of(rows[i].value)};
 		struct endpoint_meta *meta = rows[i].key ? endpoint_meta_get(r.metas, pair, 1) : NULL;
 		const char *row = NULL;
-		ck_assert_msg(endpoint_wants_tls(c->spec, meta, &row) == rows[i].tls, "row %zu", i);
+		ck_assert_msg((endpoint_want(c->spec, meta, &row) != NULL) == rows[i].tls, "row %zu", i);
 		ck_assert_pstr_eq(row, rows[i].row);
 		cluster_decoded_free(&c);
 	}
