@@ -202,6 +202,7 @@ static int ssl_failed(struct tls_sock *k)
 		return -EKEYREJECTED;
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
 		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET), shown_text(k, shown));
+		k->verify.reason = TLS_REFUSED;
 		return ERR_REFUSED;
 	}
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)) {
@@ -210,6 +211,7 @@ static int ssl_failed(struct tls_sock *k)
 	}
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
 		snprintf(k->why, sizeof(k->why), "the peer showed no certificate, wanted one");
+		k->verify.reason = TLS_UNTRUSTED;
 		return -EKEYREJECTED;
 	}
 	snprintf(k->why, sizeof(k->why), "TLS: %s", text ? text : "the connection is broken");
@@ -227,8 +229,10 @@ static void guess_why(struct tls_sock *k)
 {
 	const STACK_OF(X509_NAME) *asked = k->server || k->heard || k->context->cert ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
 
-	if (asked && lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) > 0)
-		why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
+	if (!asked || lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) <= 0 || k->why[0])
+		return;
+	why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");
+	k->verify.reason = TLS_REFUSED;
 }
 
 /* ---- readiness ------------------------------------------------------------------------------------------------------------------------- */

@@ -90,7 +90,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 void tls_session_forget(struct tls_context *c, uint64_t key);
 
 /* ---- tls_verify, tls_names ---- */
-struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; };
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
 /* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
 /* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */
@@ -107,7 +107,7 @@ struct tls_verify *tls_verify_of(const struct tls_lib *o, SSL *ssl); /* net/tls.
 
 /* ---- the sock ---- */
 enum tls_phase { TLS_SHAKING, TLS_OPEN, TLS_OVER };
-struct tls_told { char *uri, *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
+struct tls_told { char *uri /* the first; all others behind it, each with its NUL */; uint32_t nuris; char *name, *subject; char hash[65]; };   /* of the peer's leaf; made when somebody asks, one charged block */
 enum { TLS_PIECES = 4, TLS_RECORD_MAX = 16384 };
 struct tls_piece { uint32_t end, plain; };
 struct tls_sock {
