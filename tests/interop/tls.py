@@ -33,7 +33,7 @@ SUITES = [
     Suite("Envoy, istio delta", [GO, ENVOY, "istiod"], [mesh.strict, mesh.permissive, mesh.nobody, mesh.accounts_change], "istio", "delta"),
     Suite("Envoy, istio-grpc sotw", [GO, ENVOY, "istiod"], [mesh.strict, mesh.permissive, mesh.other_domain, mesh.nobody, mesh.renewed], "istio-grpc"),
     Suite("Envoy, services[].tls and doors", [GO, ENVOY, "istiod"], [mesh.by_directory, cases.client_sidecar]),
-    Suite("istiod's CA, istio sotw", [GO, "istiod"], [mesh.issued, mesh.two_workloads, mesh.token_refused, mesh.ca_renewed, mesh.ca_absent], "istio"),
+    Suite("istiod's CA, istio sotw", [GO, "istiod"], [mesh.issued, mesh.ads_by_certificate, mesh.two_workloads, mesh.token_refused, mesh.ca_renewed, mesh.ca_absent], "istio"),
     Suite("istiod's CA, istio-grpc sotw", [GO, "istiod"], [mesh.issued, mesh.two_workloads], "istio-grpc"),
     Suite("istio-agent", [GO, "istio-agent"], [cases.sds, cases.sds_absent]),
     Suite("SPIRE", [GO, "spire"], [cases.spire], full=True),

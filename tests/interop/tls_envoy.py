@@ -87,10 +87,10 @@ class Envoy:
         return serial in self.ask("/certs").lower()
 
 
-def as_envoy_reads_it(node, envoy, to):
-    """What is sent to Istio's proxy, for an Envoy without Istio's own extensions: those left out, secrets from files, and the plaintext app behind it at `to`."""
+def as_envoy_reads_it(node, envoy):
+    """What is sent to Istio's proxy, for an Envoy without Istio's own extensions: those left out, and secrets from files."""
     if isinstance(node, list):
-        return [as_envoy_reads_it(n, envoy, to) for n in node if not (isinstance(n, dict) and str(n.get("name", "")).startswith("istio."))]
+        return [as_envoy_reads_it(n, envoy) for n in node if not (isinstance(n, dict) and str(n.get("name", "")).startswith("istio."))]
     if not isinstance(node, dict):
         return node
     out = {}
@@ -101,10 +101,8 @@ def as_envoy_reads_it(node, envoy, to):
             one = value[0] if isinstance(value, list) else value
             value = {"name": one["name"], "sds_config": envoy.secret_source(one["name"])}
             value = [value] if key.startswith("tls_certificate") else value
-        elif key == "http2_protocol_options" and not value:
-            value = {}
         else:
-            value = as_envoy_reads_it(value, envoy, to)
+            value = as_envoy_reads_it(value, envoy)
         out[key] = value
     return out
 
@@ -118,7 +116,7 @@ def inbound_listener(plane, at, envoy, labels, short=False):
     must(len(found) == 1, "istiod sent no virtualInbound")
     chains = [c for c in found[0]["filter_chains"] if c.get("filter_chain_match", {}).get("destination_port") == int(port)]
     must(chains, "no filter chain for port %s: %s", port, found[0])
-    chains = as_envoy_reads_it(chains, envoy, at)
+    chains = as_envoy_reads_it(chains, envoy)
     for chain in chains:
         for f in chain["filters"]:
             if short and f["name"].endswith("http_connection_manager"):

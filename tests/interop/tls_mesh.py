@@ -105,7 +105,7 @@ def both_kinds(s):
     w = s.world
     m = Mesh(s, "PERMISSIVE")
     bare = Server(w, w.at(3)).ready()
-    m.plane.apply(entry(bare.address, speaks_tls=False))
+    m.plane.apply(entry(bare.address, account=None, speaks_tls=False))  # one with an account speaks TLS, says istiod
     d, caller = m.sidecar(w.member("shop"))
     caller.until_answered()
     within(CHANGE_S, "both answer", lambda: caller.who_answers() == {m.app.who, bare.who})
@@ -234,18 +234,20 @@ def by_directory(s):
 class Member:
     """A workload outside of Kubernetes with everything from istiod: its token, its certificate, its names; its app behind a STRICT door where it has one."""
 
-    def __init__(self, s, plane, account, host=None, ttl="1h", token=None, more=(), node=()):
+    def __init__(self, s, plane, account, host=None, ttl="1h", token=None, by_token=True, node=()):
         w = s.world
         self.token = "%s/token-%s" % (w.folder, account)
         with open(self.token, "w") as f:
             f.write(token or "default/" + account)
         root = plane.write_root()
         ca = "ca: {server: \"%s\", roots: %s, server_name: %s, token_file: %s, ttl: %s}" % (plane.tls, root, ISTIOD, self.token, ttl)
-        app = ["identity: {service_account: %s, %s}" % (account, ca)] + list(more)
+        app = ["identity: {service_account: %s, %s}" % (account, ca)]
+        ads = plane.tls_lines(self.token)
         if host:
             self.app, self.at = Server(w, w.at(host, 7001)).ready(), w.at(host)
             app += ["inbound: [{tcp: \"%s\", to: \"%s\", tls: strict}]" % (self.at, self.app.address)]
-        self.daemon = Daemon(w, plane, s.profile, s.protocol, app=app, xds=plane.tls_lines(self.token), more=list(node),
+        self.daemon = Daemon(w, plane, s.profile, s.protocol, app=app, more=list(node),
+                             xds=ads if by_token else [line for line in ads if "token_file" not in line],
                              env={"INSTANCE_IP": w.block + str(host or 99), "SERVICE_ACCOUNT": account})
         w.daemons.append(self.daemon)
         self.caller = Caller(w, "unix:" + self.daemon.socket, AUTHORITY)
@@ -255,7 +257,7 @@ class Member:
 
 
 def issued(s):
-    """istiod's CA signs our request (token): a STRICT provider is told the id that istiod gave, and ADS goes on with the certificate where there is no token"""
+    """istiod's CA signs our request, by a token: a STRICT provider is told the id that it gave; neither key nor token is told to anybody"""
     w = s.world
     plane = s.plane(MESH, MODE % "STRICT", entry(w.at(2)))
     provider = Member(s, plane, "demo", host=2)
@@ -266,6 +268,17 @@ def issued(s):
     must(spiffe_id("shop") in shop.certs(), "/certs does not say who we are: %s", shop.certs())
     must("default/shop" not in shop.certs() + shop.daemon.status() + shop.daemon.part.tail(10000), "the token is told to whoever reads")
     must("PRIVATE" not in shop.certs(), "/certs tells the key")
+
+
+def ads_by_certificate(s):
+    """ADS without a token waits for the certificate and shows it: istiod knows who it is"""
+    w = s.world
+    plane = s.plane(MESH, MODE % "STRICT", entry(w.at(2)))
+    provider = Member(s, plane, "demo", host=2, by_token=False)
+    provider.daemon.post("/healthcheck/ok")
+    shop = Member(s, plane, "shop", by_token=False)
+    shop.caller.until_answered(20)
+    is_mtls(shop.caller)
 
 
 def two_workloads(s):
