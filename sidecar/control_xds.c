@@ -26,7 +26,7 @@ static void json_stream(void *ctx, const struct xds_stream_info *i)
 		i->names_absent, i->names_stale, i->clusters, i->snapshot ? "true" : "false");
 	sb_json(b, str_of(i->snapshot_state));
 	sb_fmt(b, ",\"records\":%u,\"bytes\":%llu},\"types\":[", i->snapshot_records, (unsigned long long)i->snapshot_bytes);
-	for (int t = 0; t < 4; t++) {
+	for (int t = 0; t < XDS_INFO_TYPES; t++) {
 		sb_fmt(b, "%s{\"type\":\"%s\",\"wanted\":%u,\"present\":%u,\"wildcard\":%s,\"version\":", t ? "," : "", i->type[t].type, i->type[t].wanted, i->type[t].present,
 			i->type[t].wildcard ? "true" : "false");
 		sb_json(b, str_of(i->type[t].version));
@@ -108,7 +108,7 @@ struct stats_part { struct sb *b; const struct xds_row *row; };
 static void stats_stream(void *ctx, const struct xds_stream_info *i)
 {
 	struct stats_part *s = ctx;
-	for (int t = 0; t < (s->row->by_type ? 4 : 1); t++) {
+	for (int t = 0; t < (s->row->by_type ? XDS_INFO_TYPES : 1); t++) {
 		sb_fmt(s->b, "thinmesh_%s{", s->row->name);
 		page_label(s->b, "view", i->view);
 		if (s->row->by_type) {

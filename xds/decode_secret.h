@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "net/tls.h"
 
-enum { SECRET_DOMAINS_MAX = 256 /* of a SPIFFECertValidatorConfig */ };
+enum { SECRET_DOMAINS_MAX = TRUST_DOMAINS_MAX /* of a SPIFFECertValidatorConfig */ };
 
 /* secret: the message (Any.value). 0, and of ret_cert (SECRET_CERT) and ret_trust (SECRET_ROOTS) the one that was wanted is the caller's, the other NULL. Negative: refused, "field: reason" appended to
  * problems, both NULL. ret_name, a loan from the bytes, is written in any case (n 0: none, or not known). What it says that has no effect (names that peers must have) is appended to

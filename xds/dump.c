@@ -136,6 +136,24 @@ static void one_resource(void *ctx, struct resource *q)
 	sb_char(d->out, '}');
 }
 
+/* Who there is, and not what: it may be a key. */
+static void one_secret(void *ctx, const struct secret *s, struct str version)
+{
+	static const char *const states[] = {[SECRET_WAITING] = "waiting", [SECRET_FAILING] = "failing", [SECRET_READY] = "ready"};
+	struct dump *d = ctx;
+
+	next(d);
+	sb_str(d->out, "{\"name\":");
+	sb_json(d->out, str_of(s->name));
+	text(d->out, "kind", s->kind == SECRET_CERT ? "certificate" : "roots");
+	text(d->out, "state", states[s->state]);
+	sb_str(d->out, ",\"version\":");
+	sb_json(d->out, version);
+	if (s->why)
+		text(d->out, "why", s->why);
+	sb_char(d->out, '}');
+}
+
 void dump_view(struct view *v, struct sb *out)
 {
 	struct dump d = {out, true, v};
@@ -159,5 +177,8 @@ void dump_view(struct view *v, struct sb *out)
 	d.first = true;
 	for (int t = 0; t < XDS_TYPES; t++)
 		resources_each(v->resources, (enum xds_type)t, one_resource, &d);
+	sb_str(out, "],\"secrets\":[");
+	d.first = true;
+	secrets_each(v->secrets, one_secret, &d);
 	sb_str(out, "]}");
 }

@@ -49,6 +49,14 @@ struct inflow {
 	const char *why;
 };
 
+/* It may have been a secret. */
+static void gathered_end(struct inflow *f)
+{
+	if (f->gathered.n)
+		explicit_bzero(f->gathered.p, f->gathered.n);
+	sb_end(&f->gathered);
+}
+
 struct inflow *inflow_new(bool delta, const struct inflow_events *ev, void *ctx)
 {
 	struct inflow *f = xnew(struct inflow);
@@ -70,7 +78,7 @@ void inflow_free(struct inflow **pf)
 	*pf = NULL;
 	for (int i = 0; i < SLOTS; i++)
 		sb_end(&f->slots[i]);
-	sb_end(&f->gathered);
+	gathered_end(f);
 	free(f);
 }
 
@@ -78,7 +86,7 @@ void inflow_begin(struct inflow *f, uint32_t n)
 {
 	for (int i = 0; i < SLOTS; i++)
 		f->slots[i].n = 0;
-	sb_end(&f->gathered);
+	gathered_end(f);
 	f->at = 0;
 	f->n = n;
 	f->state = HEAD;
@@ -96,7 +104,7 @@ static int refuse(struct inflow *f, int code, const char *why)
 {
 	f->state = DEAD;
 	f->why = why;
-	sb_end(&f->gathered);
+	gathered_end(f);
 	return code;
 }
 
@@ -227,7 +235,7 @@ static void any_over(struct inflow *f)
 		uint8_t *p = (uint8_t *)f->gathered.p;
 		value_begin(f, f->gathered.n);
 		value_bytes(f, p, f->gathered.n);
-		sb_end(&f->gathered);
+		gathered_end(f);
 	} else if (!f->has_value && !str_is(slot(f, SLOT_URL), RESOURCE_URL)) {
 		value_begin(f, 0); /* proto3 leaves an empty value away */
 	}

@@ -27,4 +27,6 @@ void secrets_free(struct secrets **s);  /* those that are held stay with what th
 struct secret *secrets_get(struct secrets *s, enum secret_kind kind, const char *name, const char **why);
 extern const struct sub_events secrets_events; /* of XDS_SDS, with the secrets as their ctx (sub_route) */
 struct secrets_counts { uint32_t wanted, present; };
+/* version: of the last answer that had it. */
+void secrets_each(const struct secrets *s, void (*fn)(void *ctx, const struct secret *q, struct str version), void *ctx);
 void secrets_count(const struct secrets *s, struct secrets_counts *ret);

@@ -251,6 +251,8 @@ static struct cluster_spec *plain_spec(const struct xcluster *c)
 	spec->connect_timeout_ns = UINT64_C(10000000000);
 	spec->removal_hold_ns = c->store->spec.conf->removal_hold_ns;
 	spec->panic_percent = 0;
+	if (c->store->spec.conf->profile == PROFILE_ISTIO || c->store->spec.conf->profile == PROFILE_ISTIO_GRPC)
+		decode_mesh_tls(spec); /* what CDS would have said of endpoints that have a proxy in front */
 	spec_seal(spec);
 	return spec;
 }

@@ -13,7 +13,7 @@
 #include "xds/sub_int.h"
 
 static const uint64_t ms = 1000000;
-enum { REASONS_MAX = 4096, REMOVED_MAX = 65536, AGAIN_MS = 20, SILENT_MS = 15000, CROSSED_MS = 250 };
+enum { REASONS_MAX = 4096, REMOVED_MAX = 65536, AGAIN_MS = 20, SILENT_MS = 15000, CROSSED_MS = 250, BARRED_MS = 600000 };
 static const size_t message_least = (size_t)64 << 20; /* may always come, as a stream: nothing of it is kept here */
 
 const char *const xds_type_url[XDS_TYPES] = {
@@ -21,9 +21,10 @@ const char *const xds_type_url[XDS_TYPES] = {
 	[XDS_RDS] = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
 	[XDS_CDS] = "type.googleapis.com/envoy.config.cluster.v3.Cluster",
 	[XDS_EDS] = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+	[XDS_SDS] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 };
-const char *const xds_type_name[XDS_TYPES] = {[XDS_LDS] = "LDS", [XDS_RDS] = "RDS", [XDS_CDS] = "CDS", [XDS_EDS] = "EDS"};
-static const enum xds_type request_order[XDS_TYPES] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS};
+const char *const xds_type_name[XDS_TYPES] = {[XDS_LDS] = "LDS", [XDS_RDS] = "RDS", [XDS_CDS] = "CDS", [XDS_EDS] = "EDS", [XDS_SDS] = "SDS"};
+static const enum xds_type request_order[XDS_TYPES] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS, XDS_SDS};
 
 int xds_type_of(struct str url)
 {
@@ -31,6 +32,22 @@ int xds_type_of(struct str url)
 		if (str_is(url, xds_type_url[t]))
 			return t;
 	return -1;
+}
+
+static const struct sub_events *events(const struct sub *s, enum xds_type t)
+{
+	return s->route[t].ev ? s->route[t].ev : s->ev;
+}
+
+static void *events_ctx(const struct sub *s, enum xds_type t)
+{
+	return s->route[t].ev ? s->route[t].ctx : s->ctx;
+}
+
+void sub_route(struct sub *s, enum xds_type t, const struct sub_events *ev, void *ctx)
+{
+	s->route[t].ev = ev;
+	s->route[t].ctx = ctx;
 }
 
 static void set_text(char **at, struct str s)
@@ -139,7 +156,7 @@ static void silent_due(struct timer *t)
 		return;
 	n->answered = s->current->number;
 	n->known = true;
-	s->ev->silent(s->ctx, n->type, str_of(n->name));
+	events(s, n->type)->silent(events_ctx(s, n->type), n->type, str_of(n->name));
 }
 
 static void name_answered(struct sub_stream *st, struct sub_name *n)
@@ -226,7 +243,7 @@ void sub_subscribed(struct sub_stream *st, struct sub_name *n)
 	n->stream = st->number;
 	n->request = st->asked[n->type].requests;
 	/* A name that was answered once stays as it was said to be, whatever a new stream is silent about (gRFC A57: sent, connected, never received). */
-	if (s->conf->profile != PROFILE_ISTIO && !n->known)
+	if ((s->conf->profile != PROFILE_ISTIO || n->type == XDS_SDS) && !n->known)
 		timer_in(s->loop, &n->silent, SILENT_MS * ms, silent_due);
 }
 
@@ -293,12 +310,18 @@ static void again_due(struct timer *t)
 	flush(&s->flush);
 }
 
+static bool is_barred(const struct sub *s)
+{
+	return s->barred_until_ns > s->loop->now_ns;
+}
+
 static int flush_stream(struct sub_stream *st)
 {
 	int rc = 0;
 
 	for (int i = 0; i < XDS_TYPES && rc == 0; i++)
-		rc = st->form->request(st, request_order[i]);
+		if (request_order[i] != XDS_SDS || !is_barred(st->sub))
+			rc = st->form->request(st, request_order[i]);
 	return rc == 0 ? say(st) : rc;
 }
 
@@ -442,7 +465,7 @@ static bool in_begin(void *ctx, struct str url, struct str name, size_t n)
 		st->mixed = true;
 	st->type = (enum xds_type)t;
 	st->why.n = 0;
-	st->resource = !st->mixed && s->ev->resource_begin(s->ctx, st->type, name, n, &st->why) ? TAKING : DROPPING;
+	st->resource = !st->mixed && events(s, st->type)->resource_begin(events_ctx(s, st->type), st->type, name, n, &st->why) ? TAKING : DROPPING;
 	return true;
 }
 
@@ -451,7 +474,7 @@ static void in_bytes(void *ctx, const void *p, size_t n)
 	struct sub_stream *st = ctx;
 
 	if (st->resource == TAKING)
-		st->sub->ev->resource_bytes(st->sub->ctx, p, n);
+		events(st->sub, st->type)->resource_bytes(events_ctx(st->sub, st->type), p, n);
 }
 
 static void in_end(void *ctx, struct str name, struct str version)
@@ -468,11 +491,11 @@ static void in_end(void *ctx, struct str name, struct str version)
 	}
 	if (twice) {
 		if (taken)
-			s->ev->resource_cut(s->ctx);
+			events(s, st->type)->resource_cut(events_ctx(s, st->type));
 		st->why.n = 0;
 		sb_fmt(&st->why, "%.*s: comes twice in one answer", (int)name.n, name.p);
 	} else if (taken) {
-		if (s->ev->resource_end(s->ctx, &st->why) == 0) {
+		if (events(s, st->type)->resource_end(events_ctx(s, st->type), &st->why) == 0) {
 			st->why.n = 0;
 			if (st->form->delta)
 				name_version(st, st->type, name, version);
@@ -495,7 +518,7 @@ static void removed(struct sub_stream *st, enum xds_type t, struct str name)
 		free(n->version);
 		n->version = NULL;
 	}
-	s->ev->removed(s->ctx, t, name);
+	events(s, t)->removed(events_ctx(s, t), t, name);
 	n = name_find(s, t, name); /* the event may have dropped it */
 	if (n && !n->wants && !list_linked(&n->changed))
 		name_free(n);
@@ -522,7 +545,7 @@ static const struct inflow_events inflow_events = {in_begin, in_bytes, in_end, i
 static void message_drop(struct sub_stream *st)
 {
 	if (st->resource == TAKING)
-		st->sub->ev->resource_cut(st->sub->ctx);
+		events(st->sub, st->type)->resource_cut(events_ctx(st->sub, st->type));
 	st->resource = NO_RESOURCE;
 	st->reading = false;
 	st->removed.n = 0;
@@ -622,7 +645,7 @@ static void message_over(struct sub_stream *st, const struct inflow_result *resu
 	if (!st->form->delta && full)
 		find_absent(st, t);
 	seen_end(st);
-	s->ev->answered(s->ctx, t, full, refused, result->version);
+	events(s, t)->answered(events_ctx(s, t), t, full, refused, result->version);
 	loop_defer(s->loop, &s->flush, flush);
 }
 
@@ -729,13 +752,26 @@ static void go_back_to(struct sub *s, struct sub_stream *st)
 		}
 }
 
+/* It was asked for them, served everything else, and said no. */
+static bool bars_secrets(const struct sub_stream *st, int status)
+{
+	const struct sub_asked *a = &st->asked[XDS_SDS];
+
+	return a->asked && !a->responses && st->sub->route[XDS_SDS].ev && ads_stream_has_answered(st->ads) &&
+		(status == GRPC_UNAUTHENTICATED || status == GRPC_PERMISSION_DENIED || status == GRPC_INVALID_ARGUMENT || status == GRPC_UNKNOWN);
+}
+
 static void on_closed(void *user, struct ads_stream *ads, int status, const char *why)
 {
 	struct sub *s = user;
 	struct sub_stream *st = ads_stream_data(ads);
 	bool was_current = st == s->current, unheard = was_current && st->said && !ads_stream_has_answered(ads);
 
-	(void)why;
+	if (bars_secrets(st, status)) {
+		s->barred_until_ns = s->loop->now_ns + BARRED_MS * ms;
+		log_warn(s->log, "xds '%s': %s ended the stream that asked it for secrets; it is not asked for them any more: %s", s->view, ads_server(s->ads), why);
+		events(s, XDS_SDS)->state(events_ctx(s, XDS_SDS), false, why);
+	}
 	ads_stream_set(ads, NULL);
 	stream_free(st);
 	if (was_current) {
@@ -764,6 +800,9 @@ static void on_state(void *user, bool up, const char *why)
 	struct sub *s = user;
 
 	s->ev->state(s->ctx, up, why);
+	for (int t = 0; t < XDS_TYPES; t++)
+		if (s->route[t].ev)
+			s->route[t].ev->state(s->route[t].ctx, up, why);
 }
 
 static const struct ads_events ads_events = {.open = on_open, .begin = on_begin, .bytes = on_bytes, .closed = on_closed, .state = on_state, .sent = on_sent};

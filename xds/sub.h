@@ -13,7 +13,7 @@
 
 struct ads;
 struct sub;
-enum xds_type { XDS_LDS, XDS_RDS, XDS_CDS, XDS_EDS, XDS_TYPES };
+enum xds_type { XDS_LDS, XDS_RDS, XDS_CDS, XDS_EDS, XDS_SDS /* secrets: named only, and never in resources, archive or dump */, XDS_TYPES };
 extern const char *const xds_type_url[XDS_TYPES];    /* "type.googleapis.com/envoy.config.listener.v3.Listener" ... */
 extern const char *const xds_type_name[XDS_TYPES];   /* "LDS" ... */
 int xds_type_of(struct str url);                      /* -1: none of them */
@@ -47,6 +47,8 @@ struct sub_spec {
 };
 /* Takes the ads' events and says which RPC it calls; before ads_start. */
 struct sub *sub_new(const struct sub_spec *spec, const struct sub_events *ev, void *ctx);
+/* Answers of that type, and the stream's state, go (also) there: resource_*, removed, answered, silent; state. Before anything of the type is wanted; ev NULL: to where all the others go. */
+void sub_route(struct sub *s, enum xds_type t, const struct sub_events *ev, void *ctx);
 void sub_free(struct sub **s);     /* before its ads, which tells nobody from then on */
 /* Another configuration or node: for the streams to come (ads_conf makes one). */
 void sub_conf(struct sub *s, const struct conf_xds *conf, const void *node, size_t node_n);

@@ -95,6 +95,9 @@ struct sub {
 	const struct sub_form *form;
 	const struct sub_events *ev;
 	void *ctx;
+	struct { const struct sub_events *ev; void *ctx; } route[XDS_TYPES]; /* by type; ev NULL: as all the others */
+	/* A server may end the stream that asks it for secrets (istiod does, for who has not shown who he is), and everything else goes with it: it is not asked so soon again. */
+	uint64_t barred_until_ns;
 	struct account account;
 	struct sb node;
 	const char *view;

@@ -2,6 +2,7 @@
 #pragma once
 #include "xds/ads.h"
 #include "xds/node.h"
+#include "xds/secrets.h"
 #include "xds/store.h"
 #include "xds/workload.h"
 #include "xds/xds.h"
@@ -19,6 +20,7 @@ struct view {
 	struct ads *ads;
 	struct sub *sub;
 	struct store *store;
+	struct secrets *secrets;     /* that come over its stream */
 	struct workload *workload;
 	char source[300], why[300];  /* borrowed by names of the mesh */
 };

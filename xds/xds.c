@@ -68,6 +68,7 @@ static void view_free(struct view *v)
 	if (v->resources)
 		resources_save(v->resources);
 	store_free(&v->store);
+	secrets_free(&v->secrets);
 	sub_free(&v->sub);
 	ads_free(&v->ads);
 	resources_free(&v->resources);
@@ -131,6 +132,8 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	v->sub = sub_new(&(struct sub_spec){.loop = x->spec.loop, .log = x->spec.log, .ads = v->ads, .conf = c, .node = v->node_bytes.p,
 		.node_n = v->node_bytes.n, .view = v->name}, &resources_events, v->resources);
 	resources_set_sub(v->resources, v->sub);
+	v->secrets = secrets_new(&(struct secrets_spec){.loop = x->spec.loop, .log = x->spec.log, .sub = v->sub, .transports = x->spec.transports, .account = x->account, .view = v->name,
+		.source = v->source});
 	resources_on_state(v->resources, view_state, v);
 	resources_on_came(v->resources, view_came, v);
 	v->store = store_new(&(struct store_spec){.loop = x->spec.loop, .log = x->spec.log, .resources = v->resources, .sub = v->sub, .view = v->mesh,
@@ -355,6 +358,14 @@ static struct view *view_at(const struct xds *x, const struct mesh_view *mesh)
 	return NULL;
 }
 
+struct secret *xds_secret_get(struct xds *x, const struct mesh_view *mesh, enum secret_kind kind, const char *name, const char **why)
+{
+	struct view *v = view_at(x, mesh);
+
+	*why = "there is no control plane for this app";
+	return v ? secrets_get(v->secrets, kind, name, why) : NULL;
+}
+
 void xds_view_space(struct xds *x, struct mesh_view *mesh, const struct secret_space *space)
 {
 	struct view *v = view_at(x, mesh);
@@ -450,6 +461,7 @@ static void view_info(const struct view *v, struct xds_stream_info *i)
 		.names_stale = counts.stale, .names_absent = counts.absent, .clusters = counts.clusters, .snapshot = archive.on_disk,
 		.snapshot_state = archive.state, .snapshot_bytes = archive.bytes, .snapshot_records = archive.records};
 	workload_info(v->workload, i);
+	_Static_assert((int)XDS_INFO_TYPES == (int)XDS_TYPES, "a row a type");
 	for (int t = 0; t < XDS_TYPES; t++) {
 		struct sub_info s;
 
@@ -463,6 +475,11 @@ static void view_info(const struct view *v, struct xds_stream_info *i)
 		snprintf(i->type[t].version, sizeof i->type[t].version, "%s", s.version);
 		snprintf(i->type[t].last_reject, sizeof i->type[t].last_reject, "%s", s.last_reject);
 	}
+	struct secrets_counts secrets;
+
+	secrets_count(v->secrets, &secrets);
+	i->type[XDS_SDS].wanted = secrets.wanted;
+	i->type[XDS_SDS].present = secrets.present;
 }
 
 void xds_each(struct xds *x, void (*fn)(void *ctx, const struct xds_stream_info *i), void *ctx)

@@ -70,6 +70,7 @@ void xds_health_unwait(struct xds_health_wait *w);
 bool xds_finish(struct xds *x, void (*over)(void *ctx), void *ctx);
 
 /* ---- for people ---- */
+enum { XDS_INFO_TYPES = 5 };
 struct xds_stream_info {
 	const char *view, *server, *state; /* ads_state_name */
 	const char *profile, *protocol, *node, *last_error; /* "" none */
@@ -77,7 +78,7 @@ struct xds_stream_info {
 	bool up;
 	uint64_t since_ns, connects, messages, failures;
 	uint32_t names, names_unknown, names_stale, names_absent, clusters;
-	struct { const char *type; uint32_t wanted, present; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; } type[4];
+	struct { const char *type; uint32_t wanted, present; bool wildcard; char version[64]; uint64_t success, rejected, bytes; char last_reject[160]; } type[XDS_INFO_TYPES]; /* LDS, RDS, CDS, EDS, SDS */
 	bool snapshot; const char *snapshot_state; uint64_t snapshot_bytes; uint32_t snapshot_records;
 	struct xds_health health; bool registers; /* it enters itself into the mesh (AUTO_REGISTER_GROUP, WORKLOAD_ENTRY) */ uint64_t registered_again;
 };

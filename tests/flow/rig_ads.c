@@ -12,6 +12,7 @@ const char *const plane_type_url[XDS_TYPES] = {
 	[XDS_RDS] = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
 	[XDS_CDS] = "type.googleapis.com/envoy.config.cluster.v3.Cluster",
 	[XDS_EDS] = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+	[XDS_SDS] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 };
 
 static void die(const char *what)
@@ -163,7 +164,7 @@ static bool may_go(const struct plane_stream *s)
 /* Consul sends nothing of any type while an ACK is missing, and CDS, EDS, LDS, RDS in this order (istio.md 5). */
 static struct waiting *next_waiting(struct plane_stream *s)
 {
-	static const int order[] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS, PLANE_OTHER};
+	static const int order[] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS, XDS_SDS, PLANE_OTHER};
 
 	if (s->plane->kind != PLANE_CONSUL)
 		return s->waiting.next == &s->waiting ? NULL : list_entry(s->waiting.next, struct waiting, node);

@@ -522,6 +522,8 @@ static void push_istio(struct plane_stream *s, const bool changed[XDS_TYPES])
 		answer_watched(s, XDS_LDS, true);
 	if (s->watch[XDS_RDS].asked && (all || changed[XDS_RDS]))
 		answer_watched(s, XDS_RDS, true);
+	if (s->watch[XDS_SDS].asked && changed[XDS_SDS])
+		push_changed(s, XDS_SDS, false);
 }
 
 static bool watches_change(struct plane_stream *s, enum xds_type t)
@@ -536,9 +538,9 @@ static bool watches_change(struct plane_stream *s, enum xds_type t)
 
 static void push_generic(struct plane_stream *s)
 {
-	static const enum xds_type order[] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS};
+	static const enum xds_type order[XDS_TYPES] = {XDS_CDS, XDS_EDS, XDS_LDS, XDS_RDS, XDS_SDS};
 
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < XDS_TYPES; i++) {
 		enum xds_type t = order[i];
 		if (!s->watch[t].asked || !watches_change(s, t))
 			continue;

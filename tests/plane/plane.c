@@ -81,7 +81,7 @@ static uint32_t number_of(struct process *p, const struct line *l, int i, uint32
 
 static int type_of(const char *word)
 {
-	static const struct { const char *word; int type; } rows[] = {{"LDS", XDS_LDS}, {"RDS", XDS_RDS}, {"CDS", XDS_CDS}, {"EDS", XDS_EDS}, {"OTHER", PLANE_OTHER}, {"ANY", PLANE_ANY}};
+	static const struct { const char *word; int type; } rows[] = {{"LDS", XDS_LDS}, {"RDS", XDS_RDS}, {"CDS", XDS_CDS}, {"EDS", XDS_EDS}, {"SDS", XDS_SDS}, {"OTHER", PLANE_OTHER}, {"ANY", PLANE_ANY}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
 		if (strcmp(word, rows[i].word) == 0)
@@ -309,7 +309,7 @@ static void do_end(struct process *p, const struct line *l)
 static void do_stats(struct process *p, const struct line *l)
 {
 	struct plane *at = p->plane;
-	static const char *const name[XDS_TYPES] = {[XDS_LDS] = "LDS", [XDS_RDS] = "RDS", [XDS_CDS] = "CDS", [XDS_EDS] = "EDS"};
+	static const char *const name[XDS_TYPES] = {[XDS_LDS] = "LDS", [XDS_RDS] = "RDS", [XDS_CDS] = "CDS", [XDS_EDS] = "EDS", [XDS_SDS] = "SDS"};
 	uint32_t conns = 0;
 
 	(void)l;
