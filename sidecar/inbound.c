@@ -5,10 +5,14 @@
  *   in progress  -                    goes on to its end; a head that comes now has the same mark
  *   connections  -                    those that were there when it closed: GOAWAY, connection: close. New ones are accepted all the time: the same doors serve again after ok
  *
+ * Encrypted callers (apps[].inbound[].tls): uds/ shakes hands by the app's own identity (sidecar/identities); who they are goes to the app as x-forwarded-client-cert (sidecar/xfcc) and decides
+ * what they may call (sidecar/allow). Health doors and the app's own doors know no TLS.
+ *
  * A cluster is published under the name of its spec ("inbound|APP|TEXT") while any door uses it, those that leave included. */
 #include "sidecar/inbound.h"
 #include <stdlib.h>
 #include <string.h>
+#include "net/transport.h"
 #include "sidecar/door.h"
 #include "sidecar/exchange.h"
 #include "sidecar/sidecar.h"
@@ -78,15 +82,13 @@ static void inbound_closed_door(struct door_set *s, const struct door *d)
 		mesh_del_cluster(sc->mesh, name);
 }
 
-/* Never in plaintext what shall be encrypted. */
 static struct transport *inbound_transport(struct door_set *s, const void *line, bool *permissive, const char **why)
 {
 	const struct conf_inbound *c = line;
-	(void)s;
-	(void)permissive;
-	if (c->tls != INBOUND_PLAIN)
-		*why = "its certificate has no way to it yet";
-	return NULL;
+	if (c->tls == INBOUND_PLAIN)
+		return NULL;
+	*permissive = c->tls == INBOUND_PERMISSIVE;
+	return transport_get(s->app->sc->transports, c->want, s->app->space, true, why);
 }
 
 static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, false, inbound_closed_door, inbound_transport};
