@@ -408,14 +408,6 @@ static const char *no_identity(const struct conf *c, const char *name)
 	return !a ? "no app has that name" : a->identity.kind == IDENTITY_NONE ? "that app has no identity" : NULL;
 }
 
-/* Another identity under the same name is another wish: what was made of the one before is not what is meant now. */
-static void follow_identity(struct conf_service *v, struct tls_want *w, const struct conf_identity *id)
-{
-	w->hash = declare_hash_value(w->hash, id->hash);
-	spec_seal(v->spec);
-	v->hash = declare_hash_value(v->hash, id->hash);
-}
-
 static void finish_xds(struct schema *s)
 {
 	struct conf_xds *x = &s->conf->xds;
@@ -451,15 +443,10 @@ void conf_tls_finish(struct schema *s)
 				problems_add(s->problems, a->inbound[k].place, 0, 0, "apps[%u].inbound[%u].tls: the app has no identity, expected apps[%u].identity with a certificate to show", i, k, i);
 	}
 	for (uint32_t i = 0; i < c->nservices; i++) {
-		struct conf_service *v = &c->services[i];
-		struct tls_want *w = v->spec->want;
+		const struct tls_want *w = c->services[i].spec->want;
 
-		if (!w || w->cert.from != SECRET_IDENTITY)
-			continue;
-		if ((wrong = no_identity(c, w->cert.name)))
-			problems_add(s->problems, v->place, 0, 0, "services[%u].tls.identity: '%.60s': %s, expected an app with apps[].identity", i, w->cert.name, wrong);
-		else
-			follow_identity(v, w, &app_of(c, w->cert.name)->identity);
+		if (w && w->cert.from == SECRET_IDENTITY && (wrong = no_identity(c, w->cert.name)))
+			problems_add(s->problems, c->services[i].place, 0, 0, "services[%u].tls.identity: '%.60s': %s, expected an app with apps[].identity", i, w->cert.name, wrong);
 	}
 	finish_xds(s);
 }

@@ -52,7 +52,7 @@ struct space {
 struct identities {
 	struct sidecar *sc;                /* borrowed: the owner */
 	struct transports *transports;     /* borrowed */
-	struct secret_files *files;
+	struct secret_files *files;        /* NULL: nobody has asked for one yet */
 	struct secret *system;             /* a ref; NULL: nobody has asked by a name yet */
 	struct list identities, spaces;
 	struct space *fixed;
@@ -204,11 +204,27 @@ static struct secret_ref ref_of(enum secret_kind kind, enum secret_from from, ch
 	return (struct secret_ref){.kind = kind, .from = from, .name = name};
 }
 
+/* Made with the first who asks: where there is no TLS, nothing of it is there, and no chance is drawn. */
+static struct secret_files *files_of(struct identities *i)
+{
+	if (!i->files) {
+		i->files = secret_files_new(i->sc->loop, i->transports);
+		secret_files_set_tell(i->files, files_tell, i);
+	}
+	return i->files;
+}
+
+static void files_look(struct identities *i)
+{
+	if (i->files)
+		secret_files_look(i->files);
+}
+
 static void fill_files(struct identities *i, enum secret_kind kind, const char *a, const char *b, struct secret *s)
 {
 	char *name = xasprintf("%s%s%s", a, b ? "\n" : "", b ? b : "");
 	struct secret_ref ref = ref_of(kind, SECRET_FILES, name);
-	secret_files_fill(i->files, &ref, s);
+	secret_files_fill(files_of(i), &ref, s);
 	free(name);
 }
 
@@ -435,7 +451,7 @@ static struct secret *get_files(struct space *s, enum secret_kind kind, struct s
 {
 	char *name = xasprintf("%.*s%s%.*s", (int)a.n, a.p, b.n ? "\n" : "", (int)b.n, b.n ? b.p : "");
 	struct secret_ref ref = ref_of(kind, SECRET_FILES, name);
-	struct secret *ret = secret_files_get(s->all->files, &ref);
+	struct secret *ret = secret_files_get(files_of(s->all), &ref);
 	free(name);
 	return ret;
 }
@@ -556,7 +572,7 @@ static struct secret *space_get(void *ctx, const struct secret_ref *ref, const c
 		return get_instance(s, ref, why);
 	case SECRET_FILES:
 	case SECRET_INLINE:
-		return secret_files_get(s->all->files, ref);
+		return secret_files_get(files_of(s->all), ref);
 	case SECRET_SYSTEM:
 		return get_system(s);
 	case SECRET_NOWHERE:
@@ -722,7 +738,7 @@ void identities_apply(struct identities *i, struct conf *conf)
 	for (uint32_t k = conf->napps; k-- > 0;)
 		identity_borrow(space_of(i, conf->apps[k].name)->identity, conf, &conf->apps[k]);
 	warn_of_agent(i, conf);
-	secret_files_look(i->files);
+	files_look(i);
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------------------- */
@@ -735,8 +751,6 @@ struct identities *identities_new(struct sidecar *sc, struct transports *t)
 	i->begun_ns = sc->loop->now_ns;
 	list_init(&i->identities);
 	list_init(&i->spaces);
-	i->files = secret_files_new(sc->loop, t);
-	secret_files_set_tell(i->files, files_tell, i);
 	i->fixed = space_new(i, NULL, NULL);
 	return i;
 }
@@ -758,7 +772,7 @@ void identities_free(struct identities **at)
 
 void identities_thaw(struct identities *i)
 {
-	secret_files_look(i->files);
+	files_look(i);
 	list_each(n, tmp, &i->identities) {
 		struct identity *id = list_entry(n, struct identity, node);
 		if (id->sds)

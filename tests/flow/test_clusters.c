@@ -176,14 +176,14 @@ START_TEST(where_the_mesh_wants_tls_nothing_is_sent_in_plaintext)
 		put_tls(&w, "", "10.0.0.1:1 10.0.0.2:1");
 		k = world_call(&w, DEMO);
 		ck_assert_msg(k->grpc == GRPC_UNAVAILABLE && says(call_text(k), "TLS"), "%d '%s'", k->grpc, call_text(k));
-		ck_assert_uint_eq(w.one->accepted + w.two->accepted, 0); /* not even a connection */
+		ck_assert_uint_eq(w.one->requests + w.two->requests, 0); /* they speak no TLS: nothing but a greeting comes to them */
 		/* Those that have no sidecar take no TLS: the same cluster says so, endpoint by endpoint. */
 		put_tls(&w, "10.0.0.2:1@a", "10.0.0.1:1@b");
 		for (int n = 0; n < 10; n++) {
 			k = world_call(&w, DEMO);
 			ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
 		}
-		ck_assert_uint_eq(w.one->accepted, 0);
+		ck_assert_uint_eq(w.one->requests, 0);
 		ck_assert_uint_eq(w.two->requests, 10);
 		/* One that served in plaintext and asks for TLS from now on. */
 		put_tls(&w, "", "10.0.0.2:1@a");
