@@ -56,6 +56,7 @@ struct secret_files {
 	struct map by_name;
 	struct timer poll;
 	uint64_t seed;
+	bool seeded;
 	void (*tell)(void *ctx, const struct secret *s, const char *why);
 	void *tell_ctx;
 };
@@ -575,6 +576,11 @@ static const char *source_of(const struct sheet *e)
 
 struct secret *secret_files_get(struct secret_files *f, const struct secret_ref *ref)
 {
+	if (!f->seeded) { /* chance is drawn once files are asked for: a seed's run without them stays what it was */
+		f->seeded = true;
+		f->seed = loop_random(f->loop);
+		map_init(&f->by_name, loop_random(f->loop));
+	}
 	char *key = key_of(f, ref);
 	struct sheet *e = map_get(&f->by_name, str_of(key));
 
@@ -617,10 +623,9 @@ struct secret_files *secret_files_new(struct loop *l, struct transports *t)
 
 	f->loop = l;
 	f->transports = t;
-	f->seed = loop_random(l);
 	list_init(&f->sheets);
 	list_init(&f->places);
-	map_init(&f->by_name, loop_random(l));
+	map_init(&f->by_name, 0); /* secret_files_get gives it its seed */
 	return f;
 }
 
