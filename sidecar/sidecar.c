@@ -120,9 +120,9 @@ struct offload *sidecar_offload(struct sidecar *sc)
 }
 
 /* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
-static void apply_xds(struct sidecar *sc, struct err *err)
+static void apply_xds(struct sidecar *sc)
 {
-	if (sc->xds && (!sc->conf->xds.nservers || !xds_apply(sc->xds, sc->conf, err))) {
+	if (sc->xds && (!sc->conf->xds.nservers || !xds_apply(sc->xds, sc->conf))) {
 		list_each(n, tmp, &sc->apps)
 			list_entry(n, struct app, node)->names.view = NULL;
 		list_each(m, tmp2, &sc->walking)
@@ -335,7 +335,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	if (spec->inherit_path)
 		uds_doors_paths(sc->doors, spec->inherit_path, spec->ctx);
 	publish_services(sc, NULL);
-	apply_xds(sc, err);
+	apply_xds(sc);
 	apply_apps(sc, err);
 	control_open(sc, &sc->control, err);
 	*ret = sc;
@@ -434,7 +434,7 @@ int sidecar_reload(struct sidecar *sc)
 	access_apply(sc->access, now);
 	identities_apply(sc->identities, now);
 	publish_services(sc, was);
-	apply_xds(sc, &err);
+	apply_xds(sc);
 	apply_apps(sc, &err);
 	clusters_secrets_changed(sc->clusters); /* an app has an identity now, or another one, or none */
 	control_apply(sc->control, &err);

@@ -12,14 +12,10 @@
 #include "xds/ads.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "net/dial.h"
 #include "net/grpc_call.h"
-#include "net/tls.h"
 #include "xds/token.h"
 
 static const uint64_t second = UINT64_C(1000000000);
@@ -37,6 +33,7 @@ struct ads_stream {
 	void *data;
 	uint32_t server;            /* index in the configuration */
 	bool answered;              /* a whole message came */
+	bool tls;
 	bool leaving;               /* the server wants it gone: no new streams there */
 	struct timer alive, late;   /* when to look whether it is idle; when the PING's answer is overdue */
 	bool pinging;
@@ -47,7 +44,6 @@ struct ads_stream {
 enum phase { IDLE, BACKOFF, CONNECTING, SETTLED };
 enum told { TOLD_NOTHING, TOLD_UP, TOLD_DOWN };
 enum { TOLD_MOST = 6, TOLD_PERIOD_MS = 60000 };
-struct tls_stamp { struct timespec at[3]; off_t size[3]; };
 
 struct ads {
 	struct loop *loop;
@@ -71,9 +67,11 @@ struct ads {
 	struct ads_stream *making;  /* what the dial is for */
 	int port;
 	char *token;                /* "Bearer ..."; NULL: none */
-	struct tls_context *tls;
-	struct tls_want *want;    /* who the server may be: xds.tls.san; NULL: the server's name */
-	struct tls_stamp stamp;
+	struct transports *transports;
+	const struct secret_space *space;
+	struct transport *transport; /* counted; of the present try and of the streams: by it we hear of other roots. NULL: none of them is TLS */
+	struct transport *with_cert; /* counted; the same with our certificate, where it is not there yet and the token speaks for us; NULL */
+	struct transport_watch changed, came;
 	uint32_t failures;
 	uint64_t failed;            /* all there ever were, and streams that were lost */
 	bool refused;               /* a server of this round said no for good: the long end of the back-off */
@@ -463,15 +461,14 @@ static void on_goaway(void *owner)
 static const struct h2_client_events conn_events = {.on_up = on_room, .on_room = on_room, .on_goaway = on_goaway, .on_closed = on_closed};
 
 /* "host" of "host:port", for people's headers: the authority of a Unix socket is localhost. */
-static const char *authority_of(const char *server)
+static bool is_unix(const char *server)
 {
-	return strncmp(server, "unix:", 5) == 0 ? "localhost" : server;
+	return strncmp(server, "unix:", 5) == 0;
 }
 
-/* An agent's socket is on this machine and speaks in plain text, whatever other servers of the list want. */
-static struct tls_context *tls_of(const struct ads *a, const struct ads_stream *s)
+static const char *authority_of(const char *server)
 {
-	return strncmp(server_at(a, s->server), "unix:", 5) == 0 ? NULL : a->tls;
+	return is_unix(server) ? "localhost" : server;
 }
 
 static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct ads_stream *s)
@@ -490,7 +487,7 @@ static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct a
 		metadata[n][0] = str_of(c->headers[i].from);
 		metadata[n++][1] = str_of(c->headers[i].to);
 	}
-	struct grpc_call_spec spec = {.scheme = tls_of(a, s) ? "https" : "http", .authority = authority_of(server_at(a, s->server)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
+	struct grpc_call_spec spec = {.scheme = s->tls ? "https" : "http", .authority = authority_of(server_at(a, s->server)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
 		.metadata = (const struct str (*)[2])metadata, .nmetadata = n};
 	call = grpc_call_open(conn, &spec, &events, s);
 	free(metadata);
@@ -538,12 +535,15 @@ static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 	s->ads = a;
 	s->loop = a->loop;
 	s->server = a->at;
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory, .tls = tls_of(a, s), .want = a->want};
-	if (a->conf->tls.server_name) {
-		spec.server_name = a->conf->tls.server_name;
-	} else if (addr_split(str_of(ads_server(a)), &host, &port) == 0) {
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory};
+	/* An agent's socket is on this machine and speaks in plain text, whatever other servers of the list want. */
+	if (!is_unix(server_at(a, s->server))) {
+		spec.transport = a->transport;
+		s->tls = a->transport != NULL;
+	}
+	if (s->tls && addr_split(str_of(server_at(a, s->server)), &host, &port) == 0) {
 		snprintf(name, sizeof(name), "%.*s", (int)host.n, host.p);
-		spec.server_name = name;
+		spec.host_name = name;
 	}
 	int r = dial_start(a->loop, &spec, &conn_events, s, dialed, &a->dial);
 	if (r < 0) {
@@ -593,132 +593,93 @@ static const char *token_fresh(struct ads *a)
 	return path ? token_read(path, &a->token) : NULL;
 }
 
-static struct tls_stamp stamp_of(const struct conf_xds *c)
+/* ---- TLS ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static void try_cancel(struct ads *a);
+
+/* What was judged by roots that are not trusted any more is made anew, beside what goes on until then. */
+static void roots_changed(struct ads *a)
 {
-	const char *const files[3] = {c->tls.roots, c->tls.cert, c->tls.key};
-	struct tls_stamp s = {.size = {0}};
-
-	for (int i = 0; i < 3; i++) {
-		struct stat st;
-		if (files[i] && stat(files[i], &st) == 0) {
-			s.at[i] = st.st_mtim;
-			s.size[i] = st.st_size;
-		}
-	}
-	return s;
-}
-
-enum { FILE_MAX = 4 << 20 };
-
-/* Bounded, and never a FIFO, which would hold the daemon. NULL: told. To be wiped: it may be a key. */
-static char *file_read(const char *what, const char *path, size_t *ret_n, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	size_t at = 0;
-	ssize_t got = 1;
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		err_add(err, path, 0, 0, "%s cannot be read: %s", what, err_text(-errno));
-		if (fd >= 0)
-			close(fd);
-		return NULL;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-		err_add(err, path, 0, 0, "%s %s", what, S_ISREG(st.st_mode) ? "is larger than 4 MiB" : "is not a file");
-		close(fd);
-		return NULL;
-	}
-	char *text = xalloc((size_t)st.st_size + 1);
-	while (at < (size_t)st.st_size && got > 0) {
-		got = read(fd, text + at, (size_t)st.st_size - at);
-		if (got > 0)
-			at += (size_t)got;
-	}
-	close(fd);
-	*ret_n = at;
-	return text;
-}
-
-static int roots_read(const struct conf_xds *c, struct tls_trust **ret, struct err *err)
-{
-	size_t n;
-
-	if (!c->tls.roots)
-		return (*ret = tls_trust_system(err)) ? 0 : -EINVAL;
-	char *text = file_read("the roots file", c->tls.roots, &n, err);
-	int r = text ? tls_trust_new(c->tls.roots, str_n(text, n), NULL, ret, err) : -EINVAL;
-	free(text);
-	return r;
-}
-
-static int cert_read(const struct conf_xds *c, struct tls_cert **ret, struct err *err)
-{
-	size_t chain_n = 0, key_n = 0;
-
-	if (!c->tls.cert && !c->tls.key)
-		return 0;
-	if (!c->tls.cert != !c->tls.key) {
-		err_add(err, c->tls.cert ? c->tls.cert : c->tls.key, 0, 0, "a certificate and its key belong together: %s is missing", c->tls.cert ? "the key" : "the certificate");
-		return -EINVAL;
-	}
-	char *chain = file_read("the certificate file", c->tls.cert, &chain_n, err), *key = file_read("the key", c->tls.key, &key_n, err);
-	int r = chain && key ? tls_cert_new(c->tls.cert, str_n(chain, chain_n), str_n(key, key_n), ret, err) : -EINVAL;
-	free(chain);
-	tls_wipe_free(&key, key_n);
-	return r;
-}
-
-static int tls_read(const struct conf_xds *c, struct tls_context **ret, struct err *err)
-{
-	struct tls_trust *roots = NULL;
-	struct tls_cert *cert = NULL;
-
-	*ret = NULL;
-	if (!c->tls.on)
-		return 0;
-	int r = roots_read(c, &roots, err), r2 = cert_read(c, &cert, err);
-	if (r == 0)
-		r = r2;
-	if (r == 0)
-		r = tls_context_new(&(struct tls_spec){.cert = cert, .trust = roots, .alpn = "h2"}, ret, err);
-	tls_cert_unref(&cert);
-	tls_trust_unref(&roots);
-	return r;
-}
-
-static void want_read(struct ads *a)
-{
-	tls_want_unref(&a->want);
-	if (a->conf->tls.nsan == 0)
-		return;
-	a->want = tls_want_new();
-	a->want->names = TLS_NAMES_RULES;
-	for (size_t i = 0; i < a->conf->tls.nsan; i++)
-		tls_want_rule(a->want, TLS_NAME_ANY, TLS_EXACT, str_of(a->conf->tls.san[i]));
-	tls_want_seal(a->want);
-}
-
-/* Certificates are renewed under the same names; where the new ones can't be read the old ones are shown as long as they are good. */
-static void tls_renew(struct ads *a)
-{
-	struct tls_stamp stamp;
-	struct tls_context *fresh;
-	struct err err = ERR_INIT;
-
-	if (!a->conf->tls.on)
-		return;
-	stamp = stamp_of(a->conf);
-	if (memcmp(&stamp, &a->stamp, sizeof(stamp)) == 0)
-		return;
-	a->stamp = stamp;
-	if (tls_read(a->conf, &fresh, &err) == 0) {
-		tls_context_unref(&a->tls);
-		a->tls = fresh;
+	if (a->now && a->now->tls)
+		a->now->leaving = true;
+	if (a->next && a->next->tls)
+		a->next->leaving = true;
+	if (a->phase == CONNECTING) { /* nobody knows by which roots */
+		try_cancel(a);
+		try_at(a, 0);
+	} else if (a->phase == SETTLED && a->now && a->now->leaving && !a->next) {
+		try_again(a);
 	} else {
-		log_warn(a->log, "xds '%s': the files of xds.tls have changed and cannot be read, the old ones stay in use: %s", a->view, err_str(&err));
+		ads_retry(a);
 	}
-	err_clear(&err);
+}
+
+static void transport_changed(struct transport_watch *w, bool drain)
+{
+	struct ads *a = container_of(w, struct ads, changed);
+
+	if (drain)
+		roots_changed(a);
+	else
+		ads_retry(a); /* what was missing may have come */
+}
+
+/* Our certificate, while the token went without: the next stream shows it. A try that failed for want of it need not wait. */
+static void cert_came(struct transport_watch *w, bool drain)
+{
+	(void)drain;
+	ads_retry(container_of(w, struct ads, came));
+}
+
+static void transport_set(struct transport **at, struct transport *taken, struct transport_watch *w, void (*fn)(struct transport_watch *w, bool drain))
+{
+	if (*at == taken) {
+		transport_unref(&taken);
+		return;
+	}
+	transport_unwatch(w);
+	transport_unref(at);
+	*at = taken;
+	if (taken)
+		transport_watch(taken, w, fn);
+}
+
+static void transports_drop(struct ads *a)
+{
+	transport_set(&a->transport, NULL, &a->changed, NULL);
+	transport_set(&a->with_cert, NULL, &a->came, NULL);
+}
+
+static struct transport *transport_by(struct ads *a, struct tls_want *want, const char **why)
+{
+	*why = "TLS is not to be had here";
+	return a->transports && want ? transport_get(a->transports, want, a->space, false, why) : NULL;
+}
+
+static bool is_there(struct transport *t)
+{
+	const char *why;
+	int err;
+
+	return transport_context(t, &err, &why) != NULL;
+}
+
+/* Asked of the space for each try: an identity may have come meanwhile. NULL, or why there is none. */
+static const char *transport_fresh(struct ads *a)
+{
+	const struct conf_xds *c = a->conf;
+	const char *why = NULL;
+
+	if (!c->tls.on || is_unix(ads_server(a)))
+		return NULL; /* what streams that stand were judged by is watched on */
+	struct transport *full = transport_by(a, c->tls.want, &why);
+	bool without = full ? a->token && c->tls.bare && transport_shows(full) && !is_there(full) : c->tls.identity && !c->tls.identity_demanded;
+	struct transport *bare = without ? transport_by(a, c->tls.bare, &why) : NULL;
+	if (!full && !bare)
+		return why;
+	transport_set(&a->with_cert, bare ? full : NULL, &a->came, cert_came);
+	transport_set(&a->transport, bare ? bare : full, &a->changed, transport_changed);
+	return NULL;
 }
 
 static void try_now(struct timer *t)
@@ -736,7 +697,12 @@ static void try_now(struct timer *t)
 		try_failed(a, 0, text);
 		return;
 	}
-	tls_renew(a);
+	why = transport_fresh(a);
+	if (why) {
+		a->phase = SETTLED;
+		try_failed(a, 0, why);
+		return;
+	}
 	if (addr_parse(str_of(server), &addr) == 0) {
 		try_dial(a, &addr, 1);
 		return;
@@ -830,27 +796,23 @@ void ads_restart(struct ads *a, const char *why)
 	try_again(a);
 }
 
-int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err)
+void ads_conf(struct ads *a, const struct conf_xds *conf)
 {
-	struct tls_context *fresh;
-	int r = tls_read(conf, &fresh, err);
-
-	if (r < 0)
-		return r;
-	tls_context_unref(&a->tls);
-	a->tls = fresh;
 	a->conf = conf;
-	want_read(a);
-	a->stamp = stamp_of(conf);
 	a->at = 0;
 	a->failures = 0;
 	a->refused = false;
 	if (a->phase == IDLE) /* not started */
-		return 0;
+		return;
 	try_cancel(a);
 	stream_drop(a, &a->next, "the configuration changed");
+	transports_drop(a);
 	try_at(a, 0);
-	return 0;
+}
+
+void ads_space(struct ads *a, const struct secret_space *space)
+{
+	a->space = space;
 }
 
 static void nobody_open(void *user, struct ads_stream *s)
@@ -877,13 +839,10 @@ void ads_user(struct ads *a, const struct ads_events *ev, void *user)
 	a->user = user;
 }
 
-struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user, struct err *err)
+struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user)
 {
-	struct tls_context *tls;
-
-	if (tls_read(spec->conf, &tls, err) < 0)
-		return NULL;
 	struct ads *a = xnew(struct ads);
+
 	a->loop = spec->loop;
 	a->log = spec->log;
 	a->dns = spec->dns;
@@ -894,10 +853,9 @@ struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, vo
 	a->word = spec->word ? spec->word : "xds";
 	a->backoff_least_ns = spec->backoff_least_ns ? spec->backoff_least_ns : backoff_least_ns;
 	a->backoff_most_ns = spec->backoff_most_ns ? spec->backoff_most_ns : backoff_most_ns;
+	a->transports = spec->transports;
+	a->space = spec->space;
 	ads_user(a, ev, user);
-	a->tls = tls;
-	want_read(a);
-	a->stamp = stamp_of(spec->conf);
 	a->since_ns = a->loop->now_ns;
 	return a;
 }
@@ -915,8 +873,7 @@ void ads_free(struct ads **pa)
 		stream_leave(a->now);
 	if (a->next)
 		stream_leave(a->next);
-	tls_context_unref(&a->tls);
-	tls_want_unref(&a->want);
+	transports_drop(a);
 	free(a->token);
 	free(a);
 }

@@ -3,13 +3,16 @@
  *   ads 1 --- 1..2 ads_stream (the present one; a second while one takes over from the other: make before break) 1 --- 1 h2_conn, grpc_call
  *
  * Back-off: full jitter 1 s doubling to 30 s; at once after a stream that had answered (gRFC A57), but not twice in a second. Servers in order; the first that works; back to the
- * first one when the stream ends. Names of servers are resolved again for each try. A token file is read for each stream, certificates when their files have changed. PING when
- * nothing was read for 30 s, never more often than every 15 s (istiod ends faster ones). Owner: a view of xds/xds; its only user is xds/sub. */
+ * first one when the stream ends. Names of servers are resolved again for each try. A token file is read for each stream. PING when nothing was read for 30 s, never more often than every
+ * 15 s (istiod ends faster ones). Owner: a view of xds/xds, whose only user is xds/sub; or a name of xds/sds.
+ *
+ * TLS (net/transport): first the token, then the certificate. With a token a stream waits for no certificate, and shows it once there is one; without, there is no stream before it came.
+ * A certificate that is renewed is for the next stream; other roots make a new one (make before break): the present one was judged by those of before. */
 #pragma once
-#include "base/err.h"
 #include "conf/conf.h"
 #include "net/dns.h"
 #include "net/loop.h"
+#include "net/transport.h"
 
 struct ads;
 struct ads_stream;
@@ -28,17 +31,20 @@ struct ads_events {
 struct ads_spec {
 	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; /* borrowed; limits outlive the loop's connections */
 	const struct conf_xds *conf;   /* borrowed until ads_conf */
+	struct transports *transports; /* borrowed; NULL: TLS cannot be had */
+	const struct secret_space *space; /* borrowed until ads_space; NULL: what names a secret cannot be had */
 	const char *path;              /* of the RPC, static; ads_set_path changes it (delta or state of the world) for the next stream */
 	const char *view;              /* for log lines; borrowed */
 	const char *word;              /* the same, what it is that is asked: "sds"; static; NULL: "xds" */
 	uint64_t backoff_least_ns, backoff_most_ns; /* 0: 1 s, 30 s */
 };
 /* ev may be NULL, and be named later (xds/sub is made after its ads, before ads_start), or nobody's again. */
-struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user, struct err *err); /* NULL: files of TLS can't be read */
+struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, void *user);
 void ads_user(struct ads *a, const struct ads_events *ev, void *user);
 void ads_free(struct ads **a);
 void ads_start(struct ads *a);     /* begins to connect; open comes later */
-int ads_conf(struct ads *a, const struct conf_xds *conf, struct err *err); /* other servers or TLS: a new stream by make before break; negative: the old ones stay */
+void ads_conf(struct ads *a, const struct conf_xds *conf);   /* other servers or TLS: a new stream by make before break */
+void ads_space(struct ads *a, const struct secret_space *space); /* another one, with the same secrets */
 void ads_set_path(struct ads *a, const char *path);
 void ads_restart(struct ads *a, const char *why);            /* ends the stream and opens another one (back-off as after an answered one) */
 void ads_hold(struct ads *a, bool held);                      /* held: a stream that is there goes on, and when it is lost no other one is opened; false: opens what is missing */

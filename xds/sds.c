@@ -317,7 +317,6 @@ static void secret_gone(void *ctx, struct secret *s)
 static struct sds_name *name_new(struct sds *d, enum secret_kind kind, const char *name)
 {
 	struct sds_name *n = xnew(struct sds_name);
-	struct err err = ERR_INIT;
 
 	n->sds = d;
 	n->kind = kind;
@@ -329,8 +328,7 @@ static struct sds_name *name_new(struct sds *d, enum secret_kind kind, const cha
 	list_push(&d->names, &n->node);
 	struct ads_spec spec = {.loop = d->spec.loop, .log = d->spec.log, .dns = d->spec.dns, .limits = d->spec.limits, .conf = &d->conf, .path = path, .view = n->view, .word = "sds",
 		.backoff_least_ns = BACKOFF_LEAST_MS * ms, .backoff_most_ns = BACKOFF_MOST_MS * ms};
-	n->ads = ads_new(&spec, &events, n, &err);
-	err_clear(&err);
+	n->ads = ads_new(&spec, &events, n);
 	return n;
 }
 

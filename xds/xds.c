@@ -94,7 +94,7 @@ static bool node_is_taken(const struct xds *x, struct str bytes)
 	return false;
 }
 
-static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, uint64_t of, const struct secret_space *space, struct err *err)
+static struct view *view_new(struct xds *x, const char *name, struct sb *node_taken, struct sb *id, uint64_t of, const struct secret_space *space)
 {
 	const struct conf_xds *c = &x->conf->xds;
 	struct view *v = xnew(struct view);
@@ -124,11 +124,7 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	v->resources = resources_new(&(struct resources_spec){.loop = x->spec.loop, .log = x->spec.log, .archive = v->archive, .account = x->account,
 		.metas = x->spec.metas, .conf = c, .view = v->name});
 	v->ads = ads_new(&(struct ads_spec){.loop = x->spec.loop, .log = x->spec.log, .dns = x->spec.dns, .limits = x->spec.limits, .conf = c,
-		.path = path_sotw, .view = v->name}, NULL, NULL, err); /* sub becomes its user */
-	if (!v->ads) {
-		view_free(v);
-		return NULL;
-	}
+		.transports = x->spec.transports, .space = space, .path = path_sotw, .view = v->name}, NULL, NULL); /* sub becomes its user */
 	v->sub = sub_new(&(struct sub_spec){.loop = x->spec.loop, .log = x->spec.log, .ads = v->ads, .conf = c, .node = v->node_bytes.p,
 		.node_n = v->node_bytes.n, .view = v->name}, &resources_events, v->resources);
 	resources_set_sub(v->resources, v->sub);
@@ -170,7 +166,7 @@ static struct view *view_of(struct xds *x, const struct conf_app *app, uint64_t 
 				found = v;
 		}
 		if (!found)
-			found = view_new(x, app->name, &bytes, &id, identity, space, err);
+			found = view_new(x, app->name, &bytes, &id, identity, space);
 	}
 	sb_end(&bytes);
 	sb_end(&id);
@@ -229,21 +225,16 @@ static bool asks_the_same(const struct conf *was, const struct conf *now)
 		same(was->mesh_domain, now->mesh_domain);
 }
 
-/* 0, or negative: the view is as it was. */
-static int view_conf(struct view *v, const struct conf *conf, struct err *err)
+static void view_conf(struct view *v, const struct conf *conf)
 {
-	int r = ads_conf(v->ads, &conf->xds, err);
-
-	if (r < 0)
-		return r;
+	ads_conf(v->ads, &conf->xds);
 	sub_conf(v->sub, &conf->xds, v->node_bytes.p, v->node_bytes.n);
 	resources_conf(v->resources, &conf->xds);
 	store_conf(v->store, &conf->xds, conf->park.time_ns);
 	mesh_view_set_limit(v->mesh, conf->xds.names);
-	return 0;
 }
 
-bool xds_apply(struct xds *x, struct conf *conf, struct err *err)
+bool xds_apply(struct xds *x, struct conf *conf)
 {
 	struct conf *was = x->conf;
 
@@ -252,18 +243,7 @@ bool xds_apply(struct xds *x, struct conf *conf, struct err *err)
 	if (was->xds.hash == conf->xds.hash && was->park.time_ns == conf->park.time_ns)
 		return true;
 	list_each(n, tmp, &x->views)
-		if (view_conf(list_entry(n, struct view, node), conf, err) < 0) {
-			list_each(m, tmp2, &x->views) /* those before it go back: one configuration for all */
-			{
-				struct err again = ERR_INIT;
-
-				if (m == n)
-					break;
-				view_conf(list_entry(m, struct view, node), was, &again);
-				err_clear(&again);
-			}
-			return true;
-		}
+		view_conf(list_entry(n, struct view, node), conf);
 	x->conf = conf_ref(conf);
 	list_each(n2, tmp3, &x->views)
 		store_begin(list_entry(n2, struct view, node)->store); /* names to be fetched beforehand may be new */
@@ -373,6 +353,7 @@ void xds_view_space(struct xds *x, struct mesh_view *mesh, const struct secret_s
 	if (!v)
 		return;
 	v->space = space;
+	ads_space(v->ads, space);
 	mesh_view_set_space(mesh, space);
 }
 

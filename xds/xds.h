@@ -32,9 +32,8 @@ struct xds_spec {
 /* conf: with a control plane (conf->xds.nservers); counted. */
 struct xds *xds_new(const struct xds_spec *spec, struct conf *conf);
 void xds_free(struct xds **x);        /* ends the streams; views and their names leave the mesh. Hosts that calls are on stay with lb until those end */
-/* A reload. True: it goes on; other servers, TLS or headers make new streams by make before break while all that is known stays (files that can't be read: told in
- * err, the old streams stay). False: what is asked, or by whom, is another thing now (profile, node, snapshot ...): a new one is to take its place. */
-bool xds_apply(struct xds *x, struct conf *conf, struct err *err);
+/* A reload. True: it goes on; other servers, TLS or headers make new streams by make before break while all that is known stays. False: what is asked, or by whom, is another thing now (profile, node, snapshot ...): a new one is to take its place. */
+bool xds_apply(struct xds *x, struct conf *conf);
 /* Ends the views that no app uses any more. */
 void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v), void *ctx);
 /* The view of that app; made (and its stream begun) with the first. NULL with the problem in err: files of TLS or of a bootstrap that can't be read. Apps with the same node share one while

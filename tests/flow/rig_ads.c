@@ -516,7 +516,8 @@ static void conn_leave(struct plane_conn *c)
 	if (c->leaving)
 		return;
 	c->leaving = true;
-	h2_conn_drain(c->h2);
+	if (c->h2)
+		h2_conn_drain(c->h2);
 	timer_in(c->plane->loop, &c->age, (c->plane->quirks.grace_ms ? c->plane->quirks.grace_ms : 10000) * ms, grace_over);
 }
 
@@ -525,8 +526,47 @@ static void conn_aged(struct timer *t)
 	conn_leave(container_of(t, struct plane_conn, age));
 }
 
+static void conn_speak(struct plane_conn *c, struct sock *taken)
+{
+	struct plane *p = c->plane;
+
+	c->h2 = h2_conn_server(p->loop, taken, &p->lim, p->account, &server_events, c, NULL, 0);
+	if (!c->h2)
+		die("no connection");
+	if (p->quirks.max_age_ms)
+		timer_in(p->loop, &c->age, p->quirks.max_age_ms * ms, conn_aged);
+}
+
+static void conn_unshaken(struct plane_conn *c)
+{
+	sock_close(&c->tls);
+	conn_closed(c, 0);
+}
+
+static void shaken(void *user, int err)
+{
+	struct plane_conn *c = user;
+	struct sock *taken = c->tls;
+
+	if (err) {
+		c->plane->unshaken++;
+		conn_unshaken(c);
+		return;
+	}
+	c->plane->handshakes++;
+	snprintf(c->plane->last_peer, sizeof(c->plane->last_peer), "%s", tls_peer_uri(taken));
+	c->tls = NULL;
+	conn_speak(c, taken);
+}
+
+static void nothing(void *user)
+{
+	(void)user;
+}
+
 static bool accepted(void *user, struct sock *taken)
 {
+	static const struct sock_events events = {.connected = shaken, .readable = nothing, .writable = nothing};
 	struct plane *p = user;
 	struct plane_conn *c = xnew(struct plane_conn);
 
@@ -534,11 +574,10 @@ static bool accepted(void *user, struct sock *taken)
 	c->number = ++p->accepted;
 	c->sock = taken;
 	list_push(&p->conns, &c->node);
-	c->h2 = h2_conn_server(p->loop, taken, &p->lim, p->account, &server_events, c, NULL, 0);
-	if (!c->h2)
-		die("no connection");
-	if (p->quirks.max_age_ms)
-		timer_in(p->loop, &c->age, p->quirks.max_age_ms * ms, conn_aged);
+	if (!p->tls)
+		conn_speak(c, taken);
+	else if (tls_server(p->loop, p->tls, taken, &(struct tls_peer){.want = p->clients}, NULL, 0, p->account, &events, c, &c->tls) < 0)
+		die("no TLS");
 	return true;
 }
 
@@ -656,8 +695,13 @@ void plane_end(struct plane *p)
 	timer_cancel(p->loop, &p->push);
 	plane_listen(p, false);
 	plane_stall(p, false);
-	list_each(n, tmp, &p->conns)
-		h2_conn_close(list_entry(n, struct plane_conn, node)->h2, 0);
+	list_each(n, tmp, &p->conns) {
+		struct plane_conn *c = list_entry(n, struct plane_conn, node);
+		if (c->h2)
+			h2_conn_close(c->h2, 0);
+		else
+			conn_unshaken(c);
+	}
 }
 
 static void request_free(struct plane_request *q)

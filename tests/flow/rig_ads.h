@@ -13,6 +13,7 @@
 #pragma once
 #include "base/map.h"
 #include "net/h2_conn.h"
+#include "net/tls.h"
 #include "tests/sim/simnet.h"
 #include "xds/sub.h"
 
@@ -52,7 +53,7 @@ struct plane_quirks {
 
 struct plane;
 struct plane_stream;
-struct plane_conn { struct list node; struct plane *plane; struct h2_conn *h2; struct sock *sock; uint32_t number; struct timer age; bool leaving; struct grave grave; };
+struct plane_conn { struct list node; struct plane *plane; struct h2_conn *h2 /* NULL: a handshake */; struct sock *sock /* of the network */, *tls; uint32_t number; struct timer age; bool leaving; struct grave grave; };
 struct plane_request {
 	struct list node;
 	struct plane_stream *stream;
@@ -112,6 +113,10 @@ struct plane {
 	uint64_t bytes;             /* of messages that were sent, with their five bytes each */
 	bool held;
 	const char *domain;         /* of the client: "default.svc.cluster.local" */
+	/* TLS: whom it accepts (any client whose chain is good, or who shows nothing, where no_client_cert). Borrowed; NULL: plain text. last_peer: the URI of the certificate that the newest one showed. */
+	struct tls_context *tls; struct tls_want *clients;
+	char last_peer[256];
+	uint32_t handshakes, unshaken;
 	/* Something else than a control plane (tests/flow/rig_sds): another path, and requests are its own. NULL: as usual. */
 	const char *serves;
 	void (*heard)(void *ctx, struct plane_stream *s, struct plane_request *q);

@@ -345,7 +345,8 @@ START_TEST(the_token_is_read_for_each_stream_and_without_one_none_is_opened)
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/token", dir);
-	r->conf.tls.on = true;
+	xdsrig_tls(r);
+	r->plane->tls = NULL;
 	r->conf.tls.token_file = path;
 	xdsrig_start(r);
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
@@ -595,32 +596,214 @@ START_TEST(while_two_streams_are_read_a_message_of_one_never_mixes_with_that_of_
 }
 END_TEST
 
+/* ---- TLS ---- */
+
+#define SHOP "spiffe://cluster.local/ns/default/sa/shop"
+#define ISTIOD_NAME "istiod.istio-system.svc:15010"
+
+static struct xdsrig *tls_prepared(const char *server)
+{
+	struct xdsrig *r = prepared();
+
+	xdsrig_tls(r);
+	free(r->servers[0]);
+	r->servers[0] = xstrdup(server);
+	dns_table_set(r->dns, "istiod.istio-system.svc", "10.9.0.1", 60 * SEC);
+	return r;
+}
+
+static void tls_start(struct xdsrig *r)
+{
+	xdsrig_start(r);
+	xdsrig_want(r, XDS_EDS, DEMO_CLUSTER);
+	xdsrig_advance(r, 20);
+}
+
+START_TEST(without_a_token_a_stream_waits_for_the_certificate)
+{
+	struct xdsrig *r = tls_prepared(ISTIOD_NAME);
+
+	tls_start(r);
+	xdsrig_advance(r, 20000);
+	ck_assert_uint_eq(r->plane->accepted, 0);
+	ck_assert_msg(has(ads_last_error(r->ads), "'default' of the test has not come"), "%s", ads_last_error(r->ads));
+	xdsrig_put_cert(r, SHOP);
+	xdsrig_advance(r, 20); /* no back-off outlives it */
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_str_eq(r->plane->last_peer, SHOP);
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), ":scheme"), "https");
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), ":authority"), ISTIOD_NAME);
+	ck_assert(has(xdsrig_told(r), "up"));
+	xdsrig_free(&r);
+}
+END_TEST
+
+START_TEST(first_the_token_then_the_certificate)
+{
+	struct xdsrig *r = tls_prepared(ISTIOD);
+	char dir[] = "/tmp/thinmesh-token-XXXXXX", path[64];
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/token", dir);
+	write_file(path, "abc");
+	r->conf.tls.token_file = path;
+	tls_start(r);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_str_eq(r->plane->last_peer, "");
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), "authorization"), "Bearer abc");
+	xdsrig_put_cert(r, SHOP);
+	xdsrig_advance(r, 5000);
+	ck_assert_uint_eq(r->plane->nstreams, 1); /* it goes on */
+	plane_cut(r->plane);
+	xdsrig_advance(r, 2000);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_str_eq(r->plane->last_peer, SHOP);
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), "authorization"), "Bearer abc");
+	unlink(path);
+	rmdir(dir);
+	xdsrig_free(&r);
+}
+END_TEST
+
+START_TEST(a_certificate_that_is_renewed_is_for_the_next_stream)
+{
+	struct xdsrig *r = tls_prepared(ISTIOD);
+
+	xdsrig_put_cert(r, SHOP);
+	tls_start(r);
+	for (int i = 0; i < 20; i++) {
+		xdsrig_put_cert(r, i % 2 ? SHOP : SHOP "-2");
+		xdsrig_advance(r, 1000);
+	}
+	ck_assert_uint_eq(r->plane->nstreams, 1);
+	ck_assert_uint_eq(r->plane->accepted, 1);
+	ck_assert(!has(xdsrig_told(r), "down"));
+	xdsrig_put_cert(r, SHOP "-3");
+	plane_cut(r->plane);
+	xdsrig_advance(r, 2000);
+	ck_assert_str_eq(r->plane->last_peer, SHOP "-3");
+	xdsrig_free(&r);
+}
+END_TEST
+
+START_TEST(other_roots_make_a_new_stream_before_the_old_one_ends)
+{
+	struct xdsrig *r = tls_prepared(ISTIOD);
+	struct authority *other = authority_new("other", (int64_t)(r->loop->ops->wall_ns(r->loop->ops_ctx) / SEC));
+	struct sb both = {0};
+
+	sb_fmt(&both, "%s%s", authority_pem(r->authority), authority_pem(other));
+	xdsrig_put_cert(r, SHOP);
+	tls_start(r);
+	ck_assert(has(xdsrig_told(r), "up"));
+	xdsrig_advance(r, 5000);
+	xdsrig_put_roots(r, both.p);
+	xdsrig_advance(r, 20);
+	ck_assert_uint_eq(r->plane->nstreams, 2);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert(!has(xdsrig_told(r), "down"));
+	/* Roots that the server's certificate does not come from: the stream that stands is not taken away, for the next one might fail; it is told. */
+	xdsrig_put_roots(r, authority_pem(other));
+	xdsrig_advance(r, 5000);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_uint_gt(r->plane->unshaken, 0);
+	xdsrig_put_roots(r, authority_pem(r->authority));
+	xdsrig_advance(r, 50);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_uint_eq(r->plane->nstreams, 3);
+	ck_assert(!has(xdsrig_told(r), "down"));
+	xdsrig_free(&r);
+	authority_free(&other);
+	sb_end(&both);
+}
+END_TEST
+
+START_TEST(an_app_without_an_identity_shows_nothing_unless_one_is_demanded)
+{
+	for (int demanded = 0; demanded < 2; demanded++) {
+		struct xdsrig *r = tls_prepared(ISTIOD);
+		secret_unref(&r->cert);
+		r->conf.tls.identity_demanded = demanded;
+		tls_start(r);
+		ck_assert_uint_eq(plane_open(r->plane), !demanded);
+		ck_assert_str_eq(r->plane->last_peer, "");
+		if (demanded)
+			ck_assert_str_eq(ads_last_error(r->ads), ISTIOD ": the app has no identity");
+		xdsrig_free(&r);
+	}
+}
+END_TEST
+
+START_TEST(a_server_of_another_name_is_told_with_both_names)
+{
+	struct xdsrig *r = tls_prepared("other.svc:15010");
+
+	dns_table_set(r->dns, "other.svc", "10.9.0.1", 60 * SEC);
+	xdsrig_put_cert(r, SHOP);
+	tls_start(r);
+	ck_assert_uint_eq(r->plane->nstreams, 0);
+	ck_assert_msg(has(ads_last_error(r->ads), "other.svc") && has(ads_last_error(r->ads), "istiod.istio-system.svc"), "%s", ads_last_error(r->ads));
+	xdsrig_free(&r);
+}
+END_TEST
+
+START_TEST(an_agents_socket_is_spoken_to_in_plain_text_beside_servers_over_tls)
+{
+	struct xdsrig *r = tls_prepared("unix:/run/agent.sock");
+
+	xdsrig_other(r, "unix:/run/agent.sock", PLANE_ISTIO);
+	two_servers(r, ISTIOD);
+	xdsrig_put_cert(r, SHOP);
+	tls_start(r);
+	ck_assert_uint_eq(plane_open(r->other), 1);
+	ck_assert_str_eq(plane_field(plane_stream(r->other), ":scheme"), "http");
+	plane_kill(r->other);
+	xdsrig_advance(r, 3000);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_str_eq(plane_field(plane_stream(r->plane), ":scheme"), "https");
+	xdsrig_free(&r);
+}
+END_TEST
+
+START_TEST(a_try_over_tls_may_be_ended_in_every_stage)
+{
+	for (uint64_t us = 0; us < 10000; us += 500) {
+		struct xdsrig *r = tls_prepared(ISTIOD_NAME);
+		simnet_knobs(r->net)->latency_ns = MS;
+		xdsrig_put_cert(r, SHOP);
+		xdsrig_start(r);
+		simnet_advance(r->net, us * 1000);
+		if (us % 1000)
+			xdsrig_put_roots(r, authority_pem(r->authority));
+		xdsrig_free(&r);
+	}
+}
+END_TEST
+
 START_TEST(another_configuration_makes_a_new_stream_before_the_old_one_ends)
 {
 	struct xdsrig *r = connected();
 	struct conf_xds next = r->conf;
 	char *servers[1] = {(char *)OTHER};
-	struct err err = ERR_INIT;
 
 	xdsrig_other(r, OTHER, PLANE_ISTIO);
 	plane_service(r->other, DEMO, 50051, "10.0.0.1:1");
 	next.servers = servers;
 	sub_conf(r->sub, &next, "\x0a\x0bsidecar~a~~", 13);
-	ck_assert_int_eq(ads_conf(r->ads, &next, &err), 0);
+	ads_conf(r->ads, &next);
 	xdsrig_settle(r);
 	ck_assert_uint_eq(plane_open(r->plane), 0);
 	ck_assert_uint_eq(plane_open(r->other), 1);
 	ck_assert_str_eq(plane_field(plane_stream(r->other), ":authority"), OTHER); /* not that of the one it replaces */
 	ck_assert_str_eq(plane_request(r->other, PLANE_ANY, 0)->node_id, "sidecar~a~~");
 	ck_assert(!has(xdsrig_told(r), "down"));
-	/* Files that cannot be read: told, and nothing changes. */
-	next.tls.on = true;
-	next.tls.roots = (char *)"/nonexistent/roots.pem";
-	ck_assert_int_lt(ads_conf(r->ads, &next, &err), 0);
-	ck_assert(has(err_str(&err), "/nonexistent/roots.pem"));
-	err_clear(&err);
-	next.tls.on = false;
-	xdsrig_settle(r);
+	/* TLS that cannot be had: told, and what there is goes on; never the other one in plain text. */
+	struct conf_xds bad = next;
+	bad.tls.on = true;
+	ads_conf(r->ads, &bad);
+	xdsrig_advance(r, 30000);
+	ck_assert_str_eq(ads_last_error(r->ads), OTHER ": TLS is not to be had here");
+	ck_assert_uint_eq(r->other->accepted, 1);
 	ck_assert_uint_eq(plane_open(r->other), 1);
 	xdsrig_free(&r);
 }
@@ -674,4 +857,7 @@ UNIT_SUITE("ads", a_stream_is_up_when_its_first_message_has_come, a_name_is_reso
 	a_GOAWAY_makes_a_new_stream_before_the_old_one_ends, a_push_on_the_old_stream_is_taken_and_acknowledged_there, connections_that_get_old_every_half_hour_cost_nothing,
 	a_stream_that_could_not_be_replaced_in_time_is_down_and_comes_back, the_one_that_was_to_take_over_fails_and_the_old_one_goes_on_with_new_names,
 	while_two_streams_are_read_a_message_of_one_never_mixes_with_that_of_the_other, another_configuration_makes_a_new_stream_before_the_old_one_ends,
+	without_a_token_a_stream_waits_for_the_certificate, first_the_token_then_the_certificate, a_certificate_that_is_renewed_is_for_the_next_stream,
+	other_roots_make_a_new_stream_before_the_old_one_ends, an_app_without_an_identity_shows_nothing_unless_one_is_demanded, a_server_of_another_name_is_told_with_both_names,
+	an_agents_socket_is_spoken_to_in_plain_text_beside_servers_over_tls, a_try_over_tls_may_be_ended_in_every_stage,
 	a_restart_ends_the_stream_and_opens_another_one, it_can_be_freed_at_any_moment)

@@ -180,16 +180,96 @@ struct plane *xdsrig_other(struct xdsrig *r, const char *at, enum plane_kind kin
 
 void xdsrig_start(struct xdsrig *r)
 {
-	struct err err = ERR_INIT;
 	bool grpc = r->conf.profile == PROFILE_ISTIO_GRPC;
-	struct ads_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .conf = &r->conf, .path = "", .view = "shop"};
+	struct ads_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .conf = &r->conf, .path = "", .view = "shop",
+		.transports = r->transports, .space = &r->space};
 
-	r->ads = ads_new(&spec, NULL, NULL, &err);
-	ck_assert_msg(r->ads != NULL, "%s", err_str(&err));
+	r->ads = ads_new(&spec, NULL, NULL);
 	struct sub_spec sub = {.loop = r->loop, .log = r->log, .ads = r->ads, .conf = &r->conf, .node = grpc ? grpc_node : node, .node_n = (grpc ? sizeof(grpc_node) : sizeof(node)) - 1, .view = "shop"};
 	r->sub = sub_new(&sub, &events, r);
 	ads_start(r->ads);
 	xdsrig_settle(r);
+}
+
+/* ---- TLS ---- */
+
+static struct secret *space_get(void *ctx, const struct secret_ref *ref, const char **why)
+{
+	struct xdsrig *r = ctx;
+	struct secret *s = ref->kind == SECRET_CERT ? r->cert : r->roots;
+
+	*why = "the app has no identity";
+	return s ? secret_ref(s) : NULL;
+}
+
+struct tls_want *xdsrig_want_tls(bool identity)
+{
+	struct tls_want *w = tls_want_new();
+
+	secret_ref_set(&w->roots, SECRET_ROOTS, SECRET_FILES, STR("/etc/roots.pem"));
+	if (identity)
+		secret_ref_set(&w->cert, SECRET_CERT, SECRET_IDENTITY, STR(""));
+	w->names = TLS_NAMES_SERVER;
+	tls_want_seal(w);
+	return w;
+}
+
+void xdsrig_put_roots(struct xdsrig *r, const char *pem)
+{
+	struct tls_trust *trust;
+	struct err err = ERR_INIT;
+	const char *why;
+
+	ck_assert_msg(tls_trust_new("roots", str_of(pem), NULL, &trust, &err) == 0, "%s", err_str(&err));
+	ck_assert_int_eq(secret_put_trust(r->roots, trust, &why), 0);
+}
+
+void xdsrig_put_cert(struct xdsrig *r, const char *uri)
+{
+	struct sb chain = {0}, key = {0}, sans = {0};
+	struct tls_cert *cert;
+	struct err err = ERR_INIT;
+	const char *why;
+
+	sb_fmt(&sans, "URI:%s", uri);
+	authority_leaf(r->authority, &(struct paper){.sans = sans.p}, &chain, &key);
+	ck_assert_msg(tls_cert_new("cert", sb_view(&chain), sb_view(&key), &cert, &err) == 0, "%s", err_str(&err));
+	ck_assert_int_eq(secret_put_cert(r->cert, cert, &why), 0);
+	sb_end(&chain);
+	sb_end(&key);
+	sb_end(&sans);
+}
+
+void xdsrig_tls(struct xdsrig *r)
+{
+	r->transports = transports_new(r->loop);
+	r->authority = authority_new("mesh", (int64_t)(r->loop->ops->wall_ns(r->loop->ops_ctx) / SEC));
+	r->server = ca_tls(r->authority, "DNS:istiod.istio-system.svc,IP:10.9.0.1", authority_pem(r->authority));
+	r->clients = tls_want_new();
+	r->clients->no_client_cert = true;
+	tls_want_seal(r->clients);
+	r->plane->tls = r->server;
+	r->plane->clients = r->clients;
+	r->space = (struct secret_space){.get = space_get, .ctx = r};
+	r->cert = secret_new(r->transports, SECRET_CERT, "default", "the test", NULL, NULL);
+	r->roots = secret_new(r->transports, SECRET_ROOTS, "/etc/roots.pem", "the test", NULL, NULL);
+	xdsrig_put_roots(r, authority_pem(r->authority));
+	r->conf.tls.on = r->conf.tls.identity = true;
+	r->conf.tls.want = xdsrig_want_tls(true);
+	r->conf.tls.bare = xdsrig_want_tls(false);
+}
+
+static void tls_end(struct xdsrig *r)
+{
+	tls_want_unref(&r->conf.tls.want);
+	tls_want_unref(&r->conf.tls.bare);
+	tls_want_unref(&r->clients);
+	secret_unref(&r->cert);
+	secret_unref(&r->roots);
+	tls_context_unref(&r->server);
+	authority_free(&r->authority);
+	if (r->transports)
+		transports_free(&r->transports);
 }
 
 void xdsrig_free(struct xdsrig **pr)
@@ -207,6 +287,7 @@ void xdsrig_free(struct xdsrig **pr)
 	plane_free(&r->other);
 	dns_free(&r->dns);
 	xdsrig_settle(r);
+	tls_end(r);
 	ck_assert_uint_eq(r->loop->memory.used, 0);
 	ck_assert_uint_eq(r->account.used, 0);
 	ck_assert_int_eq(simnet_open(r->net), 0);

@@ -2,6 +2,7 @@
 #pragma once
 #include "net/dns.h"
 #include "tests/flow/rig_ads.h"
+#include "tests/flow/rig_ca.h"
 #include "tests/unit.h"
 #include "xds/ads.h"
 #include "xds/sub.h"
@@ -26,6 +27,13 @@ struct xdsrig {
 	struct plane *plane, *other;   /* other: a second one, NULL until xdsrig_other */
 	struct ads *ads;
 	struct sub *sub;
+	/* TLS, where xdsrig_tls was called */
+	struct transports *transports;
+	struct authority *authority;
+	struct tls_context *server;    /* the plane's, by the name istiod.istio-system.svc and 10.9.0.1 */
+	struct tls_want *clients;
+	struct secret_space space;     /* SECRET_IDENTITY: cert; SECRET_FILES: roots */
+	struct secret *cert, *roots;   /* cert waits; NULL it, and there is no identity */
 	/* what was told since the last xdsrig_told: "+EDS name" a resource, "-CDS name" removed, "EDS ok", "CDS ok full", "EDS refused", "silent EDS name", "up", "down", "cut" */
 	struct sb told, last_told, logged;
 	/* the resource that is being read */
@@ -46,6 +54,11 @@ struct xdsrig *xdsrig_new_seeded(enum plane_kind kind, enum xds_profile profile,
 void xdsrig_start(struct xdsrig *r);                    /* makes ads and sub as r->conf says, and connects */
 void xdsrig_free(struct xdsrig **r);                    /* and nothing is left */
 struct plane *xdsrig_other(struct xdsrig *r, const char *at, enum plane_kind kind);
+/* Before the start: xds.tls is on, the plane speaks it; roots are there, our certificate is not. */
+void xdsrig_tls(struct xdsrig *r);
+void xdsrig_put_cert(struct xdsrig *r, const char *uri);
+void xdsrig_put_roots(struct xdsrig *r, const char *pem);
+struct tls_want *xdsrig_want_tls(bool identity);        /* as conf/ makes it */
 void xdsrig_advance(struct xdsrig *r, uint64_t ms);
 void xdsrig_settle(struct xdsrig *r);
 const char *xdsrig_told(struct xdsrig *r);              /* and forgets it; "; " between */
