@@ -41,7 +41,7 @@ static void wiping_free(void *p, const char *file, int line)
 	size_t n = p ? malloc_usable_size(p) : 0;
 
 	(void)file, (void)line;
-	if (n <= WIPE_MAX)
+	if (n && n <= WIPE_MAX)
 		explicit_bzero(p, n);
 	free(p);
 }

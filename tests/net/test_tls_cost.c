@@ -83,7 +83,8 @@ START_TEST(an_idle_connection_costs_less_than_60_kib_and_no_more_than_is_charged
 		w->p.of_server.want = want;
 		ck_assert_int_eq(sock_listen(w->p.l, -1, &at, &door, w, &listen), 0);
 		size_t before = 0;
-		for (int i = 0; i < MANY; i++) {
+		const int many = version == TLS1_3_VERSION ? MANY : 200;
+		for (int i = 0; i < many; i++) {
 			struct sock *below;
 			if (i == 100) { /* what grows once has grown */
 				simnet_advance(w->p.sim, 1000000000);
@@ -95,16 +96,16 @@ START_TEST(an_idle_connection_costs_less_than_60_kib_and_no_more_than_is_charged
 			simnet_advance(w->p.sim, 1000000);
 		}
 		simnet_advance(w->p.sim, 1000000000);
-		size_t each = (mallinfo2().uordblks - before) / (MANY - 100) / 2, charged = w->p.account.used / MANY / 2;
+		size_t each = (mallinfo2().uordblks - before) / (size_t)(many - 100) / 2, charged = w->p.account.used / (size_t)many / 2;
 		fprintf(stderr, "test_tls_cost: TLS 1.%d: %zu bytes a connection, %zu charged\n", version == TLS1_2_VERSION ? 2 : 3, each, charged);
-		for (int i = 0; i < MANY; i++)
+		for (int i = 0; i < many; i++)
 			ck_assert(w->c[i].connected == 1 && w->d[i].connected == 1);
 		ck_assert_uint_le(charged, 60 * 1024);
 #if !defined(__SANITIZE_ADDRESS__)
 		ck_assert_uint_le(each, charged);
 		ck_assert_uint_ge(each, charged / 2); /* nor is much more charged than is used */
 #endif
-		for (int i = 0; i < MANY; i++) {
+		for (int i = 0; i < many; i++) {
 			sock_close(&w->c[i].s);
 			sock_close(&w->d[i].s);
 		}
@@ -123,4 +124,28 @@ START_TEST(an_idle_connection_costs_less_than_60_kib_and_no_more_than_is_charged
 }
 END_TEST
 
-UNIT_SUITE("tls_cost", an_idle_connection_costs_less_than_60_kib_and_no_more_than_is_charged)
+START_TEST(a_thousand_rotations_leave_nothing)
+{
+	struct tls_ca ca;
+	struct tls_paper p;
+	size_t before = 0;
+
+	tls_ca_new(&ca, "authority", 1767225601);
+	tls_paper_new(&p, &ca, "p", "URI:spiffe://m/x", -DAY, DAY);
+	for (int i = 0; i < 1000; i++) {
+		if (i == 500) /* by then libc's own caches, which count as used, are full */
+			before = mallinfo2().uordblks;
+		struct tls_context *c = tls_client_new(&ca, &p, "h2");
+		tls_context_unref(&c);
+	}
+	size_t after = mallinfo2().uordblks;
+#if defined(__SANITIZE_ADDRESS__)
+	after = before; /* its heap keeps what was freed; leaks it tells itself */
+#endif
+	tls_paper_end(&p);
+	tls_ca_end(&ca);
+	ck_assert_uint_le(after, before + 16384);
+}
+END_TEST
+
+UNIT_SUITE("tls_cost", a_thousand_rotations_leave_nothing, an_idle_connection_costs_less_than_60_kib_and_no_more_than_is_charged)
