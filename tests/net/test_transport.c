@@ -495,15 +495,20 @@ static void rotate(struct rig *r, struct transport *t, int times)
 START_TEST(a_thousand_rotations_leave_nothing_behind)
 {
 	struct rig r;
+	size_t least = SIZE_MAX / 2;
 
 	rig_new(&r);
 	ready(&r);
 	struct transport *t = get(&r, want_of("a", NULL, "h2"));
-	rotate(&r, t, 300); /* libc's own caches are full then */
-	size_t before = mallinfo2().uordblks;
-	rotate(&r, t, 1000);
-	size_t after = mallinfo2().uordblks;
-	ck_assert_msg(after < before + 32 * 1024, "grew by %zu bytes", after - before); /* one allocation that is lost each time is more */
+	/* libc's own caches fill at random: whatever is lost each time shows in each window, and they do not. */
+	for (int i = 0; i < 5; i++) {
+		size_t before = mallinfo2().uordblks;
+		rotate(&r, t, 250);
+		size_t after = mallinfo2().uordblks;
+		if (after < before + least)
+			least = after > before ? after - before : 0;
+	}
+	ck_assert_msg(least < 4096, "grew by %zu bytes", least);
 	transport_unref(&t);
 	rig_end(&r);
 }
