@@ -33,12 +33,9 @@ struct dial {
 	struct loop *loop;
 	const struct limits *limits;
 	struct account *account;
-	struct transport *transport; /* a ref; NULL: plaintext, or tls */
+	struct transport *transport; /* a ref; NULL: plaintext */
 	struct transport_watch watch;
 	char *host_name;
-	struct tls_context *tls;  /* a ref; instead of transport */
-	struct tls_want *want;    /* a ref; with tls */
-	char *server_name;
 	const struct h2_client_events *ev;
 	void *owner;
 	void (*fn)(void *owner, struct dial *d, struct h2_conn *conn, int err, const char *why);
@@ -126,7 +123,6 @@ static void dial_bury(struct grave *g)
 	for (size_t i = 0; i < d->count; i++)
 		free(d->attempts[i].meeting);
 	free(d->host_name);
-	free(d->server_name);
 	transport_unref(&d->transport);
 	free(d);
 }
@@ -141,8 +137,6 @@ static void dial_end(struct dial *d)
 		attempt_drop(&d->attempts[i]);
 	if (d->transport)
 		transport_unwatch(&d->watch);
-	tls_context_unref(&d->tls);
-	tls_want_unref(&d->want);
 	loop_bury(d->loop, &d->grave, dial_bury);
 }
 
@@ -185,11 +179,6 @@ static size_t attempts_open(const struct dial *d)
 	return n;
 }
 
-static bool speaks_tls(const struct dial *d)
-{
-	return d->transport || d->tls;
-}
-
 /* What the caller is told when it was the last: the text is copied where it will not last. */
 static void why_is(struct dial *d, int err, const char *text)
 {
@@ -207,10 +196,10 @@ static void attempt_failed(struct attempt *a, int err, const char *why)
 	d->why = why;
 	if (known[0]) /* it knows better than the floors above it */
 		why_is(d, err, known);
-	if (d->transport && a->tls && (known[0] || a->shaking))
+	if (a->tls && (known[0] || a->shaking)) {
 		transport_failed(d->transport, &d->addrs[a - d->attempts], d->why);
-	if (a->tls && (known[0] || a->shaking))
 		transport_count(d->loop, a->tls, err);
+	}
 	attempt_drop(a);
 	if (d->next < d->count)
 		try_next(d);
@@ -249,7 +238,7 @@ static void conn_closed(void *owner, int err, uint64_t streams_carried)
 	if (err == 0 || err == ERR_MALFORMED)
 		attempt_failed(a, ERR_MALFORMED, "the peer does not speak HTTP/2");
 	else
-		attempt_failed(a, err, speaks_tls(a->dial) ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
+		attempt_failed(a, err, a->dial->transport ? "closed before SETTINGS" : "closed before SETTINGS (does it want TLS?)");
 }
 
 static void speak(struct attempt *a)
@@ -297,14 +286,10 @@ static bool meeting_make(struct attempt *a, const struct addr *at)
 {
 	struct dial *d = a->dial;
 	struct meeting *m = a->meeting ? a->meeting : xnew(struct meeting);
-	const struct tls_want *want = d->transport ? transport_want(d->transport) : NULL;
 
 	a->meeting = m;
-	m->peer = (struct tls_peer){.server_name = d->server_name, .want = d->want};
-	if (!want)
-		return true;
 	transport_peer(d->transport, &m->peer);
-	if (want->names != TLS_NAMES_SERVER || m->peer.server_name)
+	if (transport_want(d->transport)->names != TLS_NAMES_SERVER || m->peer.server_name)
 		return true;
 	m->peer.server_name = d->host_name ? d->host_name : ip_of(at, m->ip);
 	return m->peer.server_name[0] != 0;
@@ -317,7 +302,7 @@ static void shake(struct attempt *a)
 	struct sock *taken = a->sock;
 	const char *why;
 	int r;
-	struct tls_context *c = d->transport ? transport_context(d->transport, &r, &why) : d->tls;
+	struct tls_context *c = transport_context(d->transport, &r, &why);
 
 	if (!c) { /* what was there when it began is there no more: memory */
 		attempt_failed(a, r, why);
@@ -345,7 +330,7 @@ static void sock_connected(void *user, int err)
 
 	if (err)
 		attempt_failed(a, err, why_of(err));
-	else if (speaks_tls(a->dial))
+	else if (a->dial->transport)
 		shake(a);
 	else
 		speak(a);
@@ -391,8 +376,7 @@ static void deadline_due(struct timer *t)
 		} else if (a->shaking) {
 			why = "the peer does not finish the TLS handshake";
 			transport_count(d->loop, a->tls, ERR_TIMEOUT);
-			if (d->transport)
-				transport_failed(d->transport, &d->addrs[i], why);
+			transport_failed(d->transport, &d->addrs[i], why);
 		}
 	}
 	if (d->waiting)
@@ -470,9 +454,6 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->account = spec->account;
 	d->transport = spec->transport ? transport_ref(spec->transport) : NULL;
 	d->host_name = spec->host_name && spec->host_name[0] ? xstrdup(spec->host_name) : NULL;
-	d->tls = spec->tls && !spec->transport ? tls_context_ref(spec->tls) : NULL;
-	d->want = d->tls && spec->want ? tls_want_ref(spec->want) : NULL;
-	d->server_name = spec->server_name ? xstrdup(spec->server_name) : NULL;
 	d->ev = ev;
 	d->owner = owner;
 	d->fn = fn;
