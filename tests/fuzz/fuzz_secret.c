@@ -14,6 +14,18 @@ static void insist(bool true_)
 		abort();
 }
 
+/* The first bytes of a key, anywhere in a text. */
+static bool tells_key(struct str bytes, struct str text)
+{
+	static const char begins[] = "PRIVATE KEY-----\n";
+	enum { ENOUGH = 24 };
+	const char *key = bytes.n ? memmem(bytes.p, bytes.n, begins, sizeof(begins) - 1) : NULL;
+
+	if (!key || (size_t)(bytes.p + bytes.n - key) < sizeof(begins) - 1 + ENOUGH)
+		return false;
+	return memmem(text.p, text.n, key + sizeof(begins) - 1, ENOUGH);
+}
+
 static uint64_t decode(const uint8_t *data, size_t size, enum secret_kind want)
 {
 	struct tls_cert *cert = NULL;
@@ -34,7 +46,7 @@ static uint64_t decode(const uint8_t *data, size_t size, enum secret_kind want)
 	} else if (trust) {
 		hash = tls_trust_hash(trust);
 	}
-	insist(!problems.n || (!memchr(problems.p, '\n', problems.n) && !memmem(problems.p, problems.n, "-----BEGIN", 10)));
+	insist(!problems.n || (!memchr(problems.p, '\n', problems.n) && !tells_key(str_n((const char *)data, size), sb_view(&problems))));
 	tls_cert_unref(&cert);
 	tls_trust_unref(&trust);
 	sb_end(&problems);
