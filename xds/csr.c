@@ -305,8 +305,7 @@ static void took(struct csr *c, struct sb *why)
 	cert = NULL;
 	trust = NULL;
 	if (!why->n) {
-		if (log_every(c->spec.log, &c->said, c->spec.loop->now_ns, SAID_MOST, SAID_PERIOD_MS))
-			log_info(c->spec.log, "identity '%s': the CA %s gave a certificate of '%s' for %" PRId64 " s", c->app, c->conf->ca.server, tls_cert_id(kept), life_s(from, to));
+		log_debug(c->spec.log, "identity '%s': the CA %s gave a certificate of '%s' for %" PRId64 " s", c->app, c->conf->ca.server, tls_cert_id(kept), life_s(from, to)); /* its user tells it */
 		files_write(c, &a);
 		settled(c, from, to);
 	}

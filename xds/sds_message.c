@@ -29,11 +29,21 @@ static int read_any(struct str any, struct str *ret_url, struct str *ret_value)
 	return wire_last_bytes(any, 1, ret_url) < 0 || wire_last_bytes(any, 2, ret_value) < 0 ? ERR_MALFORMED : 0;
 }
 
+/* A client that says xds.config.resource-in-sotw (as our node does) may get each Any inside of a Resource: 2 resource. Only once: what is in it is as it is. */
+static int unwrap(struct str *url, struct str *value)
+{
+	struct str inner = STR("");
+
+	if (!str_is(*url, "type.googleapis.com/envoy.service.discovery.v3.Resource"))
+		return 0;
+	return wire_last_bytes(*value, 2, &inner) < 0 ? ERR_MALFORMED : read_any(inner, url, value);
+}
+
 static int resource(struct str any, struct str name, struct sds_message *m, struct sb *problem)
 {
 	struct str url, value, called = STR("");
 
-	if (++m->resources > SDS_RESOURCES_MAX || read_any(any, &url, &value) < 0 || !is_word(url))
+	if (++m->resources > SDS_RESOURCES_MAX || read_any(any, &url, &value) < 0 || unwrap(&url, &value) < 0 || !is_word(url))
 		return ERR_MALFORMED;
 	if (!str_is(url, sds_type_url)) {
 		sb_fmt(problem, "%sa resource of type '%.*s' is no secret", problem->n ? "; " : "", shown(url), url.p);

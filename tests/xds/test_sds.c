@@ -643,6 +643,27 @@ START_TEST(of_several_secrets_the_one_that_was_asked_is_found)
 }
 END_TEST
 
+START_TEST(a_secret_inside_of_a_Resource_is_found)
+{
+	struct sb b = {0}, problem = {0}, secret = {0}, any = {0}, resource = {0}, outer = {0};
+	struct sds_message m;
+
+	pb_text(&secret, 1, "default");
+	pb_text(&any, 1, sds_type_url);
+	pb_sub(&any, 2, &secret);
+	pb_text(&resource, 3, "default");
+	pb_sub(&resource, 2, &any);
+	pb_text(&outer, 1, "type.googleapis.com/envoy.service.discovery.v3.Resource");
+	pb_sub(&outer, 2, &resource);
+	pb_sub(&b, 2, &outer);
+	ck_assert_int_eq(sds_message_read(sb_view(&b), STR("default"), &m, &problem), 0);
+	ck_assert(m.found);
+	ck_assert_uint_eq(problem.n, 0);
+	sb_end(&b);
+	sb_end(&problem);
+}
+END_TEST
+
 START_TEST(an_answer_says_what_is_missing_in_it)
 {
 	struct sb b = {0}, problem = {0};
@@ -685,4 +706,4 @@ UNIT_SUITE("sds", a_certificate_is_asked_for_by_its_name_with_the_node_and_ackno
 	a_server_that_starts_a_little_later_than_we_do_is_no_failure, a_server_that_is_not_there_is_told_after_a_second_and_found_when_it_comes,
 	a_server_that_has_no_certificate_yet_is_asked_again_soon, who_hears_nothing_says_so_and_listens_on, the_node_is_said_on_each_new_stream,
 	a_server_that_stood_still_is_given_up_after_a_thaw, a_secret_may_be_dropped_while_it_is_being_told, a_secret_outlives_its_server_and_may_be_given_to_another,
-	of_several_secrets_the_one_that_was_asked_is_found, an_answer_says_what_is_missing_in_it, malformed_answers_are_told_apart)
+	of_several_secrets_the_one_that_was_asked_is_found, a_secret_inside_of_a_Resource_is_found, an_answer_says_what_is_missing_in_it, malformed_answers_are_told_apart)
