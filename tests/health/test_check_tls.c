@@ -427,6 +427,52 @@ START_TEST(checks_go_by_the_transport_of_calls_and_http_1_is_offered_where_it_is
 }
 END_TEST
 
+static void opened(struct pool_wait *w, struct stream *s)
+{
+	(void)w;
+	stream_reset(s, H2_CANCEL);
+}
+
+static void not_opened(struct pool_wait *w, int err, const char *why)
+{
+	(void)w, (void)err;
+	ck_abort_msg("%s", why);
+}
+
+static void ignored(void *user, const struct stream_end *end)
+{
+	(void)user, (void)end;
+}
+
+START_TEST(a_check_with_an_alpn_of_its_own_does_not_ask_on_the_connection_of_calls)
+{
+	for (int own = 0; own < 2; own++) {
+		static const struct stream_events nothing = {.on_end = ignored};
+		struct pool_wait wait = {.ready = opened, .failed = not_opened};
+		struct cluster_world w;
+		const char *why;
+		uint32_t before;
+		int err;
+
+		setup();
+		peer_for(WAY_GRPC);
+		check.alpn = own ? xstrdup("h2,http/1.1") : NULL;
+		check.no_traffic_interval_ns = SEC; /* a connection that is silent for long is not lent */
+		ready();
+		world_begin(&w, spec_checked());
+		ck_assert_int_eq(state_after(&w, SEC), HOST_PASSED);
+		ck_assert_ptr_null(host_open(cluster_host_at(w.cluster, 0), &wait, &nothing, NULL, &err, &why));
+		ck_assert_int_eq(err, 0);
+		fakes_advance(f, SEC);
+		before = k->shaken;
+		ck_assert_int_eq(state_after(&w, 30 * SEC), HOST_PASSED);
+		ck_assert_int_eq(k->shaken > before + 2, own);
+		world_end(&w);
+		teardown();
+	}
+}
+END_TEST
+
 START_TEST(a_check_may_choose_its_transport_socket_by_criteria)
 {
 	struct cluster_world w;
@@ -483,5 +529,6 @@ END_TEST
 UNIT_SUITE("check_tls", each_kind_of_check_asks_over_tls, a_peer_of_another_identity_fails_its_check_and_both_names_are_told, a_peer_that_refuses_our_certificate_fails_its_check,
 	a_check_waits_for_secrets_as_long_as_it_may, without_secrets_nothing_is_asked_and_the_reason_is_told, a_check_can_be_cancelled_at_any_time,
 	what_is_kept_between_two_checks_ends_with_the_roots_it_was_judged_by, a_watch_is_opened_anew_when_other_roots_are_trusted,
-	checks_go_by_the_transport_of_calls_and_http_1_is_offered_where_it_is_spoken, a_check_may_choose_its_transport_socket_by_criteria,
+	checks_go_by_the_transport_of_calls_and_http_1_is_offered_where_it_is_spoken,
+	a_check_with_an_alpn_of_its_own_does_not_ask_on_the_connection_of_calls, a_check_may_choose_its_transport_socket_by_criteria,
 	a_check_whose_tls_cannot_be_had_fails_with_the_reason_and_connects_to_nobody)
