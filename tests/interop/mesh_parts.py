@@ -132,7 +132,7 @@ class Successor:
 def http(method, at, path, body=None):
     request = urllib.request.Request("http://%s%s" % (at, path), data=body and body.encode(), method=method)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return answer.read().decode()
     except urllib.error.HTTPError as e:
         raise Failed("%s %s: %s" % (method, path, e.read().decode(errors="replace")[:400]))

@@ -8,7 +8,7 @@
 //	-age 0                     how old a connection gets before it is told to go
 //
 // The service is the Greeter: "who" is answered with the address, "header NAME" with what the call had of it, "tls" with what the connection is, as JSON:
-// {"version", "resumed", "sni", "alpn", "uri"}. It prints "ready" when it listens, and "called" for each call. SIGTERM lets the calls that run end first.
+// {"version", "resumed", "sni", "alpn", "uri", "serial"}, the last two of the caller's certificate. It prints "ready" when it listens, and "called" for each call. SIGTERM lets the calls that run end first.
 package main
 
 import (
@@ -42,6 +42,7 @@ type told struct {
 	SNI     string `json:"sni"`
 	ALPN    string `json:"alpn"`
 	URI     string `json:"uri"`
+	Serial  string `json:"serial"`
 }
 
 func connection(ctx context.Context) told {
@@ -50,9 +51,12 @@ func connection(ctx context.Context) told {
 	if !ok {
 		return told{Version: "plain"}
 	}
-	t := told{tls.VersionName(info.State.Version), info.State.DidResume, info.State.ServerName, info.State.NegotiatedProtocol, ""}
-	if chain := info.State.PeerCertificates; len(chain) > 0 && len(chain[0].URIs) > 0 {
-		t.URI = chain[0].URIs[0].String()
+	t := told{tls.VersionName(info.State.Version), info.State.DidResume, info.State.ServerName, info.State.NegotiatedProtocol, "", ""}
+	if chain := info.State.PeerCertificates; len(chain) > 0 {
+		t.Serial = chain[0].SerialNumber.String()
+		if len(chain[0].URIs) > 0 {
+			t.URI = chain[0].URIs[0].String()
+		}
 	}
 	return t
 }
