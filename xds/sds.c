@@ -262,7 +262,7 @@ static void patience_over(struct timer *t)
 	if (*ads_last_error(n->ads) && strcmp(ads_state_name(n->ads), "open") != 0) {
 		secret_fail(n->secret, ads_last_error(n->ads));
 	} else if (last) {
-		snprintf(text, sizeof(text), "%.80s has not answered for %u s", n->sds->server, ANSWER_MS / 1000);
+		snprintf(text, sizeof(text), "%.80s has not answered for %d s", n->sds->server, ANSWER_MS / 1000);
 		secret_fail(n->secret, text);
 	}
 }
