@@ -173,6 +173,8 @@ static void cert_changed(struct secret_watch *w)
 	struct footing *f = container_of(w, struct footing, cert_watch);
 
 	if (f->cert->cert != f->cert_seen) {
+		/* The next certificate of the same one is for connections to come; who has become another one is not to be taken for the one before. */
+		f->drain |= !f->key.server && f->cert_seen && f->cert->cert && strcmp(tls_cert_id(f->cert_seen), tls_cert_id(f->cert->cert)) != 0;
 		held_leave(f->all, &f->held);
 		tls_cert_unref(&f->cert_seen); /* the old key is wiped with the last connection that uses it */
 	}

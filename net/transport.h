@@ -5,7 +5,8 @@
  *                                        | 0..1
  *                                   tls_context (counted: also by each connection)        contexts, stores: shared by content, in struct transports
  *
- * Rotation: a new certificate is for connections to come; other roots (or CRLs) are told to watches as `drain`: what stands was judged by the old ones.
+ * Rotation: a new certificate is for connections to come; other roots (or CRLs), and a certificate that names somebody else, are told to watches as `drain`: what stands was judged by the
+ * old ones.
  * Owner of transports: sidecar; of a transport: its refs (pools, ADS, doors). */
 #pragma once
 #include "net/secret.h"
@@ -23,7 +24,7 @@ struct tls_context *transport_context(struct transport *t, int *err, const char 
 const struct tls_want *transport_want(const struct transport *t);
 void transport_peer(const struct transport *t, struct tls_peer *ret);   /* whom tls_client and tls_server are to accept; borrowed from the transport, which outlives its connections' handshakes */
 bool transport_shows(const struct transport *t);              /* a certificate of ours is shown: mtls */
-/* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted. */
+/* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted, or are somebody's whom we were before. */
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };
 void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain));
 void transport_unwatch(struct transport_watch *w);            /* harmless when not watching */

@@ -19,6 +19,7 @@
 #include "xds/csr.h"
 #include "xds/node.h"
 #include "xds/sds.h"
+#include "xds/secrets.h"
 
 enum { WHYS = 8, WHY_MAX = 500 };
 struct identity {
@@ -534,10 +535,9 @@ static const struct mesh_view *view_of(const struct space *s)
 static struct secret *get_ads(struct space *s, const struct secret_ref *ref, const char **why)
 {
 	const struct mesh_view *view = view_of(s);
-	if (s->all->sc->xds && view) /* xds/secrets comes with the next commits */
-		*why = because(s, "%s '%.120s' is the control plane's, which is not asked for it in this version", kind_name(ref->kind), ref->name);
-	else
-		*why = because(s, "%s '%.120s' is the control plane's, and there is none", kind_name(ref->kind), ref->name);
+	if (s->all->sc->xds && view)
+		return xds_secret_get(s->all->sc->xds, view, ref->kind, ref->name, why);
+	*why = because(s, "%s '%.120s' is the control plane's, and there is none", kind_name(ref->kind), ref->name);
 	return NULL;
 }
 

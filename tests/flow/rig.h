@@ -139,6 +139,9 @@ struct provider {
 	struct list conns, served;    /* served: all calls it ever saw, newest last */
 	uint32_t accepted, requests, cancelled, open;
 	bool hangs_up;                /* closes what it accepts */
+	struct tls_context *tls;      /* it speaks TLS; borrowed from the test. NULL: plain text */
+	const struct tls_want *clients; /* whom it accepts then; borrowed too */
+	uint32_t handshakes, refused; /* that ended well; that did not */
 };
 struct served {
 	struct list node;
@@ -153,7 +156,15 @@ struct served {
 	struct stream_end end;
 	uint32_t conn_number;
 };
-struct served_conn { struct list node; struct provider *p; struct h2_conn *h2; struct sock *sock; uint32_t number; struct grave grave; };
+struct served_conn {
+	struct list node;
+	struct provider *p;
+	struct h2_conn *h2;           /* NULL: still shaking hands */
+	struct sock *sock, *under;    /* under: of the network; where TLS lies over it, another one */
+	uint32_t number;
+	char peer[256];               /* the name that the other side showed, in TLS; "" */
+	struct grave grave;
+};
 struct provider *provider_new(struct rig *r, const char *at, enum does does);
 void provider_listen(struct provider *p, bool on);
 void provider_cut(struct provider *p);            /* its connections die as by kill -9 */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "net/tls.h"
 #include "tests/flow/rig_int.h"
 
 /* ---- what a call does ---- */
@@ -300,9 +301,39 @@ static void on_closed(void *owner, int err)
 
 static const struct stream_server server_events = {on_request, on_closed};
 
+static void conn_speak(struct served_conn *on)
+{
+	struct provider *p = on->p;
+
+	on->h2 = h2_conn_server(p->rig->loop, on->sock, &p->lim, &p->rig->account, &server_events, on, NULL, 0);
+}
+
+static void conn_shaken(void *user, int err)
+{
+	struct served_conn *on = user;
+
+	if (!err) {
+		on->p->handshakes++;
+		snprintf(on->peer, sizeof(on->peer), "%s", tls_peer_name(on->sock));
+		conn_speak(on);
+		return;
+	}
+	on->p->refused++;
+	sock_close(&on->sock);
+	on_closed(on, err);
+}
+
+static void conn_silent(void *user)
+{
+	(void)user;
+}
+
+static const struct sock_events shaking_events = {.connected = conn_shaken, .readable = conn_silent, .writable = conn_silent};
+
 static bool accepted(void *user, struct sock *taken)
 {
 	struct provider *p = user;
+	struct tls_peer peer = {.want = p->clients};
 
 	p->accepted++;
 	if (p->hangs_up) {
@@ -311,10 +342,16 @@ static bool accepted(void *user, struct sock *taken)
 	}
 	struct served_conn *on = xnew(struct served_conn);
 	on->p = p;
-	on->sock = taken;
+	on->sock = on->under = taken;
 	on->number = p->accepted;
 	list_push(&p->conns, &on->node);
-	on->h2 = h2_conn_server(p->rig->loop, taken, &p->lim, &p->rig->account, &server_events, on, NULL, 0);
+	if (!p->tls) {
+		conn_speak(on);
+		return true;
+	}
+	on->sock = NULL;
+	if (tls_server(p->rig->loop, p->tls, taken, &peer, NULL, 0, &p->rig->account, &shaking_events, on, &on->sock) < 0)
+		rig_die("a provider cannot speak TLS");
 	return true;
 }
 
@@ -348,19 +385,20 @@ void provider_listen(struct provider *p, bool on)
 void provider_cut(struct provider *p)
 {
 	each_conn(on, p)
-		simnet_cut(on->sock, -ECONNRESET);
+		simnet_cut(on->under, -ECONNRESET);
 }
 
 void provider_goaway(struct provider *p)
 {
 	each_conn(on, p)
-		h2_conn_drain(on->h2);
+		if (on->h2)
+			h2_conn_drain(on->h2);
 }
 
 void provider_stall(struct provider *p, bool stalled)
 {
 	each_conn(on, p)
-		simnet_stall(on->sock, stalled);
+		simnet_stall(on->under, stalled);
 }
 
 void provider_next(struct provider *p, struct act act)
@@ -407,8 +445,12 @@ void rig_end_providers(struct rig *r)
 		struct provider *p = list_entry(n, struct provider, node);
 		provider_listen(p, false);
 		provider_stall(p, false);
-		each_conn(on, p)
-			h2_conn_close(on->h2, 0);
+		each_conn(on, p) {
+			if (on->h2)
+				h2_conn_close(on->h2, 0);
+			else
+				conn_shaken(on, ERR_CLOSED);
+		}
 	}
 }
 

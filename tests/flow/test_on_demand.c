@@ -264,7 +264,7 @@ START_TEST(a_control_plane_that_is_lost_is_not_missed_by_names_that_are_known)
 	}
 	plane_listen(w.p, true);
 	plane_endpoints(w.p, HOST, 50051, "10.0.0.2:1");
-	rig_advance(w.r, 40000);
+	rig_advance(w.r, 70000); /* back-off of up to 30 s, and what vanished alive is held for 30 s more */
 	uint32_t before = w.two->requests;
 	struct call *k = call_unary(w.app, DEMO, NULL);
 	rig_advance(w.r, 100);

@@ -1,0 +1,439 @@
+/* Who apps are when they call, through the whole sidecar: identities from files, from an agent (SDS) and from none; whose certificate a provider sees, who shares a connection with whom, what
+ * a rotation and a reload do, and that nothing goes out in plain text where an identity misses. How secrets come by SDS and CSR: tests/xds; calls to the app: test_inbound_tls. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "net/transport.h"
+#include "sidecar/identities.h"
+#include "tests/flow/rig_sds.h"
+#include "tests/flow/rig_tls.h"
+#include "tests/flow/rig_world.h"
+#include "tests/unit.h"
+
+#define TD "spiffe://cluster.local/ns/default/sa/"
+#define TOP "snapshot: {dir: \"\"}\n"
+#define ONE "one.example:1"
+#define TWO "two.example:1"
+
+/* A folder of papers, an authority, one provider in TLS at 10.0.0.1:1 that demands a certificate. */
+struct folk {
+	struct rig *r;
+	struct authority *mesh;
+	struct provider *p;
+	struct tls_want *anybody;
+	struct caller *app;
+	struct said said;
+	char dir[64];
+	struct sb yaml;
+};
+
+static void put_file(const struct folk *w, const char *name, struct str bytes)
+{
+	char path[128], fresh[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", w->dir, name);
+	snprintf(fresh, sizeof(fresh), "%s/.fresh", w->dir);
+	f = fopen(fresh, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(bytes.p, 1, bytes.n, f), bytes.n);
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_int_eq(rename(fresh, path), 0);
+}
+
+/* NAME.pem and NAME-key.pem, for sa/ACCOUNT. */
+static void put_paper(const struct folk *w, const char *name, const char *account)
+{
+	char sans[160], file[64];
+	struct sb chain = {0}, key = {0};
+
+	snprintf(sans, sizeof(sans), "URI:" TD "%s", account);
+	authority_leaf(w->mesh, &(struct paper){.sans = sans}, &chain, &key);
+	snprintf(file, sizeof(file), "%s.pem", name);
+	put_file(w, file, sb_view(&chain));
+	snprintf(file, sizeof(file), "%s-key.pem", name);
+	put_file(w, file, sb_view(&key));
+	sb_end(&chain);
+	sb_end(&key);
+}
+
+/* Of `text`, "@" becomes the folder. Lives until the next one. */
+static const char *written(struct folk *w, const char *text)
+{
+	w->yaml.n = 0;
+	for (; *text; text++) {
+		if (*text == '@')
+			sb_str(&w->yaml, w->dir);
+		else
+			sb_char(&w->yaml, *text);
+	}
+	sb_char(&w->yaml, '\0');
+	return w->yaml.p;
+}
+
+static struct folk *folk_bare(void)
+{
+	struct folk *w = xnew(struct folk);
+
+	w->r = rig_bare(7);
+	snprintf(w->dir, sizeof(w->dir), "/tmp/thinmesh-folk-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(w->dir));
+	w->mesh = authority_new("mesh", rig_now_s(w->r));
+	put_file(w, "roots.pem", str_of(authority_pem(w->mesh)));
+	w->p = provider_new(w->r, "10.0.0.1:1", ANSWERS);
+	w->anybody = tls_want_new();
+	tls_want_seal(w->anybody);
+	w->p->clients = w->anybody;
+	{
+		struct sb chain = {0}, key = {0};
+		struct tls_spec spec = {.alpn = "h2", .server = true};
+		struct err err = ERR_INIT;
+
+		authority_leaf(w->mesh, &(struct paper){.sans = "URI:" TD "demo,DNS:one.example,DNS:two.example"}, &chain, &key);
+		ck_assert_int_eq(tls_cert_new("provider", sb_view(&chain), sb_view(&key), &spec.cert, &err), 0);
+		ck_assert_int_eq(tls_trust_new("mesh", str_of(authority_pem(w->mesh)), NULL, &spec.trust, &err), 0);
+		ck_assert_int_eq(tls_context_new(&spec, &w->p->tls, &err), 0);
+		tls_cert_unref(&spec.cert);
+		tls_trust_unref(&spec.trust);
+		sb_end(&chain);
+		sb_end(&key);
+	}
+	said_begin(&w->said, w->r);
+	return w;
+}
+
+static struct folk *folk_start(struct folk *w, const char *yaml)
+{
+	rig_start(w->r, written(w, yaml));
+	w->app = caller_new(w->r, DOOR);
+	rig_settle(w->r);
+	return w;
+}
+
+static void folk_end(struct folk *w)
+{
+	char command[128];
+
+	said_end(&w->said, w->r);
+	tls_context_unref(&w->p->tls);
+	tls_want_unref(&w->anybody);
+	rig_free(&w->r);
+	authority_free(&w->mesh);
+	snprintf(command, sizeof(command), "rm -r %s", w->dir);
+	ck_assert_int_eq(system(command), 0);
+	sb_end(&w->yaml);
+	free(w);
+}
+
+static struct call *calls(struct folk *w, struct caller *from, const char *authority)
+{
+	struct call *k = call_unary(from, authority, NULL);
+
+	rig_advance(w->r, 50);
+	return k;
+}
+
+/* Whose certificate the provider saw with the last call. */
+static const char *saw(const struct folk *w)
+{
+	const struct served *s = provider_last(w->p);
+
+	return s && s->conn ? s->conn->peer : "";
+}
+
+#define APP(name, identity) "  - name: " name "\n    listen: [{unix: /run/" name ".sock}]\n" identity
+#define FILES(name) "    identity: {cert: @/" name ".pem, key: @/" name "-key.pem, roots: @/roots.pem}\n"
+#define SERVICE(name, tls) "  - {name: \"" name "\", endpoints: [\"10.0.0.1:1\"], tls: {roots: @/roots.pem, sni: demo, san: [\"" TD "demo\"]" tls "}}\n"
+
+START_TEST(a_provider_sees_the_certificate_of_the_app_that_is_named)
+{
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(w->r->sc->ready);
+	for (int i = 0; i < 3; i++) {
+		struct call *k = calls(w, w->app, ONE);
+		ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+		ck_assert_str_eq(saw(w), TD "shop");
+	}
+	ck_assert_uint_eq(w->p->accepted, 1);
+	ck_assert_uint_eq(said_count(&w->said, "app 'shop': certificate '" TD "shop' until "), 1);
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(two_identities_never_share_a_connection_and_two_services_with_one_identity_do)
+{
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	put_paper(w, "till", "till");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) APP("till", FILES("till")) "services:\n" SERVICE(ONE, ", identity: shop") SERVICE(TWO, ", identity: shop") SERVICE("three.example:1", ", identity: till"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	ck_assert(call_ok(calls(w, w->app, TWO)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	ck_assert_uint_eq(w->p->accepted, 1);
+	ck_assert(call_ok(calls(w, w->app, "three.example:1")));
+	ck_assert_str_eq(saw(w), TD "till");
+	ck_assert_uint_eq(w->p->accepted, 2);
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(equal_lines_are_one_identity)
+{
+	struct folk *w = folk_bare();
+	struct identity_info a, b;
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) APP("till", FILES("shop")) APP("nobody", "") "services: []\n");
+	ck_assert(identities_info(w->r->sc->identities, "shop", &a) && identities_info(w->r->sc->identities, "till", &b));
+	ck_assert_ptr_eq(a.cert, b.cert);
+	ck_assert_ptr_eq(a.roots, b.roots);
+	ck_assert(!identities_info(w->r->sc->identities, "nobody", &a));
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(without_a_certificate_a_call_is_unavailable_and_nothing_goes_out)
+{
+	struct folk *w = folk_bare();
+	struct call *k;
+
+	/* No such file. It says so, at once, and calls that need it say why. */
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(w->r->sc->ready); /* waiting for what failed would be in vain */
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(k->grpc == GRPC_UNAVAILABLE && strstr(call_text(k), "shop.pem"), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_uint_eq(w->p->handshakes, 0);
+	ck_assert_uint_eq(w->p->requests, 0);
+	ck_assert_uint_eq(said_count(&w->said, "what needs it fails until it is there"), 1);
+	/* Somebody puts it there. */
+	put_paper(w, "shop", "shop");
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 2000);
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_str_eq(saw(w), TD "shop");
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names)
+{
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n"
+			"  - {name: \"" ONE "\", endpoints: [\"10.0.0.1:1\"], connect_timeout: 200ms, tls: {roots: @/roots.pem, san: [\"" TD "somebody\"], identity: shop}}\n");
+	for (int i = 0; i < 3; i++) {
+		struct call *k = calls(w, w->app, ONE);
+		rig_advance(w->r, 3000);
+		ck_assert_int_eq(k->grpc, GRPC_UNAVAILABLE);
+		ck_assert_msg(strstr(call_text(k), TD "somebody") && strstr(call_text(k), TD "demo"), "'%s'", call_text(k));
+	}
+	ck_assert_uint_eq(w->p->requests, 0);
+	ck_assert_uint_eq(said_count(&w->said, "TLS with 10.0.0.1:1 as app 'shop' failed: "), 1);
+	ck_assert_uint_ge(said_count(&w->said, TD "somebody"), 1);
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(a_rotated_certificate_is_shown_by_the_next_connection)
+{
+	struct folk *w = folk_bare();
+	struct identity_info i;
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	put_paper(w, "shop", "shop");
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 500);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &i));
+	ck_assert_uint_eq(i.cert->generation, 2);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_uint_eq(w->p->accepted, 1); /* what stands, stands: it is the same one */
+	provider_cut(w->p);
+	rig_advance(w->r, 50);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_uint_eq(w->p->accepted, 2);
+	ck_assert_str_eq(saw(w), TD "shop");
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(who_becomes_another_one_is_not_taken_for_the_one_before)
+{
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	put_paper(w, "shop", "renamed");
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 500);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "renamed");
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come)
+{
+	struct folk *w = folk_bare();
+	struct identity_info before, after;
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert(identities_info(w->r->sc->identities, "shop", &before));
+	/* The files of the new one are not there yet. */
+	ck_assert_int_eq(rig_reload(w->r, written(w, TOP "apps:\n" APP("shop", FILES("new")) "services:\n" SERVICE(ONE, ", identity: shop"))), 0);
+	rig_advance(w->r, 100);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &after));
+	ck_assert_ptr_eq(before.cert, after.cert);
+	provider_cut(w->p);
+	rig_advance(w->r, 50);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	put_paper(w, "new", "new");
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 500);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "new");
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays)
+{
+	struct folk *w = folk_bare();
+	struct identity_info a, b;
+
+	put_paper(w, "shop", "shop");
+	put_paper(w, "till", "till");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) APP("till", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop") SERVICE(TWO, ", identity: till"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert(call_ok(calls(w, w->app, TWO)));
+	ck_assert_int_eq(rig_reload(w->r, written(w, TOP "apps:\n" APP("shop", FILES("shop")) APP("till", FILES("till")) "services:\n" SERVICE(ONE, ", identity: shop") SERVICE(TWO, ", identity: till"))), 0);
+	rig_advance(w->r, 100);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &a) && identities_info(w->r->sc->identities, "till", &b));
+	ck_assert_ptr_ne(a.cert, b.cert);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	ck_assert(call_ok(calls(w, w->app, TWO)));
+	ck_assert_str_eq(saw(w), TD "till");
+	/* And back: one again. */
+	ck_assert_int_eq(rig_reload(w->r, written(w, TOP "apps:\n" APP("shop", FILES("shop")) APP("till", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop") SERVICE(TWO, ", identity: till"))), 0);
+	rig_advance(w->r, 100);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &a) && identities_info(w->r->sc->identities, "till", &b));
+	ck_assert_ptr_eq(a.cert, b.cert);
+	ck_assert(call_ok(calls(w, w->app, TWO)));
+	ck_assert_str_eq(saw(w), TD "shop");
+	folk_end(w);
+}
+END_TEST
+
+static void agent_gives(struct folk *w, struct sds_server *agent, const char *account)
+{
+	char sans[160];
+	struct sb chain = {0}, key = {0};
+
+	snprintf(sans, sizeof(sans), "URI:" TD "%s", account);
+	authority_leaf(w->mesh, &(struct paper){.sans = sans}, &chain, &key);
+	sb_char(&chain, '\0');
+	sb_char(&key, '\0');
+	sds_server_cert(agent, "default", chain.p, key.p);
+	sds_server_roots(agent, "ROOTCA", authority_pem(w->mesh));
+	sb_end(&chain);
+	sb_end(&key);
+}
+
+#define AGENT "    identity: {sds: \"unix:/run/sds.sock\"}\n"
+
+START_TEST(ready_waits_for_the_first_certificate_but_not_for_ever)
+{
+	for (int comes = 0; comes < 2; comes++) {
+		struct folk *w = folk_bare();
+		struct sds_server *agent = sds_server_new(w->r->net, &w->r->account, "unix:/run/sds.sock");
+		struct call *k;
+
+		agent_gives(w, agent, "shop");
+		agent->mute = true;
+		folk_start(w, TOP "park: {time: 3s}\napps:\n" APP("shop", AGENT) "services:\n" SERVICE(ONE, ", identity: shop"));
+		rig_advance(w->r, 1000);
+		ck_assert(!w->r->sc->ready);
+		ck_assert(!sidecar_is_prepared(w->r->sc));
+		k = call_unary(w->app, ONE, NULL); /* whoever calls already waits with us */
+		rig_advance(w->r, 100);
+		ck_assert_uint_eq(k->ends, 0);
+		if (comes) {
+			agent->mute = false;
+			sds_server_say(agent, "default");
+			sds_server_say(agent, "ROOTCA");
+			rig_advance(w->r, 100);
+			ck_assert(w->r->sc->ready);
+			ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+			ck_assert_str_eq(saw(w), TD "shop");
+		} else {
+			rig_advance(w->r, 2000);
+			ck_assert(w->r->sc->ready);
+			ck_assert_uint_eq(said_count(&w->said, "its certificate has not come yet; ready without it"), 1);
+			rig_advance(w->r, 5000);
+			ck_assert_msg(k->grpc == GRPC_UNAVAILABLE, "%d '%s'", k->grpc, call_text(k));
+			ck_assert_uint_eq(w->p->requests, 0);
+		}
+		sds_server_end(agent);
+		rig_settle(w->r);
+		sds_server_free(&agent);
+		folk_end(w);
+	}
+}
+END_TEST
+
+START_TEST(from_files_to_an_agent_and_back_no_call_fails)
+{
+	struct folk *w = folk_bare();
+	struct sds_server *agent = sds_server_new(w->r->net, &w->r->account, "unix:/run/sds.sock");
+	static const char files[] = TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop");
+	static const char sds[] = TOP "apps:\n" APP("shop", AGENT) "services:\n" SERVICE(ONE, ", identity: shop");
+
+	put_paper(w, "shop", "shop");
+	agent_gives(w, agent, "agent");
+	folk_start(w, files);
+	for (int i = 0; i < 3; i++) {
+		ck_assert(call_ok(calls(w, w->app, ONE)));
+		ck_assert_str_eq(saw(w), i % 2 ? TD "agent" : TD "shop");
+		ck_assert_int_eq(rig_reload(w->r, written(w, i % 2 ? files : sds)), 0);
+		ck_assert(call_ok(calls(w, w->app, ONE)));
+		rig_advance(w->r, 1000);
+	}
+	sds_server_end(agent);
+	rig_settle(w->r);
+	sds_server_free(&agent);
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(insecure_is_said_aloud)
+{
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n  - {name: \"" ONE "\", endpoints: [\"10.0.0.1:1\"], tls: {insecure: true, identity: shop}}\n");
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_uint_eq(said_count(&w->said, "service '" ONE "': tls.insecure: its endpoints are NOT verified"), 1);
+	folk_end(w);
+}
+END_TEST
+
+UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_named, two_identities_never_share_a_connection_and_two_services_with_one_identity_do, equal_lines_are_one_identity,
+	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names, a_rotated_certificate_is_shown_by_the_next_connection,
+	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
+	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails, insecure_is_said_aloud)
