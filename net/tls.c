@@ -184,7 +184,10 @@ static const char *shown_text(const struct tls_sock *k, char out[TLS_TEXT_MAX])
 {
 	if (!k->context->cert || (!k->server && !k->showed && k->phase == TLS_OPEN))
 		return "no certificate";
-	snprintf(out, TLS_TEXT_MAX, "'%s'", k->context->cert->id);
+	const struct tls_cert *c = k->context->cert;
+	char at[32];
+	bool over = k->verify.now > c->not_after; /* used all the same: the peer decides */
+	snprintf(out, TLS_TEXT_MAX, "'%.*s'%s%s", (int)(TLS_TEXT_MAX - 64), c->id, over ? ", which has expired at " : "", over ? tls_time_text(c->not_after, at) : "");
 	return out;
 }
 
@@ -224,11 +227,16 @@ static void why_say(struct tls_sock *k, const char *text)
 		snprintf(k->why, sizeof(k->why), "%s", text);
 }
 
-/* Some servers (gRPC's C core) refuse a client without a certificate by closing, and say nothing. */
+/* Some servers (gRPC's C core) refuse a client without a certificate, or with one that they do not like, by closing, and say nothing. With TLS 1.3 all that is heard before is the handshake. */
 static void guess_why(struct tls_sock *k)
 {
 	const STACK_OF(X509_NAME) *asked = k->server || k->heard || k->context->cert ? NULL : lib(k)->SSL_get0_peer_CA_list(k->ssl);
+	char shown[TLS_TEXT_MAX];
 
+	if (!k->server && !k->heard && k->showed && k->phase == TLS_OPEN && !k->why[0]) {
+		snprintf(k->why, sizeof(k->why), "the peer closed after the TLS handshake; we showed %s", shown_text(k, shown));
+		k->verify.reason = TLS_REFUSED;
+	}
 	if (!asked || lib(k)->OPENSSL_sk_num((const OPENSSL_STACK *)asked) <= 0 || k->why[0])
 		return;
 	why_say(k, "the peer closed after the TLS handshake; it had asked for a certificate, and we showed none");

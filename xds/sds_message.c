@@ -49,8 +49,10 @@ static int resource(struct str any, struct str name, struct sds_message *m, stru
 		sb_fmt(problem, "%sa resource of type '%.*s' is no secret", problem->n ? "; " : "", shown(url), url.p);
 		return 0;
 	}
-	if (wire_last_bytes(value, 1, &called) < 0 || !is_word(called))
-		return ERR_MALFORMED;
+	if (wire_last_bytes(value, 1, &called) < 0 || !is_word(called)) { /* the answer around it is whole: it can be refused by its nonce, and the stream stays */
+		sb_fmt(problem, "%sa secret that is no message, '%.*s' was asked", problem->n ? "; " : "", shown(name), name.p);
+		return 0;
+	}
 	if (str_eq(called, name)) { /* of two with one name the last: as where one message follows the other */
 		m->found = true;
 		m->secret = value;
