@@ -188,15 +188,20 @@ class Authority:
 class TlsFront:
 	"""Two threads a connection: few connections live here, and none for long."""
 
-	def __init__(self, to, cert, key, port, client_roots=None):
-		self.to, self.port = to, port
+	def __init__(self, to, cert, key, port, client_roots=None, alpn=True, version=None):
+		"""alpn=False: it chooses none, and whatever comes is carried. version: of ssl.TLSVersion, the only one."""
+		self.to, self.port, self.alpn = to, port, alpn
 		self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 		self.context.load_cert_chain(cert, key)
-		self.context.set_alpn_protocols(["h2"])
+		if alpn:
+			self.context.set_alpn_protocols(["h2"])
+		if version:
+			self.context.minimum_version = self.context.maximum_version = version
 		if client_roots:
 			self.context.verify_mode = ssl.CERT_REQUIRED
 			self.context.load_verify_locations(client_roots)
 		self.clients = []      # subject and names of the certificate that each showed; {} none
+		self.versions = []     # of each: "TLSv1.3"
 		self.refused = []      # why handshakes failed
 		self.listener = socket.create_server(("127.0.0.1", port))
 		self.open = []
@@ -223,7 +228,8 @@ class TlsFront:
 			raw.close()
 			return
 		self.clients.append(tls.getpeercert() or {})
-		if tls.selected_alpn_protocol() != "h2":
+		self.versions.append(tls.version())
+		if self.alpn and tls.selected_alpn_protocol() != "h2":
 			self.refused.append("no ALPN")
 			tls.close()
 			return
