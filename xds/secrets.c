@@ -24,6 +24,7 @@ struct entry {
 };
 struct secrets {
 	struct secrets_spec spec;
+	bool begun;                  /* somebody asked for one: before that nothing is drawn or made */
 	struct map by_name[KINDS];   /* by kind */
 	struct list entries;
 	bool down;
@@ -60,8 +61,6 @@ struct secrets *secrets_new(const struct secrets_spec *spec)
 	struct secrets *s = xnew(struct secrets);
 
 	s->spec = *spec;
-	for (int k = 0; k < KINDS; k++)
-		map_init_borrowed(&s->by_name[k], loop_random(spec->loop));
 	list_init(&s->entries);
 	sub_route(spec->sub, XDS_SDS, &secrets_events, s);
 	return s;
@@ -97,7 +96,7 @@ void secrets_free(struct secrets **at)
 			secret_fail(secret, "the control plane that had it is not asked any more");
 		secret_unref(&secret);
 	}
-	for (int k = 0; k < KINDS; k++)
+	for (int k = 0; s->begun && k < KINDS; k++)
 		map_end(&s->by_name[k]);
 	sb_end(&s->came);
 	free(s);
@@ -106,8 +105,11 @@ void secrets_free(struct secrets **at)
 struct secret *secrets_get(struct secrets *s, enum secret_kind kind, const char *name, const char **why)
 {
 	struct str key = str_of(name);
-	struct entry *e = map_get(&s->by_name[kind], key);
 
+	for (int k = 0; !s->begun && k < KINDS; k++)
+		map_init_borrowed(&s->by_name[k], loop_random(s->spec.loop));
+	s->begun = true;
+	struct entry *e = map_get(&s->by_name[kind], key);
 	if (e)
 		return secret_ref(e->secret);
 	*why = !s->spec.transports ? "secrets of the control plane are not taken here" : !key.n || key.n > NAME_MAX_BYTES ? "a secret without a name, or with one that is too long" :
@@ -130,7 +132,7 @@ struct secret *secrets_get(struct secrets *s, enum secret_kind kind, const char 
 
 static struct entry *find(const struct secrets *s, int kind, struct str name)
 {
-	return name.n ? map_get(&s->by_name[kind], name) : NULL;
+	return s->begun && name.n ? map_get(&s->by_name[kind], name) : NULL;
 }
 
 static bool on_begin(void *ctx, enum xds_type t, struct str name, size_t n, struct sb *problems)
@@ -281,10 +283,14 @@ static void fail(struct secrets *s, struct str name, const char *why)
 	}
 }
 
+/* Delta says so of what never was, too. */
 static void on_removed(void *ctx, enum xds_type t, struct str name)
 {
+	struct entry *cert = find(ctx, SECRET_CERT, name), *roots = find(ctx, SECRET_ROOTS, name);
+	bool was = (cert && cert->secret->state == SECRET_READY) || (roots && roots->secret->state == SECRET_READY);
+
 	(void)t;
-	fail(ctx, name, "the control plane has it no more");
+	fail(ctx, name, was ? "the control plane has it no more" : "the control plane has none of that name");
 }
 
 static void on_silent(void *ctx, enum xds_type t, struct str name)
