@@ -116,7 +116,7 @@ static void put_done(struct secret *s, bool changed)
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why)
 {
 	int64_t from, to, old_from, old_to = 0, now = (int64_t)(wall_ns(s) / 1000000000);
-	bool equal = s->cert && tls_cert_hash(s->cert) == tls_cert_hash(taken);
+	bool equal = s->cert && tls_cert_same(s->cert, taken);
 
 	if (s->kind != SECRET_CERT) {
 		tls_cert_unref(&taken);
@@ -143,7 +143,7 @@ int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why)
 
 int secret_put_trust(struct secret *s, struct tls_trust *taken, const char **why)
 {
-	bool equal = s->trust && tls_trust_hash(s->trust) == tls_trust_hash(taken);
+	bool equal = s->trust && tls_trust_same(s->trust, taken);
 
 	if (s->kind != SECRET_ROOTS) {
 		tls_trust_unref(&taken);

@@ -184,7 +184,7 @@ static bool is_worse(const struct sheet *e, const struct tls_cert *fresh, const 
 		return false;
 	tls_cert_times(fresh, &from, &to);
 	tls_cert_times(e->secret->cert, &old_from, &old_to);
-	if (old_from > now || old_to < now || tls_cert_hash(fresh) == tls_cert_hash(e->secret->cert))
+	if (old_from > now || old_to < now || tls_cert_same(fresh, e->secret->cert))
 		return false;
 	if (to < now)
 		err_add(err, what, 0, 0, "the certificate has expired (%s); the one in use has not and stays", day_text(to, day));

@@ -21,7 +21,8 @@ struct tls_trust;   /* roots and CRLs, or the bundles of several trust domains (
 int tls_cert_new(const char *what, struct str chain, struct str key, struct tls_cert **ret, struct err *err);
 struct tls_cert *tls_cert_ref(struct tls_cert *c);
 void tls_cert_unref(struct tls_cert **c);
-uint64_t tls_cert_hash(const struct tls_cert *c);
+uint64_t tls_cert_hash(const struct tls_cert *c);        /* a hint: who must know asks tls_cert_same */
+bool tls_cert_same(const struct tls_cert *a, const struct tls_cert *b);    /* the whole chain, byte for byte; so the key, too */
 void tls_cert_times(const struct tls_cert *c, int64_t *not_before, int64_t *not_after);   /* seconds since 1970; of the leaf */
 const char *tls_cert_id(const struct tls_cert *c);       /* its first URI SAN, else its first DNS SAN, else its subject; never NULL */
 const char *tls_cert_text(const struct tls_cert *c, struct sb *out); /* JSON members for /certs: subject, issuer, serial, sans, not_before, not_after, key type, chain length */
@@ -33,7 +34,9 @@ int tls_trust_more(struct tls_trust *t, const char *what, struct str pem, const 
 struct tls_trust *tls_trust_system(struct err *err);     /* counted; the system's roots */
 struct tls_trust *tls_trust_ref(struct tls_trust *t);
 void tls_trust_unref(struct tls_trust **t);
-uint64_t tls_trust_hash(const struct tls_trust *t);      /* of the content, in any order */
+uint64_t tls_trust_hash(const struct tls_trust *t);      /* of the content, in any order; a hint: others can make two of one hash, so who must know asks tls_trust_same */
+bool tls_trust_same(const struct tls_trust *a, const struct tls_trust *b);     /* the same certificates and CRLs for the same trust domains */
+bool tls_trust_includes(const struct tls_trust *t, const struct tls_trust *older); /* whoever older accepts, t accepts: it has only grown */
 const char *tls_trust_text(const struct tls_trust *t, struct sb *out); /* JSON members: roots (subject, not_after), crls, trust_domains */
 int64_t tls_trust_expires(const struct tls_trust *t);    /* the first root that ends; 0: none known */
 

@@ -110,6 +110,18 @@ static void judge(struct tls_cert *c, const char *what, struct err *err)
 	o->ERR_clear_error();
 }
 
+static struct tls_id id_of_all(const struct tls_cert *c)
+{
+	const struct tls_lib *o = c->lib;
+	struct tls_id all[1 + TLS_CHAIN_MAX], id = {{0}};
+
+	all[0] = tls_x509_id(o, c->leaf);
+	for (uint32_t i = 0; i < c->nchain; i++)
+		all[1 + i] = tls_x509_id(o, c->chain[i]);
+	o->EVP_Digest(all, (1 + c->nchain) * sizeof(*all), id.sha, NULL, o->EVP_sha256(), NULL);
+	return id;
+}
+
 /* ---- the beginning and the end ------------------------------------------------------------------------------------------------------ */
 
 static void cert_free(struct tls_cert *c)
@@ -152,11 +164,7 @@ int tls_cert_new(const char *what, struct str chain, struct str key, struct tls_
 		cert_free(c);
 		return -EINVAL;
 	}
-	c->hash = tls_x509_hash(o, c->leaf);
-	for (uint32_t i = 0; i < c->nchain; i++) {
-		uint64_t one = tls_x509_hash(o, c->chain[i]);
-		c->hash = str_hash_seeded(str_n((const char *)&one, sizeof(one)), c->hash);
-	}
+	c->id_of_all = id_of_all(c);
 	c->not_before = tls_time(o, o->X509_get0_notBefore(c->leaf));
 	c->not_after = tls_time(o, o->X509_get0_notAfter(c->leaf));
 	read_names(c);
@@ -183,7 +191,12 @@ void tls_cert_unref(struct tls_cert **at)
 
 uint64_t tls_cert_hash(const struct tls_cert *c)
 {
-	return c->hash;
+	return tls_id_hash(&c->id_of_all);
+}
+
+bool tls_cert_same(const struct tls_cert *a, const struct tls_cert *b)
+{
+	return a == b || tls_id_eq(&a->id_of_all, &b->id_of_all);
 }
 
 void tls_cert_times(const struct tls_cert *c, int64_t *not_before, int64_t *not_after)

@@ -8,6 +8,7 @@
  *   tls_context  a SSL_CTX of both          tls_session  resumption  tls_verify  is the peer who we think it is?   tls_names  one name, one rule
  *   tls          the sock                   tls_peer     what is told of a connection                               tls_csr    our own key */
 #pragma once
+#include <string.h>
 #include "base/list.h"
 #include "net/tls.h"
 #include "net/tls_lib.h"
@@ -30,7 +31,17 @@ const char *tls_subject(const struct tls_lib *o, const X509_NAME *name, char *ou
 int64_t tls_time(const struct tls_lib *o, const ASN1_TIME *t);  /* seconds since 1970 */
 const char *tls_time_text(int64_t at, char out[32]);
 void tls_add_clean(char *out, size_t cap, struct str s);        /* appends what somebody wrote: printable ASCII only, cut with "..." */
-uint64_t tls_x509_hash(const struct tls_lib *o, const X509 *x);
+/* SHA-256 of the whole: what tells material apart is compared by it, for whoever makes material can make two of one short hash. */
+struct tls_id { unsigned char sha[32]; };
+static inline bool tls_id_eq(const struct tls_id *a, const struct tls_id *b) { return memcmp(a->sha, b->sha, sizeof(a->sha)) == 0; }
+struct tls_id tls_x509_id(const struct tls_lib *o, const X509 *x);
+static inline uint64_t tls_id_hash(const struct tls_id *id)
+{
+	uint64_t h;
+
+	memcpy(&h, id->sha, sizeof(h));
+	return h;
+}
 static inline struct str tls_asn1_text(const struct tls_lib *o, const ASN1_STRING *s)
 {
 	int n = o->ASN1_STRING_length(s);
@@ -46,19 +57,19 @@ struct tls_cert {
 	X509 *leaf;
 	X509 *chain[TLS_CHAIN_MAX]; uint32_t nchain;  /* behind the leaf */
 	EVP_PKEY *key;
-	uint64_t hash;
+	struct tls_id id_of_all;     /* of leaf and chain */
 	int64_t not_before, not_after;
 	char *id;                    /* tls_cert_id */
 	char *uri;                   /* its first URI SAN; "" */
 };
 /* A CRL, and whose key has signed it (SHA-256 of that key): signatures are looked at once, for a CRL may be megabytes. */
-struct tls_crl { X509_CRL *crl; unsigned char signer[32]; bool signer_known; };
+struct tls_crl { X509_CRL *crl; struct tls_id id; unsigned char signer[32]; bool signer_known; };
 struct tls_bundle {
 	char *domain;                /* NULL: any peer */
 	X509_STORE *store;
 	X509 **certs; uint32_t ncerts;
 	struct tls_crl *crls; uint32_t ncrls;
-	uint64_t *ids;               /* hashes of certs and CRLs, so that none is taken twice */
+	struct tls_id *ids;          /* of certs */
 };
 struct tls_trust {
 	uint32_t refs;
@@ -66,6 +77,7 @@ struct tls_trust {
 	char *what;                  /* for texts */
 	struct tls_bundle *bundles; uint32_t nbundles;
 	uint64_t hash;
+	bool system;                 /* what is in it is on a disk */
 	int64_t expires;
 };
 /* "spiffe://TD/..." or "spiffe://TD": TD; else empty. */

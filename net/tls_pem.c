@@ -102,13 +102,13 @@ void tls_add_clean(char *out, size_t cap, struct str s)
 	}
 }
 
-uint64_t tls_x509_hash(const struct tls_lib *o, const X509 *x)
+struct tls_id tls_x509_id(const struct tls_lib *o, const X509 *x)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
+	struct tls_id id = {{0}};
 	unsigned n = 0;
-	uint64_t h = 0;
 
-	if (o->X509_digest(x, o->EVP_sha256(), md, &n) == 1 && n >= sizeof(h))
-		memcpy(&h, md, sizeof(h));
-	return h;
+	if (o->X509_digest(x, o->EVP_sha256(), md, &n) == 1 && n == sizeof(id.sha))
+		memcpy(id.sha, md, sizeof(id.sha));
+	return id;
 }

@@ -33,34 +33,40 @@ static void bundle_free(const struct tls_lib *o, struct tls_bundle *b)
 	free(b->domain);
 }
 
-/* Bundles are often put together from several, so the same root is often there twice. */
-static bool is_new(struct tls_bundle *b, uint64_t id)
-{
-	uint32_t n = b->ncerts + b->ncrls;
-
-	for (uint32_t i = 0; i < n; i++)
-		if (b->ids[i] == id)
-			return false;
-	if ((n & (n - 1)) == 0)
-		b->ids = xrealloc(b->ids, (n ? 2 * (size_t)n : 1) * sizeof(*b->ids));
-	b->ids[n] = id;
-	return true;
-}
-
 static void *grown(void *p, uint32_t n, size_t each)
 {
 	return (n & (n - 1)) == 0 ? xrealloc(p, (n ? 2 * (size_t)n : 1) * each) : p;
 }
 
+static bool has_cert(const struct tls_bundle *b, const struct tls_id *id)
+{
+	for (uint32_t i = 0; i < b->ncerts; i++)
+		if (tls_id_eq(&b->ids[i], id))
+			return true;
+	return false;
+}
+
+static bool has_crl(const struct tls_bundle *b, const struct tls_id *id)
+{
+	for (uint32_t i = 0; i < b->ncrls; i++)
+		if (tls_id_eq(&b->crls[i].id, id))
+			return true;
+	return false;
+}
+
+/* Bundles are often put together from several, so the same root is often there twice. */
 static bool add_cert(const struct tls_lib *o, struct tls_bundle *b, struct str block)
 {
 	bool asked = false;
 	BIO *bio = o->BIO_new_mem_buf(block.p, (int)block.n);
 	X509 *x = bio ? o->PEM_read_bio_X509(bio, NULL, tls_pem_no_password, &asked) : NULL;
 	bool taken = x != NULL;
+	struct tls_id id = x ? tls_x509_id(o, x) : (struct tls_id){{0}};
 
-	if (x && is_new(b, tls_x509_hash(o, x))) {
+	if (x && !has_cert(b, &id)) {
 		taken = o->X509_STORE_add_cert(b->store, x) == 1;
+		b->ids = grown(b->ids, b->ncerts, sizeof(*b->ids));
+		b->ids[b->ncerts] = id;
 		b->certs = grown(b->certs, b->ncerts, sizeof(*b->certs));
 		b->certs[b->ncerts++] = x;
 	} else if (x) {
@@ -78,20 +84,20 @@ static bool add_crl(const struct tls_lib *o, struct tls_bundle *b, struct str bl
 	X509_CRL *crl = bio ? o->PEM_read_bio_X509_CRL(bio, NULL, tls_pem_no_password, &asked) : NULL;
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
-	uint64_t id = 0;
+	struct tls_id id = {{0}};
 
 	if (bio)
 		o->BIO_free(bio);
 	if (!crl)
 		return false;
-	if (o->X509_CRL_digest(crl, o->EVP_sha256(), md, &n) == 1 && n >= sizeof(id))
-		memcpy(&id, md, sizeof(id));
-	if (!is_new(b, id)) {
+	if (o->X509_CRL_digest(crl, o->EVP_sha256(), md, &n) == 1 && n == sizeof(id.sha))
+		memcpy(id.sha, md, sizeof(id.sha));
+	if (has_crl(b, &id)) {
 		o->X509_CRL_free(crl);
 		return true;
 	}
 	b->crls = grown(b->crls, b->ncrls, sizeof(*b->crls));
-	b->crls[b->ncrls++] = (struct tls_crl){.crl = crl};
+	b->crls[b->ncrls++] = (struct tls_crl){.crl = crl, .id = id};
 	return true;
 }
 
@@ -165,8 +171,10 @@ static void trust_count(struct tls_trust *t, const struct tls_bundle *b)
 {
 	uint64_t domain = b->domain ? str_hash(str_of(b->domain)) : 0;
 
-	for (uint32_t i = 0; i < b->ncerts + b->ncrls; i++)
-		t->hash += str_hash_seeded(str_n((const char *)&b->ids[i], sizeof(b->ids[i])), domain);
+	for (uint32_t i = 0; i < b->ncerts; i++)
+		t->hash += str_hash_seeded(str_n((const char *)b->ids[i].sha, sizeof(b->ids[i].sha)), domain);
+	for (uint32_t i = 0; i < b->ncrls; i++)
+		t->hash += str_hash_seeded(str_n((const char *)b->crls[i].id.sha, sizeof(b->crls[i].id.sha)), domain);
 	t->hash += str_hash_seeded(STR("domain"), domain);
 	for (uint32_t i = 0; i < b->ncerts; i++) {
 		int64_t ends = tls_time(t->lib, t->lib->X509_get0_notAfter(b->certs[i]));
@@ -225,6 +233,7 @@ struct tls_trust *tls_trust_system(struct err *err)
 	if (b && t->lib->X509_STORE_set_default_paths(b->store) == 1) { /* a folder of hashed names: read when a chain asks for one */
 		t->lib->ERR_clear_error();
 		t->hash = str_hash(STR("the system's roots"));
+		t->system = true;
 		return t;
 	}
 	if (t) {
@@ -255,6 +264,63 @@ void tls_trust_unref(struct tls_trust **at)
 uint64_t tls_trust_hash(const struct tls_trust *t)
 {
 	return t->hash;
+}
+
+static bool domain_eq(const struct tls_bundle *a, const struct tls_bundle *b)
+{
+	return a->domain && b->domain ? strcmp(a->domain, b->domain) == 0 : a->domain == b->domain;
+}
+
+static const struct tls_bundle *bundle_like(const struct tls_trust *t, const struct tls_bundle *b)
+{
+	for (uint32_t i = 0; i < t->nbundles; i++)
+		if (domain_eq(&t->bundles[i], b))
+			return &t->bundles[i];
+	return NULL;
+}
+
+/* All of older's roots are here, and no CRL that it had not. */
+static bool bundle_includes(const struct tls_bundle *b, const struct tls_bundle *older)
+{
+	for (uint32_t i = 0; i < older->ncerts; i++)
+		if (!has_cert(b, &older->ids[i]))
+			return false;
+	for (uint32_t i = 0; i < b->ncrls; i++)
+		if (!has_crl(older, &b->crls[i].id))
+			return false;
+	return true;
+}
+
+bool tls_trust_same(const struct tls_trust *a, const struct tls_trust *b)
+{
+	if (a == b)
+		return true;
+	if (a->hash != b->hash || a->nbundles != b->nbundles || a->system != b->system)
+		return false;
+	for (uint32_t i = 0; i < a->nbundles; i++) {
+		const struct tls_bundle *x = &a->bundles[i], *y = bundle_like(b, x);
+		if (!y || x->ncerts != y->ncerts || x->ncrls != y->ncrls || !bundle_includes(x, y) || !bundle_includes(y, x))
+			return false;
+	}
+	return true;
+}
+
+bool tls_trust_includes(const struct tls_trust *t, const struct tls_trust *older)
+{
+	bool any = false;
+
+	if (tls_trust_same(t, older))
+		return true;
+	if (t->system || older->system)
+		return false;
+	for (uint32_t i = 0; i < older->nbundles; i++) {
+		const struct tls_bundle *b = bundle_like(t, &older->bundles[i]);
+		if (!b || !bundle_includes(b, &older->bundles[i]))
+			return false;
+		any |= !b->domain;
+	}
+	/* Peers of a domain that has a bundle of its own now were judged by that for any peer. */
+	return !any || t->nbundles == older->nbundles;
 }
 
 int64_t tls_trust_expires(const struct tls_trust *t)

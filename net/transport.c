@@ -6,7 +6,8 @@
  * A transport is what two ends agree on, and costs some hundred bytes: clusters differ in SNI and names, and there may be a thousand of them. What is dear, the SSL_CTX, hangs on content alone.
  * A footing lets go of its context when a secret changes, and asks for the next one when somebody dials: a rotation that nobody uses costs nothing.
  *
- * Watches are told in a task: certificate and roots that come in one turn are one change. Owner of footings: their transports, counted; of held contexts: footings, counted. */
+ * Watches are told in a task: certificate and roots that come in one turn are one change. Roots that come and go faster than DRAIN_EACH_NS are told as `drain` once in that time: each drain makes all
+ * connections anew, and one that is dialled again at each change never comes up. Owner of footings: their transports, counted; of held contexts: footings, counted. */
 #include "net/transport.h"
 #include <errno.h>
 #include <stdio.h>
@@ -16,11 +17,13 @@
 #include "net/transport_int.h"
 
 /* TRANSPORT_COST: with its place in the map. A control plane says how many there are. */
+#define DRAIN_EACH_NS UINT64_C(1000000000)
 enum { WHY_MAX = 600, REASONS_MAX = 8, TRANSPORT_COST = 320 };
 
 enum roots { ROOTS_NONE, ROOTS_SYSTEM, ROOTS_SECRET };
-struct content { uint64_t cert, trust, alpn; uint16_t min, max; bool server, no_client_cert, expired_ok, shows, verifies; };
-struct held { struct list node; struct content content; struct tls_context *tls; uint32_t uses; };
+/* Compared as it is, never by hashes: who could make two of one hash would choose whom somebody else trusts. */
+struct content { const struct tls_cert *cert; const struct tls_trust *trust; const char *alpn; uint16_t min, max; bool server, no_client_cert, expired_ok; };
+struct held { struct list node; struct content content; /* borrowed from tls, which holds both; alpn: owned */ char *alpn; struct tls_context *tls; uint32_t uses; };
 
 /* Compared as bytes: zeroed before it is filled. */
 struct footing_key { const struct secret *cert, *roots; uint64_t alpn, domain; uint16_t min, max; uint8_t from; bool server, no_client_cert, expired_ok; };
@@ -37,6 +40,7 @@ struct footing {
 	struct held *held;
 	struct list node, touched, transports;
 	bool drain;                              /* to be told */
+	struct timer patience;                   /* until drain may be told again */
 	char why[WHY_MAX];                       /* in place: a text that was given out in this turn stays readable */
 };
 struct transport_key { const struct footing *footing; uint64_t want; };
@@ -57,7 +61,7 @@ struct tls_trust *store_enter(struct transports *t, struct tls_trust *taken)
 {
 	list_each(at, next, &t->stores) {
 		struct store *s = list_entry(at, struct store, node);
-		if (tls_trust_hash(s->trust) == tls_trust_hash(taken)) {
+		if (tls_trust_same(s->trust, taken)) {
 			s->uses++;
 			tls_trust_unref(&taken);
 			return s->trust;
@@ -92,10 +96,15 @@ void store_leave(struct transports *t, struct tls_trust **trust)
 	}
 }
 
+static bool text_eq(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 static bool content_eq(const struct content *a, const struct content *b)
 {
-	return a->cert == b->cert && a->trust == b->trust && a->alpn == b->alpn && a->min == b->min && a->max == b->max && a->server == b->server &&
-		a->no_client_cert == b->no_client_cert && a->expired_ok == b->expired_ok && a->shows == b->shows && a->verifies == b->verifies;
+	return a->min == b->min && a->max == b->max && a->server == b->server && a->no_client_cert == b->no_client_cert && a->expired_ok == b->expired_ok && text_eq(a->alpn, b->alpn) &&
+		(a->cert && b->cert ? tls_cert_same(a->cert, b->cert) : a->cert == b->cert) && (a->trust && b->trust ? tls_trust_same(a->trust, b->trust) : a->trust == b->trust);
 }
 
 static struct held *held_find(struct transports *t, const struct content *content)
@@ -120,6 +129,7 @@ static void held_leave(struct transports *t, struct held **at)
 	list_del(&h->node);
 	t->ncontexts--;
 	tls_context_unref(&h->tls);
+	free(h->alpn);
 	free(h);
 }
 
@@ -141,6 +151,25 @@ static void tell_transport(struct transport *t, bool drain)
 
 static void footing_unref(struct footing **at);
 
+static void footing_touch(struct footing *f);
+
+static void patience_over(struct timer *timer)
+{
+	struct footing *f = container_of(timer, struct footing, patience);
+
+	if (f->drain)
+		footing_touch(f);
+}
+
+static bool may_drain(struct footing *f)
+{
+	if (!f->drain || timer_armed(&f->patience))
+		return false;
+	f->drain = false;
+	timer_in(f->all->loop, &f->patience, DRAIN_EACH_NS, patience_over);
+	return true;
+}
+
 /* Any watch may make and end transports, on this footing too: as in net/secret, each is taken off before it is told. */
 static void told_later(struct task *task)
 {
@@ -149,9 +178,8 @@ static void told_later(struct task *task)
 	for (struct list *n; (n = list_pop(&t->touched));) {
 		struct footing *f = list_entry(n, struct footing, touched);
 		struct list left = LIST_INIT(left);
-		bool drain = f->drain;
+		bool drain = may_drain(f);
 		f->refs++;
-		f->drain = false;
 		list_splice(&left, &f->transports);
 		for (struct list *m; (m = list_pop(&left));) {
 			list_push(&f->transports, m);
@@ -188,7 +216,8 @@ static void roots_changed(struct secret_watch *w)
 
 	if (f->roots->trust != f->trust_seen) {
 		held_leave(f->all, &f->held);
-		f->drain |= f->trust_seen != NULL;
+		/* Roots that have only grown accept whoever was accepted. */
+		f->drain |= f->trust_seen && !(f->roots->trust && tls_trust_includes(f->roots->trust, f->trust_seen));
 		tls_trust_unref(&f->trust_seen);
 		f->trust_seen = f->roots->trust ? tls_trust_ref(f->roots->trust) : NULL;
 	}
@@ -242,6 +271,7 @@ static int held_make(struct footing *f, const struct content *content, struct tl
 	err_clear(&err);
 	struct held *h = xnew(struct held);
 	h->content = *content;
+	h->content.alpn = h->alpn = f->alpn ? xstrdup(f->alpn) : NULL;
 	h->tls = made;
 	h->uses = 1;
 	list_push(&f->all->contexts, &h->node);
@@ -268,9 +298,8 @@ static int footing_build(struct footing *f)
 	}
 	tls_cert_unref(&f->cert_seen);
 	f->cert_seen = f->cert ? tls_cert_ref(f->cert->cert) : NULL;
-	struct content content = {.cert = f->cert_seen ? tls_cert_hash(f->cert_seen) : 0, .trust = trust ? tls_trust_hash(trust) : 0, .alpn = f->key.alpn,
-		.min = f->key.min, .max = f->key.max, .server = f->key.server, .no_client_cert = f->key.no_client_cert, .expired_ok = f->key.expired_ok,
-		.shows = f->cert_seen != NULL, .verifies = trust != NULL};
+	struct content content = {.cert = f->cert_seen, .trust = trust, .alpn = f->alpn, .min = f->key.min, .max = f->key.max, .server = f->key.server,
+		.no_client_cert = f->key.no_client_cert, .expired_ok = f->key.expired_ok};
 	f->held = held_find(f->all, &content);
 	return f->held ? 0 : held_make(f, &content, trust);
 }
@@ -285,6 +314,7 @@ static void footing_unref(struct footing **at)
 	map_del(&f->all->footing_by_key, str_n((const char *)&f->key, sizeof(f->key)));
 	list_del(&f->node);
 	list_del(&f->touched);
+	timer_cancel(f->all->loop, &f->patience);
 	secret_unwatch(&f->cert_watch);
 	secret_unwatch(&f->roots_watch);
 	held_leave(f->all, &f->held);
@@ -315,6 +345,16 @@ static uint64_t domain_hash(const struct secret_space *space)
 	return hash;
 }
 
+static bool footing_fits(const struct footing *f, const struct tls_want *want, const struct secret_space *space)
+{
+	if (!text_eq(f->alpn, want->alpn) || !text_eq(f->trust_domain, space ? space->trust_domain : NULL) || f->naliases != (space ? space->naliases : 0))
+		return false;
+	for (uint32_t i = 0; i < f->naliases; i++)
+		if (!text_eq(f->aliases[i], space->aliases[i]))
+			return false;
+	return true;
+}
+
 /* Takes the secrets over. */
 static struct footing *footing_get(struct transports *t, const struct tls_want *want, const struct secret_space *space, bool server, enum roots from,
 	struct secret *taken_cert, struct secret *taken_roots)
@@ -333,7 +373,9 @@ static struct footing *footing_get(struct transports *t, const struct tls_want *
 	key.server = server;
 	key.no_client_cert = server && want->no_client_cert;
 	key.expired_ok = want->expired_ok;
-	struct footing *f = map_get(&t->footing_by_key, str_n((const char *)&key, sizeof(key)));
+	struct footing *f;
+	while ((f = map_get(&t->footing_by_key, str_n((const char *)&key, sizeof(key)))) && !footing_fits(f, want, domain ? space : NULL))
+		key.domain++; /* another text of the same hash */
 	if (f) {
 		secret_unref(&taken_cert);
 		secret_unref(&taken_roots);

@@ -6,7 +6,7 @@
  *                                   tls_context (counted: also by each connection)        contexts, stores: shared by content, in struct transports
  *
  * Rotation: a new certificate is for connections to come; other roots (or CRLs), and a certificate that names somebody else, are told to watches as `drain`: what stands was judged by the
- * old ones.
+ * old ones. Not so roots that have only grown; and where roots or who we are change all the time, it is told once a second.
  * Owner of transports: sidecar; of a transport: its refs (pools, ADS, doors). */
 #pragma once
 #include "net/secret.h"

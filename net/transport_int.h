@@ -1,6 +1,6 @@
 /* net/transport_int: what net/secret and net/transport share: the list of all secrets, and the trust of equal content that is kept once.
  *
- *   struct store   one a distinct bundle of roots (tls_trust_hash) that any secret holds; counted by those secrets. A thousand clusters that are each told
+ *   struct store   one a distinct bundle of roots (tls_trust_same) that any secret holds; counted by those secrets. A thousand clusters that are each told
  *                  the same roots cost one. */
 #pragma once
 #include "base/map.h"

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "net/tls_int.h"
 #include "net/transport.h"
 #include "tests/net/materialrig.h"
 #include "tests/sim/simnet.h"
@@ -256,6 +257,115 @@ START_TEST(other_roots_drain_and_another_certificate_does_not)
 	ck_assert_int_eq(k.told, 2);
 	tls_context_unref(&before);
 	transport_unref(&t);
+	rig_end(&r);
+}
+END_TEST
+
+static void put_roots(struct secret *s, const struct tls_ca *a, const struct tls_ca *b, const struct tls_ca *crl_of)
+{
+	struct tls_trust *t;
+	struct err err = ERR_INIT;
+	const char *why;
+	char *ta = tls_text(a->fd), *tb = b ? tls_text(b->fd) : xstrdup(""), *crl = crl_of ? tls_crl_text(crl_of, NULL, 3600) : xstrdup(""), *all = xasprintf("%s%s%s", ta, tb, crl);
+
+	ck_assert_int_eq(tls_trust_new("t", str_of(all), NULL, &t, &err), 0);
+	ck_assert_int_eq(secret_put_trust(s, t, &why), 0);
+	free(ta);
+	free(tb);
+	free(crl);
+	free(all);
+}
+
+START_TEST(roots_that_have_only_grown_drain_nobody_and_all_others_do)
+{
+	/* 'a' right, 'b' both, 'o' other, 'c' both and a CRL */
+	static const struct { char from, to; bool drains; } rows[] = {{'a', 'b', false}, {'o', 'b', false}, {'b', 'a', true}, {'a', 'o', true}, {'b', 'c', true}, {'a', 'c', true}, {'c', 'b', false}, {'c', 'a', true}};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct rig r;
+		struct looker k = {.told = 0};
+		rig_new(&r);
+		rig_put_cert(r.cert, &r.paper);
+		struct transport *t = get(&r, want_of("a", NULL, "h2"));
+		transport_watch(t, &k.w, changed);
+		for (int step = 0; step < 2; step++) {
+			char which = step ? rows[i].to : rows[i].from;
+			bool two = which == 'b' || which == 'c';
+			put_roots(r.roots, which == 'o' ? &r.other : &r.ca, two ? &r.other : NULL, which == 'c' ? &r.ca : NULL);
+			simnet_advance(r.n, 0);
+			context(t);
+		}
+		ck_assert_int_eq(k.told, 2);
+		ck_assert_msg(k.drains == rows[i].drains, "row %zu", i);
+		transport_unref(&t);
+		rig_end(&r);
+	}
+}
+END_TEST
+
+START_TEST(roots_that_flap_drain_at_once_and_then_once_a_second)
+{
+	struct rig r;
+	struct looker k = {.told = 0};
+
+	rig_new(&r);
+	ready(&r);
+	struct transport *t = get(&r, want_of("a", NULL, "h2"));
+	transport_watch(t, &k.w, changed);
+	for (int i = 0; i < 2500; i++) {
+		rig_put_trust(r.roots, i % 2 ? &r.ca : &r.other);
+		simnet_advance(r.n, second / 1000);
+		ck_assert_int_ge(k.drains, 1);
+	}
+	ck_assert_int_eq(k.drains, 3);
+	ck_assert_int_ge(k.told, 2500); /* who waits for roots is told each time */
+	simnet_advance(r.n, second);
+	ck_assert_int_eq(k.drains, 4); /* the last change, too */
+	simnet_advance(r.n, 10 * second);
+	ck_assert_int_eq(k.drains, 4);
+	rig_put_trust(r.roots, &r.other);
+	simnet_advance(r.n, 0);
+	ck_assert_int_eq(k.drains, 5); /* and at once again */
+	transport_unref(&t);
+	rig_end(&r);
+}
+END_TEST
+
+START_TEST(a_bundle_or_a_certificate_that_was_made_to_have_anothers_hash_does_not_stand_for_it)
+{
+	struct rig r;
+	struct rig_space second_space;
+
+	rig_new(&r);
+	struct secret *cert = secret_new(r.all, SECRET_CERT, "default", "evil", NULL, NULL), *roots = secret_new(r.all, SECRET_ROOTS, "ROOTCA", "evil", NULL, NULL);
+	rig_space(&second_space, cert, roots);
+	struct tls_trust *evil = tls_trust_of(&r.other), *good = tls_trust_of(&r.ca);
+	const char *why;
+	evil->hash = good->hash;
+	ck_assert_int_eq(secret_put_trust(roots, evil, &why), 0); /* first: whoever comes later would get it */
+	rig_put_cert(cert, &r.paper);
+	ck_assert_int_eq(secret_put_trust(r.roots, good, &why), 0);
+	rig_put_cert(r.cert, &r.paper);
+	ck_assert_uint_eq(info(&r).stores, 2);
+	struct transport *a = get(&r, want_of("a", NULL, "h2"));
+	r.space.space.ctx = &second_space;
+	struct transport *b = get(&r, want_of("a", NULL, "h2"));
+	ck_assert_ptr_eq(context(a)->trust, good);
+	ck_assert_ptr_eq(context(b)->trust, evil);
+	ck_assert_ptr_ne(context(a), context(b));
+	evil = tls_trust_of(&r.other); /* as a successor it is not taken for the same, either */
+	evil->hash = good->hash;
+	ck_assert_int_eq(secret_put_trust(r.roots, evil, &why), 0);
+	ck_assert_uint_eq(r.roots->generation, 2);
+	struct tls_cert *one = tls_cert_of(&r.paper), *two = tls_cert_of(&r.next);
+	memcpy(two->id_of_all.sha, one->id_of_all.sha, 24); /* all that any shorter hash could have */
+	ck_assert(!tls_cert_same(one, two));
+	tls_cert_unref(&one);
+	tls_cert_unref(&two);
+	transport_unref(&a);
+	transport_unref(&b);
+	secret_unref(&cert);
+	secret_unref(&roots);
 	rig_end(&r);
 }
 END_TEST
@@ -517,7 +627,8 @@ END_TEST
 UNIT_SUITE("transport", equal_wants_over_the_same_secrets_are_one_transport_and_others_are_not,
 	two_identities_never_share_a_transport_and_equal_ones_share_a_context, what_has_not_come_is_waited_for_and_what_cannot_be_had_says_why,
 	who_waits_in_vain_is_told_so_though_something_else_may_still_come, other_roots_drain_and_another_certificate_does_not,
-	a_watch_may_end_others_itself_and_the_transport, what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_reason,
+	roots_that_have_only_grown_drain_nobody_and_all_others_do, roots_that_flap_drain_at_once_and_then_once_a_second,
+	a_bundle_or_a_certificate_that_was_made_to_have_anothers_hash_does_not_stand_for_it, a_watch_may_end_others_itself_and_the_transport, what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_reason,
 	at_the_memory_limit_there_is_no_further_transport_and_those_that_are_there_stay, whom_to_accept_says_the_want_and_the_spaces_domain, wants_of_equal_hash_but_other_names_stay_apart,
 	a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds, a_thousand_transports_have_one_context_and_cost_little,
 	a_thousand_rotations_leave_nothing_behind)
