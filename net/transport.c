@@ -35,6 +35,7 @@ struct footing {
 	struct secret_watch cert_watch, roots_watch;
 	struct tls_cert *cert_seen;              /* refs: what `held` was made of, or was to be made of */
 	struct tls_trust *trust_seen;
+	char *who;                               /* tls_cert_id of the certificate that was used last: many may have come since, and none been used */
 	char *alpn, *trust_domain, **aliases;    /* copies of the want's and of the space's; the domain only where names are judged by it */
 	uint32_t naliases;
 	struct held *held;
@@ -202,7 +203,7 @@ static void cert_changed(struct secret_watch *w)
 
 	if (f->cert->cert != f->cert_seen) {
 		/* The next certificate of the same one is for connections to come; who has become another one is not to be taken for the one before. */
-		f->drain |= !f->key.server && f->cert_seen && f->cert->cert && strcmp(tls_cert_id(f->cert_seen), tls_cert_id(f->cert->cert)) != 0;
+		f->drain |= !f->key.server && f->who && f->cert->cert && strcmp(f->who, tls_cert_id(f->cert->cert)) != 0;
 		held_leave(f->all, &f->held);
 		tls_cert_unref(&f->cert_seen); /* the old key is wiped with the last connection that uses it */
 	}
@@ -298,6 +299,8 @@ static int footing_build(struct footing *f)
 	}
 	tls_cert_unref(&f->cert_seen);
 	f->cert_seen = f->cert ? tls_cert_ref(f->cert->cert) : NULL;
+	free(f->who);
+	f->who = f->cert_seen ? xstrdup(tls_cert_id(f->cert_seen)) : NULL;
 	struct content content = {.cert = f->cert_seen, .trust = trust, .alpn = f->alpn, .min = f->key.min, .max = f->key.max, .server = f->key.server,
 		.no_client_cert = f->key.no_client_cert, .expired_ok = f->key.expired_ok};
 	f->held = held_find(f->all, &content);
@@ -327,6 +330,7 @@ static void footing_unref(struct footing **at)
 	free(f->aliases);
 	free(f->trust_domain);
 	free(f->alpn);
+	free(f->who);
 	free(f);
 }
 

@@ -303,6 +303,30 @@ START_TEST(roots_that_have_only_grown_drain_nobody_and_all_others_do)
 }
 END_TEST
 
+START_TEST(who_becomes_somebody_else_drains_though_certificates_came_between_that_nobody_used)
+{
+	struct rig r;
+	struct looker k = {.told = 0};
+	struct tls_paper else_;
+
+	rig_new(&r);
+	ready(&r);
+	tls_paper_new(&else_, &r.ca, "else", "URI:spiffe://a/ns/b/sa/else", -3600, 3600);
+	struct transport *t = get(&r, want_of("a", NULL, "h2"));
+	transport_watch(t, &k.w, changed);
+	context(t);
+	rig_put_cert(r.cert, &r.next);
+	simnet_advance(r.n, second);
+	ck_assert_int_eq(k.drains, 0);
+	rig_put_cert(r.cert, &else_);
+	simnet_advance(r.n, second);
+	ck_assert_int_eq(k.drains, 1);
+	transport_unref(&t);
+	tls_paper_end(&else_);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(roots_that_flap_drain_at_once_and_then_once_a_second)
 {
 	struct rig r;
@@ -628,6 +652,7 @@ UNIT_SUITE("transport", equal_wants_over_the_same_secrets_are_one_transport_and_
 	two_identities_never_share_a_transport_and_equal_ones_share_a_context, what_has_not_come_is_waited_for_and_what_cannot_be_had_says_why,
 	who_waits_in_vain_is_told_so_though_something_else_may_still_come, other_roots_drain_and_another_certificate_does_not,
 	roots_that_have_only_grown_drain_nobody_and_all_others_do, roots_that_flap_drain_at_once_and_then_once_a_second,
+	who_becomes_somebody_else_drains_though_certificates_came_between_that_nobody_used,
 	a_bundle_or_a_certificate_that_was_made_to_have_anothers_hash_does_not_stand_for_it, a_watch_may_end_others_itself_and_the_transport, what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_reason,
 	at_the_memory_limit_there_is_no_further_transport_and_those_that_are_there_stay, whom_to_accept_says_the_want_and_the_spaces_domain, wants_of_equal_hash_but_other_names_stay_apart,
 	a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds, a_thousand_transports_have_one_context_and_cost_little,
