@@ -115,7 +115,7 @@ static void put_done(struct secret *s, bool changed)
 
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why)
 {
-	int64_t from, to, old_from, old_to = 0, now = (int64_t)(wall_ns(s) / 1000000000);
+	int64_t from, to, old_from = 0, old_to = 0, now = (int64_t)(wall_ns(s) / 1000000000);
 	bool equal = s->cert && tls_cert_same(s->cert, taken);
 
 	if (s->kind != SECRET_CERT) {
@@ -126,9 +126,9 @@ int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why)
 	tls_cert_times(taken, &from, &to);
 	if (s->cert)
 		tls_cert_times(s->cert, &old_from, &old_to);
-	if (!equal && to < now && old_to >= now) {
+	if (!equal && old_to >= now && (to < now || from - now > SECRET_EARLY_S)) {
 		tls_cert_unref(&taken);
-		*why = "the certificate has expired already; the one in use has not and stays";
+		*why = to < now ? "the certificate has expired already; the one in use has not and stays" : "the certificate is not valid yet; the one in use is and stays";
 		return -EKEYEXPIRED;
 	}
 	if (!equal) {

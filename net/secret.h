@@ -42,8 +42,9 @@ void secret_unref(struct secret **s);        /* accepts NULL inside */
 /* fn in the turn in which something was put, or the state changed, from inside of the provider's call; never from inside of secret_watch. May unwatch itself and others, and let go of the secret. */
 void secret_watch(struct secret *s, struct secret_watch *w, void (*fn)(struct secret_watch *w));
 void secret_unwatch(struct secret_watch *w); /* harmless when not watching */
-/* For providers. Equal material (tls_cert_same, tls_trust_same) changes nothing and tells nobody but clears `why`. A certificate that has expired already is refused where the one in use has not:
- * -EKEYEXPIRED with *why (static); to say so by secret_fail is the provider's. */
+/* For providers. Equal material (tls_cert_same, tls_trust_same) changes nothing and tells nobody but clears `why`. A certificate that has expired already, or begins later than clocks differ,
+ * is refused where the one in use is still good: -EKEYEXPIRED with *why (static); to say so by secret_fail is the provider's. */
+enum { SECRET_EARLY_S = 300 };               /* Istio's CA dates back by two minutes for it */
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why);
 int secret_put_trust(struct secret *s, struct tls_trust *taken, const char **why);
 void secret_fail(struct secret *s, const char *why);

@@ -38,6 +38,8 @@ uint64_t tls_trust_hash(const struct tls_trust *t);      /* of the content, in a
 bool tls_trust_same(const struct tls_trust *a, const struct tls_trust *b);     /* the same certificates and CRLs for the same trust domains */
 bool tls_trust_includes(const struct tls_trust *t, const struct tls_trust *older); /* whoever older accepts, t accepts: it has only grown */
 const char *tls_trust_text(const struct tls_trust *t, struct sb *out); /* JSON members: roots (subject, not_after), crls, trust_domains */
+/* Do these roots stand for what we show, with the chain that goes along, at `now` (seconds since 1970)? Roles and names are not looked at. 0, or -EKEYREJECTED with the reason in err. */
+int tls_trust_verifies(const struct tls_trust *t, const struct tls_cert *c, int64_t now, struct err *err);
 int64_t tls_trust_expires(const struct tls_trust *t);    /* the first root that ends; 0: none known */
 
 /* ---- context ---- */

@@ -328,6 +328,66 @@ int64_t tls_trust_expires(const struct tls_trust *t)
 	return t->expires;
 }
 
+static const struct tls_bundle *bundle_of(const struct tls_trust *t, struct str domain)
+{
+	const struct tls_bundle *any = NULL;
+
+	for (uint32_t i = 0; i < t->nbundles; i++)
+		if (!t->bundles[i].domain)
+			any = &t->bundles[i];
+		else if (domain.n && str_is(domain, t->bundles[i].domain))
+			return &t->bundles[i];
+	return any;
+}
+
+static int chain_verify(const struct tls_lib *o, X509_STORE_CTX *x, const struct tls_bundle *b, const struct tls_cert *c, int64_t now, struct err *err)
+{
+	OPENSSL_STACK *more = o->OPENSSL_sk_new_null();
+	bool whole = more != NULL;
+	char subject[TLS_TEXT_MAX] = "no certificate", issuer[TLS_TEXT_MAX] = "?";
+	int r = -ENOMEM;
+
+	for (uint32_t i = 0; i < c->nchain && whole; i++)
+		whole = o->OPENSSL_sk_push(more, c->chain[i]) > 0; /* borrowed */
+	if (whole && o->X509_STORE_CTX_init(x, b->store, c->leaf, (STACK_OF(X509) *)more) == 1) {
+		o->X509_VERIFY_PARAM_set_time(o->X509_STORE_CTX_get0_param(x), (time_t)now);
+		o->X509_VERIFY_PARAM_set_depth(o->X509_STORE_CTX_get0_param(x), TLS_DEPTH_MAX);
+		r = o->X509_verify_cert(x) == 1 ? 0 : -EKEYREJECTED;
+	}
+	if (r == -EKEYREJECTED) {
+		const X509 *bad = o->X509_STORE_CTX_get_current_cert(x);
+		if (bad) {
+			tls_subject(o, o->X509_get_subject_name(bad), subject, sizeof(subject));
+			tls_subject(o, o->X509_get_issuer_name(bad), issuer, sizeof(issuer));
+		}
+		err_add(err, NULL, 0, 0, "%s (%s, issued by %s)", o->X509_verify_cert_error_string(o->X509_STORE_CTX_get_error(x)), subject, issuer);
+	}
+	if (more)
+		o->OPENSSL_sk_free(more);
+	return r;
+}
+
+int tls_trust_verifies(const struct tls_trust *t, const struct tls_cert *c, int64_t now, struct err *err)
+{
+	const struct tls_lib *o = t->lib;
+	const struct tls_bundle *b = bundle_of(t, tls_uri_domain(str_of(c->uri)));
+	X509_STORE_CTX *x = b ? o->X509_STORE_CTX_new() : NULL;
+	int r = -ENOMEM;
+
+	if (!b) {
+		err_add(err, NULL, 0, 0, "there is no bundle for the trust domain of '%s'", c->id);
+		return -EKEYREJECTED;
+	}
+	if (x) {
+		r = chain_verify(o, x, b, c, now, err);
+		o->X509_STORE_CTX_free(x);
+	}
+	if (r == -ENOMEM)
+		err_add(err, NULL, 0, 0, "out of memory");
+	o->ERR_clear_error();
+	return r;
+}
+
 const char *tls_trust_text(const struct tls_trust *t, struct sb *out)
 {
 	const struct tls_lib *o = t->lib;

@@ -20,8 +20,8 @@ static const uint64_t ms = 1000000, second = UINT64_C(1000000000);
 static const uint64_t backoff_least_ns = UINT64_C(100000000), backoff_most_ns = UINT64_C(30000000000);
 enum { PATIENCE_MS = 1000 };          /* for so long a CA that is not there yet is no failure: who needs the certificate waits */
 enum { TRY_S = 10, APART_S = 10, LOOK_S = 3600 /* how long the wall's clock is trusted to go with ours */ };
-enum { EARLY_S = 300 };               /* what is valid later than that is refused: clocks differ, and Istio's CA dates back by two minutes for it */
 enum { LIFE_MOST_S = INT32_MAX };     /* beyond it: never renewed in our time */
+enum { UNHEARD = 0 /* not GRPC_OK: that does not fail */, UNUSABLE = -1, TOLD_NOTHING = -2 };
 enum { ADDRS_MAX = 16, TEXT_MAX = 512, SAID_MOST = 6, SAID_PERIOD_MS = 60000 };
 static const char path[] = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -50,7 +50,7 @@ struct csr {
 	uint32_t failures;            /* in a row */
 	bool token_refused;           /* the CA did not take it, though we have a certificate: that is shown too */
 	char error[2 * TEXT_MAX];
-	int told_status;              /* -1: nothing since the last answer */
+	int told_status;              /* TOLD_NOTHING: since the last answer */
 	bool told_end;
 	char *odd_id;                 /* the name that the CA gave instead of ours, told once */
 	struct csr_files *files;      /* being written; NULL: none, or forgotten */
@@ -123,7 +123,7 @@ static void settled(struct csr *c, int64_t from, int64_t to)
 	c->failures = 0;
 	c->retry_ns = 0;
 	c->error[0] = 0;
-	c->told_status = -1;
+	c->told_status = TOLD_NOTHING;
 	c->token_refused = c->told_end = false;
 	c->renew_wall_ns = renewal_ns(c, from, to, wall);
 	timer_in(c->spec.loop, &c->due, 0, due);
@@ -183,11 +183,11 @@ static const char *or_stays(const struct csr *c)
 	return c->cert->state == SECRET_READY ? ", the present certificate stays" : "";
 }
 
-/* status: what the CA said; 0: nothing was heard of it, or what was heard is of no use. */
+/* status: what the CA said; UNHEARD: nothing; UNUSABLE: an answer that cannot be used. */
 static void failed(struct csr *c, int status, const char *why)
 {
 	struct loop *l = c->spec.loop;
-	bool patient = !status && c->cert->state == SECRET_WAITING && l->now_ns - c->began_ns < PATIENCE_MS * ms;
+	bool patient = status == UNHEARD && c->cert->state == SECRET_WAITING && l->now_ns - c->began_ns < PATIENCE_MS * ms;
 	uint64_t most = backoff_least_ns;
 
 	snprintf(c->error, sizeof(c->error), "CA %s: %s", c->conf->ca.server, why);
@@ -252,7 +252,7 @@ static bool times_are_good(struct csr *c, int64_t from, int64_t to, struct sb *w
 
 	if (to <= now)
 		sb_fmt(why, "the certificate that it gave has expired already: it ended at %" PRId64 ", now is %" PRId64 " (seconds since 1970)", to, now);
-	else if (from > now && from - now > EARLY_S)
+	else if (from > now && from - now > SECRET_EARLY_S)
 		sb_fmt(why, "the certificate that it gave is not valid yet: it begins at %" PRId64 ", now is %" PRId64 " (seconds since 1970)", from, now);
 	else
 		return true;
@@ -268,6 +268,21 @@ static void add_problems(struct sb *why, struct err *err)
 		else if (p[1])
 			sb_str(why, "; ");
 	err_clear(err);
+}
+
+/* By its own roots: what they do not stand for is refused by all who have them, and would take the place of one that is not. A clock that is behind the CA's is no failure. */
+static bool chain_is_good(struct csr *c, const struct tls_cert *cert, const struct tls_trust *trust, int64_t from, struct sb *why)
+{
+	int64_t now = (int64_t)(wall_ns(c) / second);
+	struct err err = ERR_INIT;
+	int r = tls_trust_verifies(trust, cert, from > now ? from : now, &err);
+
+	if (r < 0) {
+		sb_fmt(why, "the roots in cert_chain do not stand for the certificate of '%s': ", tls_cert_id(cert));
+		add_problems(why, &err);
+	}
+	err_clear(&err);
+	return r == 0;
 }
 
 /* The roots first: whoever is told of the certificate has them. Why not, in `why`. */
@@ -297,7 +312,7 @@ static void took(struct csr *c, struct sb *why)
 		goto out;
 	}
 	tls_cert_times(cert, &from, &to);
-	if (!times_are_good(c, from, to, why))
+	if (!times_are_good(c, from, to, why) || !chain_is_good(c, cert, trust, from, why))
 		goto out;
 	tell_name(c, tls_cert_id(cert));
 	struct tls_cert *kept = tls_cert_ref(cert);
@@ -353,7 +368,7 @@ static void on_end(void *user, int status, const char *message, bool has_answere
 		sb_fmt(&why, "%s%s%.*s", grpc_status_name(status), *message ? ": " : "", TEXT_MAX, message);
 	if (why.n) {
 		sb_char(&why, 0);
-		failed(c, status, why.p);
+		failed(c, status == GRPC_OK ? UNUSABLE : status, why.p);
 	} else {
 		try_over(c);
 	}
@@ -403,13 +418,13 @@ static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, c
 	(void)d, (void)err;
 	c->dial = NULL;
 	if (!conn) {
-		failed(c, 0, why);
+		failed(c, UNHEARD, why);
 		return;
 	}
 	c->conn = conn;
 	c->call = ask(c);
 	if (!c->call)
-		failed(c, 0, "no room for the call");
+		failed(c, UNHEARD, "no room for the call");
 }
 
 static void try_dial(struct csr *c, const struct addr *addrs, size_t count)
@@ -418,7 +433,7 @@ static void try_dial(struct csr *c, const struct addr *addrs, size_t count)
 	int r = dial_start(c->spec.loop, &spec, &conn_events, c, dialed, &c->dial);
 
 	if (r < 0)
-		failed(c, 0, err_text(r));
+		failed(c, UNHEARD, err_text(r));
 }
 
 static void resolved(void *user, const struct dns_answer *answer)
@@ -429,7 +444,7 @@ static void resolved(void *user, const struct dns_answer *answer)
 
 	c->query = NULL;
 	if (answer->err || n == 0) {
-		failed(c, 0, answer->err ? err_text(answer->err) : "the name has no address");
+		failed(c, UNHEARD, answer->err ? err_text(answer->err) : "the name has no address");
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -461,7 +476,7 @@ static void try_find(struct csr *c)
 		r = dns_ask(c->spec.dns, name, resolved, c, &c->query);
 	}
 	if (r < 0)
-		failed(c, 0, err_text(r));
+		failed(c, UNHEARD, err_text(r));
 }
 
 /* Ours, where it is good now; else the one for beginners, where the configuration has one. */
@@ -541,7 +556,7 @@ static void try_begin(struct csr *c)
 	if (why) {
 		snprintf(text, sizeof(text), "token %s: %s", c->conf->ca.token_file, why);
 		if (!may_go_without_token(c)) {
-			failed(c, 0, text);
+			failed(c, UNHEARD, text);
 			return;
 		}
 		if (log_every(c->spec.log, &c->said, c->spec.loop->now_ns, SAID_MOST, SAID_PERIOD_MS))
@@ -552,9 +567,9 @@ static void try_begin(struct csr *c)
 		add_problems(&problems, &err);
 		snprintf(text, sizeof(text), "no request can be made: %.*s", (int)problems.n, problems.p);
 		sb_end(&problems);
-		failed(c, 0, text);
+		failed(c, UNHEARD, text);
 	} else if (!transport_make(c, &why)) {
-		failed(c, 0, why);
+		failed(c, UNHEARD, why);
 	} else {
 		try_find(c);
 	}
@@ -646,7 +661,7 @@ struct csr *csr_new(const struct csr_spec *spec)
 
 	c->spec = *spec;
 	c->app = xstrdup(spec->app);
-	c->told_status = -1;
+	c->told_status = TOLD_NOTHING;
 	names_set(c, spec->conf, spec->spiffe_id);
 	c->space = (struct secret_space){.get = space_get, .ctx = c};
 	c->cert = adopt(c, spec->cert, SECRET_CERT, "default");

@@ -155,6 +155,33 @@ START_TEST(an_expired_successor_is_refused_while_the_one_in_use_is_good)
 }
 END_TEST
 
+START_TEST(a_successor_that_begins_later_is_refused_while_the_one_in_use_is_good)
+{
+	struct rig r;
+	struct tls_paper early, soon;
+	const char *why = NULL;
+
+	rig_new(&r);
+	tls_paper_new(&early, &r.ca, "early", "URI:spiffe://a/ns/b/sa/c", 400, 7200);
+	tls_paper_new(&soon, &r.ca, "soon", "URI:spiffe://a/ns/b/sa/c", 200, 7200);
+	struct secret *s = secret(&r, SECRET_CERT);
+	rig_put_cert(s, &r.first);
+	ck_assert_int_eq(secret_put_cert(s, tls_cert_of(&early), &why), -EKEYEXPIRED);
+	ck_assert_ptr_nonnull(strstr(why, "not valid yet"));
+	ck_assert_uint_eq(s->generation, 1);
+	rig_put_cert(s, &soon); /* clocks differ by so much */
+	ck_assert_uint_eq(s->generation, 2);
+	secret_unref(&s);
+	s = secret(&r, SECRET_CERT);
+	rig_put_cert(s, &early); /* nothing to keep */
+	ck_assert_int_eq(s->state, SECRET_READY);
+	secret_unref(&s);
+	tls_paper_end(&early);
+	tls_paper_end(&soon);
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(a_failure_takes_nothing_away)
 {
 	struct rig r;
@@ -299,6 +326,6 @@ START_TEST(problems_are_told_in_one_line)
 END_TEST
 
 UNIT_SUITE("secret", who_watches_is_told_when_something_is_put_and_when_the_state_changes, equal_material_tells_nobody_but_clears_what_was_wrong,
-	an_expired_successor_is_refused_while_the_one_in_use_is_good, a_failure_takes_nothing_away, a_watch_may_end_others_itself_and_the_secret,
+	an_expired_successor_is_refused_while_the_one_in_use_is_good, a_successor_that_begins_later_is_refused_while_the_one_in_use_is_good, a_failure_takes_nothing_away, a_watch_may_end_others_itself_and_the_secret,
 	a_secret_that_is_handed_on_keeps_what_it_has, roots_are_no_certificate_and_a_certificate_no_roots, equal_roots_of_many_secrets_are_kept_once,
 	problems_are_told_in_one_line)

@@ -156,6 +156,42 @@ START_TEST(roots_are_equal_in_any_order_and_however_often_they_are_there)
 }
 END_TEST
 
+START_TEST(roots_stand_for_a_certificate_or_it_is_said_why_not)
+{
+	struct tls_ca ca, other, sub;
+	struct tls_paper p, q;
+	struct err err = ERR_INIT;
+	struct tls_trust *domain = NULL;
+
+	tls_ca_new(&ca, "authority", NOW);
+	tls_ca_new(&other, "other", NOW);
+	tls_ca_below(&sub, &ca, "between");
+	tls_paper_new(&p, &ca, "p", "URI:spiffe://a/b", -DAY, DAY);
+	tls_paper_use(&q, &sub, "q", "URI:spiffe://a/b", -DAY, DAY, "clientAuth");
+	char *root = tls_text(ca.fd), *between = tls_text(sub.fd), *leaf = tls_text(q.cert_fd), *key = tls_text(q.key_fd), *whole = both(leaf, between);
+	struct tls_trust *t = tls_trust_of(&ca), *o = tls_trust_of(&other);
+	struct tls_cert *direct = tls_cert_of(&p), *alone = tls_cert_of(&q), *chain = NULL;
+	ck_assert_int_eq(tls_cert_new("t", str_of(whole), str_of(key), &chain, &err), 0);
+	ck_assert_int_eq(tls_trust_new("t", str_of(root), "elsewhere", &domain, &err), 0);
+	const struct { const struct tls_trust *trust; const struct tls_cert *cert; int64_t now; const char *says; } rows[] = {
+		{t, direct, NOW, NULL}, {t, chain, NOW, NULL}, {t, alone, NOW, "unable to get"}, {o, direct, NOW, "unable to get"}, {o, chain, NOW, "CN=between"},
+		{t, direct, NOW + 2 * DAY, "expired"}, {t, direct, NOW - 2 * DAY, "not yet valid"}, {domain, direct, NOW, "no bundle for the trust domain of 'spiffe://a/b'"},
+	};
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		int r = tls_trust_verifies(rows[i].trust, rows[i].cert, rows[i].now, &err);
+		ck_assert_msg(r == (rows[i].says ? -EKEYREJECTED : 0) && (!rows[i].says || has(&err, rows[i].says)), "row %zu: %d '%s'", i, r, err_str(&err));
+		err_clear(&err);
+	}
+	ck_assert_int_eq(tls_trust_more(domain, "t", str_of(root), "a", &err), 0);
+	ck_assert_int_eq(tls_trust_verifies(domain, direct, NOW, &err), 0);
+	tls_trust_unref(&t), tls_trust_unref(&o), tls_trust_unref(&domain);
+	tls_cert_unref(&direct), tls_cert_unref(&alone), tls_cert_unref(&chain);
+	free(root), free(between), free(leaf), free(key), free(whole);
+	tls_paper_end(&p), tls_paper_end(&q);
+	tls_ca_end(&ca), tls_ca_end(&other), tls_ca_end(&sub);
+}
+END_TEST
+
 START_TEST(each_problem_of_roots_is_told)
 {
 	static const char bad_cert[] = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", bad_crl[] = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
@@ -366,4 +402,4 @@ START_TEST(a_key_that_was_freed_is_nowhere_in_memory)
 END_TEST
 
 UNIT_SUITE("tls_material", each_problem_of_a_certificate_is_told, a_certificate_is_known_by_its_content_and_says_who_it_is, roots_are_equal_in_any_order_and_however_often_they_are_there,
-	each_problem_of_roots_is_told, a_request_carries_the_uri_and_fits_its_key, while_a_key_is_held_anywhere_no_core_is_dumped, a_key_that_was_freed_is_nowhere_in_memory)
+	each_problem_of_roots_is_told, roots_stand_for_a_certificate_or_it_is_said_why_not, a_request_carries_the_uri_and_fits_its_key, while_a_key_is_held_anywhere_no_core_is_dumped, a_key_that_was_freed_is_nowhere_in_memory)

@@ -525,6 +525,55 @@ START_TEST(answers_that_are_no_good_are_refused_with_their_reason)
 }
 END_TEST
 
+START_TEST(a_certificate_that_the_cas_own_roots_do_not_stand_for_is_refused)
+{
+	struct csrrig *r = rig_new(PLAIN);
+	struct authority *other = authority_new("other", now_s(r)), *namesake = authority_new("mesh", now_s(r)), *between = authority_below(r->authority, "between");
+
+	r->ca->roots = authority_pem(other);
+	start(r);
+	ck_assert_int_eq(r->cert->state, SECRET_FAILING);
+	ck_assert_int_eq(r->roots->state, SECRET_FAILING); /* its roots are not taken either */
+	ck_assert(strstr(r->cert->why, "CA " PLAIN ": the roots in cert_chain do not stand for the certificate of '" SHOP "': unable to get "));
+	ck_assert(logged(r, "the roots in cert_chain do not stand for the certificate"));
+	r->ca->roots = authority_pem(namesake); /* of the same name, but it has not signed */
+	advance(r, 10000);
+	ck_assert(strstr(r->cert->why, "signature failure"));
+	r->ca->roots = authority_pem(r->authority);
+	r->ca->authority = between; /* and does not send the one between */
+	advance(r, 30000);
+	ck_assert(strstr(r->cert->why, "unable to get "));
+	r->ca->above = authority_pem(between);
+	advance(r, 31000);
+	ck_assert_int_eq(r->cert->state, SECRET_READY);
+	/* While there is one that works, such an answer takes nothing away. */
+	uint64_t cert = tls_cert_hash(r->cert->cert), roots = tls_trust_hash(r->roots->trust);
+	r->ca->roots = authority_pem(other);
+	simnet_advance(r->net, csr_renews_wall_ns(r->csr) - r->loop->ops->wall_ns(r->loop->ops_ctx) + 60 * SEC);
+	ck_assert(r->cert->state == SECRET_READY && tls_cert_hash(r->cert->cert) == cert && tls_trust_hash(r->roots->trust) == roots);
+	rig_free(&r);
+	authority_free(&other);
+	authority_free(&namesake);
+	authority_free(&between);
+}
+END_TEST
+
+START_TEST(bad_news_of_another_kind_is_told_too)
+{
+	struct csrrig *r = rig_new(PLAIN);
+
+	ca_listen(r->ca, false);
+	start(r);
+	advance(r, 5000);
+	ck_assert(logged(r, "no such socket; trying again"));
+	r->ca->quirks = (struct ca_quirks){.garbage = "\xff\xff", .garbage_n = 2};
+	ca_listen(r->ca, true);
+	advance(r, 60000);
+	ck_assert(logged(r, "the bytes are no CertificateResponse; trying again"));
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_clock_that_is_a_little_behind_the_cas_is_no_failure)
 {
 	struct csrrig *r = rig_new(PLAIN);
@@ -841,7 +890,7 @@ UNIT_SUITE("csr", a_certificate_is_asked_for_with_a_token_over_tls, a_unix_socke
 	a_ca_may_be_known_by_a_name_of_its_own, an_intermediate_comes_along_and_the_roots_are_the_last_entry, the_name_that_the_ca_gives_is_used_and_told_once, it_is_renewed_at_half_of_its_life,
 	renewals_of_many_are_spread, a_short_life_is_not_asked_for_more_often_than_every_ten_seconds, a_thousand_renewals_leave_nothing_behind, roots_that_change_come_with_the_next_certificate,
 	what_is_due_is_asked_at_a_thaw, a_ca_that_is_not_there_yet_is_waited_for_a_second_and_then_told, a_renewal_that_fails_leaves_the_old_one_to_its_end,
-	answers_that_are_no_good_are_refused_with_their_reason, a_clock_that_is_a_little_behind_the_cas_is_no_failure, memory_that_is_refused_is_a_failure_like_others,
+	answers_that_are_no_good_are_refused_with_their_reason, a_certificate_that_the_cas_own_roots_do_not_stand_for_is_refused, bad_news_of_another_kind_is_told_too, a_clock_that_is_a_little_behind_the_cas_is_no_failure, memory_that_is_refused_is_a_failure_like_others,
 	a_token_is_read_again_each_time, without_a_token_and_a_certificate_nobody_is_asked, when_the_token_is_gone_the_certificate_speaks_for_us,
 	a_token_that_is_refused_is_helped_by_the_certificate, a_machine_without_tokens_begins_with_a_certificate_from_files, files_that_the_space_does_not_know_are_told,
 	another_configuration_is_asked_at_once_and_the_certificate_stays_until_then, a_try_in_every_stage_may_be_ended, secrets_of_another_provider_are_filled,

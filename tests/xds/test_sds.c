@@ -306,7 +306,7 @@ START_TEST(a_bad_secret_is_refused_with_its_reason_and_the_last_good_one_stays)
 }
 END_TEST
 
-START_TEST(an_expired_certificate_is_refused_while_there_is_a_good_one)
+START_TEST(a_certificate_that_has_expired_or_not_begun_is_refused_while_there_is_a_good_one)
 {
 	struct sdsrig *r = rig_new();
 	struct secret *s = cert_of(r);
@@ -316,6 +316,12 @@ START_TEST(an_expired_certificate_is_refused_while_there_is_a_good_one)
 	advance(r, 10);
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
 	ck_assert_uint_eq(r->server->nacks, 1);
+	ck_assert(strstr(r->server->last_error, "has expired already"));
+	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP, .from_s = 3600, .to_s = 7200});
+	advance(r, 10);
+	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
+	ck_assert_uint_eq(r->server->nacks, 2);
+	ck_assert(strstr(r->server->last_error, "not valid yet"));
 	secret_unref(&s);
 	rig_free(&r);
 }
@@ -700,7 +706,7 @@ END_TEST
 
 UNIT_SUITE("sds", a_certificate_is_asked_for_by_its_name_with_the_node_and_acknowledged, each_name_has_a_stream_and_who_asks_again_gets_the_same_secret,
 	spire_gives_bundles_needs_no_node_and_is_never_asked_for_everything, a_rotation_is_pushed_told_and_acknowledged, a_thousand_rotations_leave_nothing_behind,
-	a_bad_secret_is_refused_with_its_reason_and_the_last_good_one_stays, an_expired_certificate_is_refused_while_there_is_a_good_one, what_comes_under_another_name_is_refused,
+	a_bad_secret_is_refused_with_its_reason_and_the_last_good_one_stays, a_certificate_that_has_expired_or_not_begun_is_refused_while_there_is_a_good_one, what_comes_under_another_name_is_refused,
 	roots_under_the_name_of_a_certificate_are_refused, an_answer_that_is_no_protobuf_ends_the_stream_and_another_one_is_opened, a_message_that_is_too_large_is_not_read,
 	memory_that_is_refused_costs_the_answer_and_not_the_secret, a_stream_that_ends_keeps_the_secret_and_is_opened_again, a_server_that_dies_and_comes_back_with_another_secret_is_heard,
 	a_server_that_starts_a_little_later_than_we_do_is_no_failure, a_server_that_is_not_there_is_told_after_a_second_and_found_when_it_comes,
