@@ -186,7 +186,7 @@ static const char *shown_text(const struct tls_sock *k, char out[TLS_TEXT_MAX])
 		return "no certificate";
 	const struct tls_cert *c = k->context->cert;
 	char at[32];
-	bool over = k->verify.now > c->not_after; /* used all the same: the peer decides */
+	bool over = k->verify.now >= c->not_after; /* used all the same: the peer decides */
 	snprintf(out, TLS_TEXT_MAX, "'%.*s'%s%s", (int)(TLS_TEXT_MAX - 64), c->id, over ? ", which has expired at " : "", over ? tls_time_text(c->not_after, at) : "");
 	return out;
 }
