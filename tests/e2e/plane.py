@@ -277,7 +277,7 @@ class TlsFront:
 						to_tls = to_tls[tls.send(to_tls):]
 					except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
 						pass
-		except OSError:
+		except (OSError, ValueError):      # ValueError: closed by close()
 			pass
 		finally:
 			tls.close()

@@ -237,7 +237,7 @@ def secret_config(name):
 
 def upstream_tls(sans=(), sni="outbound_.50051_._.demo.default.svc.cluster.local"):
 	"""As istiod makes it: default and ROOTCA of the agent, SANs, ALPN of mesh endpoints."""
-	names = b"".join(field(3, field(1, s)) for s in sans)
+	names = b"".join(field(9, field(1, s)) for s in sans)
 	combined = field(1, names) + field(2, secret_config("ROOTCA"))
 	common = field(4, "istio-h2") + field(4, "istio") + field(4, "h2") + field(6, secret_config("default")) + field(8, combined)
 	return field(1, common) + field(2, sni)

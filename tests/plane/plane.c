@@ -185,6 +185,20 @@ static void do_big(struct process *p, const struct line *l)
 	sb_end(&b);
 }
 
+/* In each dialect in which there is one of that name, or else in both: in one answer a name must not come twice. */
+static void put_over(struct plane *p, enum xds_type type, const char *name, const void *bytes, size_t n)
+{
+	bool there = false;
+
+	for (int d = 0; d < DIALECTS; d++)
+		if (map_get(&p->resources[d][type], str_of(name))) {
+			plane_put_in(p, (enum plane_dialect)d, type, name, bytes, n);
+			there = true;
+		}
+	if (!there)
+		plane_put(p, type, name, bytes, n);
+}
+
 /* bytes TYPE NAME HEX: a resource as it stands, for what no sane control plane says. */
 static void do_bytes(struct process *p, const struct line *l)
 {
@@ -205,7 +219,7 @@ static void do_bytes(struct process *p, const struct line *l)
 		sb_char(&b, (char)byte);
 	}
 	if (!p->error)
-		plane_put(p->plane, (enum xds_type)type, l->word[2], n ? b.p : "", n);
+		put_over(p->plane, (enum xds_type)type, l->word[2], n ? b.p : "", n);
 	sb_end(&b);
 }
 
