@@ -150,8 +150,10 @@ static ssize_t refill(struct tls_sock *k, char *buf, size_t cap)
 
 	if (k->in)
 		in_free(k);
-	if (n > 0)
+	if (n > 0) {
 		feed_set(k, buf, (size_t)n);
+		k->noise += (uint32_t)n;
+	}
 	k->drained = n > 0 && (size_t)n < cap; /* net/sock.h: nothing more is there, and it will be told again */
 	return n;
 }
@@ -319,14 +321,28 @@ static bool was_shown(const struct tls_sock *k)
 	return k->context->cert && lib(k)->SSL_get_signature_type_nid(k->ssl, &type) == 1;
 }
 
+/* What a session would keep of the peer's. */
+static size_t certs_size(const struct tls_lib *o, SSL *ssl)
+{
+	const OPENSSL_STACK *chain = (const OPENSSL_STACK *)o->SSL_get_peer_cert_chain(ssl);
+	int count = chain ? o->OPENSSL_sk_num(chain) : 0;
+	size_t size = 0;
+
+	for (int i = 0; i < count; i++) {
+		int n = o->i2d_X509(o->OPENSSL_sk_value(chain, i), NULL);
+		size += n > 0 ? (size_t)n : 0;
+	}
+	return size;
+}
+
 /* TLS 1.3 brings tickets whenever it likes, TLS 1.2 at the end of the handshake. 0: OpenSSL may free it. */
 int tls_session_came(SSL *ssl, SSL_SESSION *session)
 {
 	const struct tls_lib *o = tls_lib_found();
 	struct tls_sock *k = o ? o->SSL_get_ex_data(ssl, 0) : NULL;
 
-	if (k)
-		tls_session_keep(k->context, k->session_key, k->phase == TLS_OPEN ? k->showed : was_shown(k), session, k->verify.now);
+	if (k && certs_size(o, ssl) <= TLS_KEPT_MAX)
+		tls_session_keep(k->context, k->session_key, k->phase == TLS_OPEN ? k->showed : was_shown(k), session, &k->verify);
 	return 0;
 }
 
@@ -358,6 +374,7 @@ static void shake_done(struct tls_sock *k)
 	else if (!k->resumed) /* resumed: as the session says */
 		k->showed = was_shown(k);
 	k->phase = TLS_OPEN;
+	k->noise = 0;
 	k->more = k->in || o->SSL_has_pending(k->ssl); /* the peer may have gone on speaking */
 	k->verify.peer = (struct tls_peer){0}; /* it was borrowed until now */
 	want_below(k);
@@ -434,6 +451,12 @@ static int read_stopped(struct tls_sock *k, char *buf, size_t cap, int *refills)
 		ends(k, ssl_failed(k));
 		return 0;
 	}
+	if (k->noise > TLS_NOISE_MAX) { /* OpenSSL would read on for ever: each key update costs what a hundred bytes of a call do */
+		why_say(k, "TLS: the peer sends messages of TLS without end");
+		stat_inc(&k->s.loop->stats, STAT_LIMIT_TLS_NOISE);
+		ends(k, ERR_LIMIT);
+		return 0;
+	}
 	if (++*refills > REFILLS_MAX) /* others want their turn, too */
 		return -EAGAIN;
 	ssize_t n = refill(k, buf, cap);
@@ -471,6 +494,7 @@ static ssize_t tls_recv(struct sock *s, void *to, size_t n)
 			continue;
 		}
 		got += part;
+		k->noise -= k->noise < TLS_RECORD_MAX ? k->noise : TLS_RECORD_MAX; /* a record that brings something pays for itself, however padded */
 		/* Nothing is left anywhere: that OpenSSL would say so, too, is no reason to ask it. */
 		if (k->drained && o->SSL_pending(k->ssl) == 0 && o->BIO_ctrl_pending(k->rbio) == 0)
 			r = -EAGAIN;
@@ -755,7 +779,7 @@ static bool ssl_make(struct tls_sock *k)
 	o->SSL_set_connect_state(k->ssl);
 	if (!say_name(k))
 		return false;
-	SSL_SESSION *again = tls_session_take(k->context, k->session_key, k->verify.now, &k->showed);
+	SSL_SESSION *again = tls_session_take(k->context, k->session_key, k->verify.now, &k->showed, &k->verify.ends);
 	if (again) {
 		o->SSL_set_session(k->ssl, again);
 		o->SSL_SESSION_free(again);
@@ -791,7 +815,7 @@ static int make(struct loop *l, struct tls_context *c, struct sock *under_taken,
 	k->account = a;
 	k->server = c->server;
 	k->server_name = xstrdup(!c->server && peer->server_name ? peer->server_name : "");
-	k->verify = (struct tls_verify){.context = c, .peer = *peer, .now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000), .why = k->why, .why_cap = sizeof(k->why)};
+	k->verify = (struct tls_verify){.context = c, .peer = *peer, .now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000), .ends = INT64_MAX, .why = k->why, .why_cap = sizeof(k->why)};
 	k->session_key = c->server ? 0 : session_key_of(peer, &k->s.peer);
 	if (o->wide_users++ == 0)
 		o->wide = o->BUF_MEM_new();

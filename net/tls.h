@@ -88,7 +88,7 @@ bool tls_resumed(const struct sock *s);
 const char *tls_version(const struct sock *s);   /* "TLSv1.3" */
 const char *tls_alpn(const struct sock *s);      /* what was agreed on; "" nothing */
 /* The other side's leaf; "" where it showed none. As long as the sock. */
-const char *tls_peer_uri(const struct sock *s);      /* first URI SAN */
+const char *tls_peer_uri(const struct sock *s);      /* first URI SAN; the others lie behind it, each after the NUL of the one before */
 uint32_t tls_peer_uris(const struct sock *s);        /* how many it has */
 const char *tls_peer_uri_at(const struct sock *s, uint32_t i); /* "" beyond the last */
 const char *tls_peer_name(const struct sock *s);     /* for people: first URI, DNS, IP SAN, or the subject */

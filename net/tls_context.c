@@ -57,6 +57,35 @@ static int verify(X509_STORE_CTX *x, void *user)
 	return tls_verify_chain(tls_verify_of(c->lib, ssl), x, ssl);
 }
 
+/* ---- a server's tickets: how long the caller's chain is good goes with them, for the ticket has the leaf alone --------------------------------- */
+
+static int ticket_given(SSL *ssl, void *user)
+{
+	const struct tls_context *c = user;
+	const struct tls_verify *v = tls_verify_of(c->lib, ssl);
+
+	return c->lib->SSL_SESSION_set1_ticket_appdata(c->lib->SSL_get_session(ssl), &v->ends, sizeof(v->ends));
+}
+
+static SSL_TICKET_RETURN ticket_shown(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_n, SSL_TICKET_STATUS status, void *user)
+{
+	const struct tls_context *c = user;
+	struct tls_verify *v = tls_verify_of(c->lib, ssl);
+	void *data = NULL;
+	size_t n = 0;
+
+	(void)name, (void)name_n;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (c->lib->SSL_SESSION_get0_ticket_appdata(session, &data, &n) != 1 || n != sizeof(v->ends))
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	memcpy(&v->ends, data, n);
+	if (v->ends >= v->now)
+		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+	v->ends = INT64_MAX; /* a handshake without the ticket will say */
+	return SSL_TICKET_RETURN_IGNORE_RENEW;
+}
+
 static int set_cert(struct tls_context *c, struct err *err)
 {
 	const struct tls_lib *o = c->lib;
@@ -88,6 +117,7 @@ static int set_up(struct tls_context *c, const struct tls_spec *spec, struct err
 	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_MODE, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER, NULL);
 	o->SSL_CTX_set_verify(c->ssl, SSL_VERIFY_PEER | (c->server && !c->no_client_cert ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
 	o->SSL_CTX_set_cert_verify_callback(c->ssl, verify, c);
+	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_MAX_CERT_LIST, TLS_MESSAGE_MAX, NULL);
 	/* A client's sessions: net/tls_session, and nothing in OpenSSL; a server's: in its tickets. */
 	o->SSL_CTX_ctrl(c->ssl, SSL_CTRL_SET_SESS_CACHE_MODE, c->server ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR, NULL);
 	if (!c->server)
@@ -97,6 +127,7 @@ static int set_up(struct tls_context *c, const struct tls_spec *spec, struct err
 		o->SSL_CTX_set_session_id_context(c->ssl, (const unsigned char *)"thinmesh", 8);
 		o->SSL_CTX_set_timeout(c->ssl, SESSION_TIME);
 		o->SSL_CTX_set_num_tickets(c->ssl, 1);
+		o->SSL_CTX_set_session_ticket_cb(c->ssl, ticket_given, ticket_shown, c);
 		o->SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, c);
 	}
 	int r = spec->alpn && spec->alpn[0] ? set_alpn(c, spec->alpn, err) : 0;

@@ -17,6 +17,10 @@ enum {
 	TLS_WHY = 512, TLS_NAME_MAX = 255, TLS_TEXT_MAX = 200,
 	TLS_PEM_MAX = 4 << 20, TLS_CERTS_MAX = 4096, TLS_CHAIN_MAX = 32,
 	TLS_DEPTH_MAX = 16,        /* intermediates of a peer's chain; meshes have one or two */
+	TLS_SANS_MAX = 1000,       /* of a peer; what browsers trust has a hundred, meshes one */
+	TLS_MESSAGE_MAX = 65536,   /* of certificates that a peer shows: TLS_DEPTH_MAX of RSA 8192 */
+	TLS_KEPT_MAX = 16384,      /* of certificates in a session that is kept */
+	TLS_NOISE_MAX = 131072,    /* of what comes after the handshake and brings nothing (tickets, key updates) */
 	TLS_URI_MAX = 2048,        /* SPIFFE-ID 2.3 */
 	TLS_SESSIONS = 128,        /* of a context; one is some KB (the ticket, the peer's certificate), most of which a connection that is open shares */
 	TLS_SESSIONS_EACH = 2,     /* of one peer: a server that is left by two connections at once is come back to by both */
@@ -83,6 +87,7 @@ struct tls_trust {
 /* "spiffe://TD/..." or "spiffe://TD": TD; else empty. */
 struct str tls_uri_domain(struct str uri);
 
+struct tls_verify;
 /* ---- sessions ---- */
 struct tls_session { struct list node; uint64_t key; int64_t ends; bool once, showed; SSL_SESSION *session; };
 struct tls_context {
@@ -97,12 +102,12 @@ struct tls_context {
 	uint32_t nsessions;
 };
 /* key: of the peer's rules, its name and its address. showed: a certificate of ours is in it. */
-void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, int64_t now);
-SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed); /* owned by the caller; NULL: none that is still good */
+void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, const struct tls_verify *v);
+SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed, int64_t *ret_ends); /* owned by the caller; NULL: none that is still good */
 void tls_session_forget(struct tls_context *c, uint64_t key);
 
 /* ---- tls_verify, tls_names ---- */
-struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
+struct tls_verify { struct tls_context *context; struct tls_peer peer; int64_t now, ends /* of the chain that was judged, now or for the session; INT64_MAX: never */; char *why; size_t why_cap; enum tls_reason reason; /* of why; TLS_FINE: of the protocol, where there is a why */ };
 /* Called by OpenSSL for the chain of the peer: the chain first, then its names and pins. What is wrong goes into why. */
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *x, SSL *ssl);
 /* Of a resumed connection, whose chain was judged under the same context: everything that may have become different since. leaf NULL: it showed none. */
@@ -140,6 +145,7 @@ struct tls_sock {
 	uint64_t session_key;
 	char *server_name;           /* "" where there is none */
 	struct tls_told *told;       /* charged; NULL: nobody has asked */
+	uint32_t noise;              /* bytes that came and brought nothing */
 	int write_err;               /* what the sock below said to a write; 0: nothing yet */
 	int end;                     /* what recv says from now on, where ended */
 	enum tls_phase phase;

@@ -30,11 +30,11 @@
 	F(PEM_read_bio_PrivateKey) F(PEM_read_bio_X509) F(PEM_read_bio_X509_CRL) F(PEM_write_bio_PrivateKey) F(PEM_write_bio_X509_REQ) \
 	F(SSL_CTX_ctrl) F(SSL_CTX_free) F(SSL_CTX_new) F(SSL_CTX_set_alpn_protos) F(SSL_CTX_set_alpn_select_cb) F(SSL_CTX_sess_set_new_cb) \
 	F(SSL_CTX_set_cert_verify_callback) F(SSL_CTX_set_cipher_list) F(SSL_CTX_set_ciphersuites) F(SSL_CTX_set_num_tickets) F(SSL_CTX_set_options) \
-	F(SSL_CTX_set_session_id_context) F(SSL_CTX_set_timeout) F(SSL_CTX_set_verify) F(SSL_CTX_use_PrivateKey) F(SSL_CTX_use_certificate) \
-	F(SSL_SESSION_free) F(SSL_SESSION_get0_peer) F(SSL_SESSION_get0_ticket) F(SSL_SESSION_get_protocol_version) F(SSL_SESSION_is_resumable) F(SSL_SESSION_up_ref) \
+	F(SSL_CTX_set_session_id_context) F(SSL_CTX_set_session_ticket_cb) F(SSL_CTX_set_timeout) F(SSL_CTX_set_verify) F(SSL_CTX_use_PrivateKey) F(SSL_CTX_use_certificate) \
+	F(SSL_SESSION_set1_ticket_appdata) F(SSL_SESSION_get0_ticket_appdata) F(SSL_SESSION_free) F(SSL_SESSION_get0_peer) F(SSL_SESSION_get0_ticket) F(SSL_SESSION_get_protocol_version) F(SSL_SESSION_is_resumable) F(SSL_SESSION_up_ref) \
 	F(SSL_alert_desc_string_long) F(SSL_ctrl) F(SSL_do_handshake) F(SSL_free) F(SSL_get0_alpn_selected) F(SSL_get0_peer_CA_list) F(SSL_get0_peer_certificate) \
 	F(SSL_get1_session) F(SSL_get_error) F(SSL_get_ex_data) F(SSL_get_ex_data_X509_STORE_CTX_idx) F(SSL_get_security_level) F(SSL_get_signature_type_nid) \
-	F(SSL_get_version) F(SSL_has_pending) F(SSL_new) F(SSL_peek_ex) F(SSL_pending) F(SSL_read_ex) \
+	F(SSL_get_session) F(SSL_get_peer_cert_chain) F(SSL_get_version) F(SSL_has_pending) F(SSL_new) F(SSL_peek_ex) F(SSL_pending) F(SSL_read_ex) \
 	F(SSL_session_reused) F(SSL_set_accept_state) F(SSL_set_bio) F(SSL_set_connect_state) F(SSL_set_ex_data) F(SSL_set_session) F(SSL_set_shutdown) \
 	F(SSL_shutdown) F(SSL_write_ex) F(TLS_client_method) F(TLS_server_method) \
 	F(X509V3_EXT_i2d) F(X509_CRL_free) F(X509_CRL_get0_by_cert) F(X509_CRL_get_issuer) F(X509_CRL_up_ref) F(X509_CRL_verify) F(X509_CRL_digest) \
@@ -45,7 +45,7 @@
 	F(X509_VERIFY_PARAM_set_auth_level) F(X509_VERIFY_PARAM_set_depth) F(X509_VERIFY_PARAM_set_flags) F(X509_VERIFY_PARAM_set_time) \
 	F(X509_check_private_key) F(X509_check_purpose) F(X509_digest) F(X509_free) F(X509_get0_notAfter) F(X509_get0_notBefore) F(X509_get0_pubkey) F(X509_get0_serialNumber) \
 	F(X509_get_X509_PUBKEY) F(X509_get_ext_d2i) F(X509_get_issuer_name) F(X509_get_key_usage) F(X509_get_subject_name) F(X509_pubkey_digest) F(X509_up_ref) \
-	F(X509_verify_cert) F(X509_verify_cert_error_string) F(i2d_X509_PUBKEY)
+	F(X509_verify_cert) F(X509_verify_cert_error_string) F(i2d_X509) F(i2d_X509_PUBKEY)
 
 struct tls_lib {
 #define F(name) __typeof__(name) *name;

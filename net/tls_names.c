@@ -64,7 +64,7 @@ bool tls_name_is(const struct tls_lib *o, const GENERAL_NAME *name, struct str w
 		return false;
 	if (name->type == GEN_URI) {
 		has = tls_asn1_text(o, name->d.uniformResourceIdentifier);
-		return str_eq(has, wanted) && !has_nul(has);
+		return is_uri(wanted) && str_eq(has, wanted) && !has_nul(has); /* "a.b" as a URI is no host: who may sign for names of hosts did not say it */
 	}
 	if (name->type == GEN_IPADD)
 		return addr_is_ip(wanted) && ip_matches(tls_asn1_text(o, name->d.iPAddress), wanted);

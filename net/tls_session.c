@@ -39,7 +39,7 @@ static void make_room(struct tls_context *c, uint64_t key, uint32_t each)
 		session_free(c, list_entry(c->sessions.next, struct tls_session, node));
 }
 
-void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, int64_t now)
+void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, const struct tls_verify *v)
 {
 	const struct tls_lib *o = c->lib;
 	const X509 *peer = o->SSL_SESSION_get0_peer(session);
@@ -51,7 +51,9 @@ void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESS
 		return;
 	bool once = o->SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION;
 	int64_t ends = tls_time(o, o->X509_get0_notAfter(peer));
-	if (!c->expired_ok && ends < now)
+	if (ends > v->ends)
+		ends = v->ends;
+	if (!c->expired_ok && ends < v->now)
 		return;
 	make_room(c, key, once ? TLS_SESSIONS_EACH : 1);
 	struct tls_session *s = xnew(struct tls_session);
@@ -66,7 +68,7 @@ void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESS
 }
 
 /* A resumed handshake shows no certificate, so that one which has ended meanwhile would be refused only when it is done: without a session it is told like any other. */
-SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed)
+SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed, int64_t *ret_ends)
 {
 	for (struct list *at = c->sessions.prev, *before; at != &c->sessions; at = before) {
 		struct tls_session *s = list_entry(at, struct tls_session, node);
@@ -77,6 +79,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, 
 		if (session) {
 			c->lib->SSL_SESSION_up_ref(session);
 			*ret_showed = s->showed;
+			*ret_ends = s->ends;
 		}
 		if (!session || s->once)
 			session_free(c, s);

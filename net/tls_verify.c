@@ -316,7 +316,8 @@ static bool in_domain(struct str uri, struct str domain)
 {
 	struct str has = tls_uri_domain(uri);
 
-	return domain.n && str_eq(has, domain) && uri.n > 9 + has.n + 1; /* a workload of it, not the domain itself */
+	/* a workload of it, not the domain itself */
+	return domain.n && str_eq(has, domain) && uri.n > 9 + has.n + 1 && !memchr(uri.p, 0, uri.n);
 }
 
 static bool domain_fits(const struct tls_verify *v, const OPENSSL_STACK *names)
@@ -399,6 +400,12 @@ static bool judge_leaf(struct tls_verify *v, X509 *leaf, const OPENSSL_STACK *na
 {
 	struct str domain;
 
+	int count = names ? v->context->lib->OPENSSL_sk_num(names) : 0;
+
+	if (count > TLS_SANS_MAX) { /* each is asked of each rule */
+		why_is(v, TLS_WRONG_NAME, "the peer's certificate has %d names in it, more than %d", count, TLS_SANS_MAX);
+		return false;
+	}
 	if (v->peer.want && v->peer.want->names == TLS_NAMES_DOMAIN && !own_domain(v, &domain) && v->peer.naliases == 0)
 		return refuse(v, "there is no trust domain to judge the peer by: our own certificate names none");
 	if (!names_fit(v, names)) {
@@ -406,6 +413,20 @@ static bool judge_leaf(struct tls_verify *v, X509 *leaf, const OPENSSL_STACK *na
 		return false;
 	}
 	return pins_fit(v, leaf);
+}
+
+/* A session is worth no more than the chain it was given for, of which it keeps the leaf alone. */
+static void note_ends(struct tls_verify *v, X509_STORE_CTX *x)
+{
+	const struct tls_lib *o = v->context->lib;
+	const OPENSSL_STACK *chain = (const OPENSSL_STACK *)o->X509_STORE_CTX_get0_chain(x);
+	int n = chain ? o->OPENSSL_sk_num(chain) : 0;
+
+	for (int i = 0; i < n && !v->context->expired_ok; i++) {
+		int64_t ends = tls_time(o, o->X509_get0_notAfter(o->OPENSSL_sk_value(chain, i)));
+		if (ends < v->ends)
+			v->ends = ends;
+	}
 }
 
 /* OpenSSL's judgement in the store of one bundle. False: told; *ret_err is what OpenSSL calls it, which chooses the alert. */
@@ -435,6 +456,7 @@ static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *
 			right = false;
 			*ret_err = X509_V_ERR_CERT_REVOKED;
 		}
+		note_ends(v, x);
 	}
 	if (x)
 		o->X509_STORE_CTX_free(x);
@@ -448,6 +470,7 @@ bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *outer, SSL *ssl)
 	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
 	const struct tls_bundle *b = v->context->trust ? choose_bundle(v, (const OPENSSL_STACK *)names) : NULL;
 	int err = X509_V_ERR_CERT_UNTRUSTED;
+	v->ends = INT64_MAX; /* not that of a session which the peer did not want */
 	bool right = !v->context->trust || (b && judge_chain(v, b, leaf, outer, ssl, &err));
 
 	if (right && !judge_leaf(v, leaf, (const OPENSSL_STACK *)names)) {

@@ -172,8 +172,10 @@ static bool client_know(struct uds_client *c)
 	uint32_t nuris = tls_peer_uris(s);
 	size_t size = sizeof(struct uds_identity) + nuris * sizeof(char *), own_n = strlen(tls_own_uri(s)) + 1, hash_n = strlen(tls_peer_hash(s)) + 1, subject_n = strlen(tls_peer_subject(s)) + 1;
 	size_t texts = own_n + hash_n + subject_n;
+	const char *from = tls_peer_uri(s), *end = from; /* one behind the other */
 	for (uint32_t i = 0; i < nuris; i++)
-		texts += strlen(tls_peer_uri_at(s, i)) + 1; /* a walk each time; certificates of a mesh have one */
+		end += strlen(end) + 1;
+	texts += (size_t)(end - from);
 	struct uds_identity *id = acct_alloc(a, size + texts);
 	if (!id)
 		return false;
@@ -184,11 +186,9 @@ static bool client_know(struct uds_client *c)
 	memcpy(at + own_n, tls_peer_hash(s), hash_n);
 	memcpy(at + own_n + hash_n, tls_peer_subject(s), subject_n);
 	at += own_n + hash_n + subject_n;
-	for (uint32_t i = 0; i < nuris; i++) {
-		size_t n = strlen(tls_peer_uri_at(s, i)) + 1;
-		uris[i] = memcpy(at, tls_peer_uri_at(s, i), n);
-		at += n;
-	}
+	memcpy(at, from, (size_t)(end - from));
+	for (uint32_t i = 0; i < nuris; i++, at += strlen(at) + 1)
+		uris[i] = at;
 	c->tls->identity = id;
 	c->tls->account = a;
 	return true;

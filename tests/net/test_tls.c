@@ -729,6 +729,39 @@ START_TEST(a_key_update_in_the_middle_is_answered_even_while_the_way_out_is_full
 }
 END_TEST
 
+START_TEST(a_peer_that_sends_key_updates_and_nothing_else_is_left_and_one_that_sends_some_is_not)
+{
+	for (int flood = 0; flood < 2; flood++) {
+		struct rig r;
+		struct end e = {0};
+		rig_new(&r, false);
+		serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, TLS1_3_VERSION, NULL);
+		struct tls_context *c = trusting(&r);
+		dial(&r, &e, c, "a.b");
+		run(&r, is_told, &e);
+		for (int i = 0; i < 8000 && !e.ended; i++) {
+			ck_assert_int_eq(SSL_key_update(r.peers[0].ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+			ck_assert_int_eq(SSL_do_handshake(r.peers[0].ssl), 1);
+			if (!flood && i % 400 == 0)
+				tls_far_send(&r.peers[0], "x", 1);
+			if (i % 100 == 0) {
+				tls_far_pump(&r.peers[0]);
+				simnet_advance(r.sim, 10 * ms);
+			}
+		}
+		ck_assert_int_eq(e.ended, flood);
+		ck_assert_uint_eq(stat_get(&r.l->stats, STAT_LIMIT_TLS_NOISE), (uint64_t)flood);
+		if (flood) {
+			ck_assert_int_eq(e.end, ERR_LIMIT);
+			ck_assert_str_eq(tls_why(e.s), "TLS: the peer sends messages of TLS without end");
+		}
+		end_over(&e);
+		tls_context_unref(&c);
+		rig_free(&r);
+	}
+}
+END_TEST
+
 /* ---- ends --------------------------------------------------------------------------------------------------------------------------- */
 
 START_TEST(ends_are_told_once_after_all_that_came_before)
@@ -924,4 +957,5 @@ UNIT_SUITE("tls", a_peer_is_accepted_or_refused_with_the_reason, a_chain_ends_at
 	bytes_are_taken_only_when_their_record_is_out_and_a_stalled_peer_costs_one_write, an_account_that_refuses_ends_the_connection_and_nothing_else,
 	a_key_update_in_the_middle_is_answered_even_while_the_way_out_is_full, ends_are_told_once_after_all_that_came_before,
 	our_close_says_close_notify_and_may_come_from_any_event, a_close_at_any_moment_leaves_nothing, damage_anywhere_ends_the_connection_with_a_reason,
+	a_peer_that_sends_key_updates_and_nothing_else_is_left_and_one_that_sends_some_is_not,
 	sessions_are_resumed_for_the_same_context_and_name_while_the_certificate_is_valid, sessions_are_bounded_in_number)

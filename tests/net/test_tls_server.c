@@ -223,6 +223,44 @@ START_TEST(a_caller_whose_certificate_ended_is_not_resumed)
 }
 END_TEST
 
+/* Client and server whose leaves live longer than the root above them; only one of them looks at the other's chain. */
+static void offer_long(struct rig *r, uint16_t version, bool client_looks)
+{
+	struct err err = ERR_INIT;
+	struct tls_trust *trust = tls_trust_of(&r->ca);
+	struct tls_spec client = {.trust = client_looks ? trust : NULL, .cert = tls_cert_of(&r->caller), .min = version, .max = version};
+	struct tls_spec server = {.trust = client_looks ? NULL : trust, .cert = tls_cert_of(&r->server), .server = true};
+
+	ck_assert_int_eq(tls_context_new(&client, &r->p.client, &err), 0);
+	ck_assert_int_eq(tls_context_new(&server, &r->p.server, &err), 0);
+	tls_cert_unref(&client.cert);
+	tls_cert_unref(&server.cert);
+	tls_trust_unref(&trust);
+}
+
+START_TEST(who_comes_back_after_a_root_has_ended_is_not_resumed_however_long_the_leaf_lives)
+{
+	for (int i = 0; i < 4; i++) {
+		struct rig r;
+		bool client_looks = i / 2;
+		rig_new(&r, "URI:spiffe://m/ns/x/sa/caller", 100 * DAY);
+		tls_paper_end(&r.server);
+		tls_paper_new(&r.server, &r.ca, "server", "DNS:a.b", -DAY, 100 * DAY);
+		offer_long(&r, i % 2 ? TLS1_2_VERSION : TLS1_3_VERSION, client_looks);
+		for (int k = 0; k < 3; k++) {
+			tls_pair_meet(&r.p);
+			ck_assert_msg(r.p.c.connected == 1 && r.p.d.connected == 1 && tls_resumed(r.p.d.s) == (k > 0), "%d", i);
+		}
+		simnet_advance(r.p.sim, UINT64_C(11) * DAY * 1000000000);
+		tls_pair_meet(&r.p);
+		const struct tls_half *judge = client_looks ? &r.p.c : &r.p.d;
+		ck_assert_msg(judge->connected == -EKEYREJECTED, "%d: %d", i, judge->connected);
+		ck_assert_msg(strstr(judge->why, "certificate has expired (CN=authority, not after"), "%s", judge->why);
+		rig_free(&r);
+	}
+}
+END_TEST
+
 /* A session says that a server was accepted by certain rules: by others it is worth nothing. */
 START_TEST(a_server_is_never_resumed_under_other_rules_or_another_name)
 {
@@ -276,4 +314,5 @@ UNIT_SUITE("tls_server", each_side_knows_who_the_other_is, a_caller_without_a_ce
 	the_first_protocol_of_the_servers_list_that_the_client_has_is_chosen,
 	what_was_read_before_belongs_to_the_handshake, an_account_without_room_for_what_was_read_takes_the_sock_with_it, a_caller_who_comes_back_is_resumed_and_still_known,
 	a_caller_who_comes_back_is_judged_again_by_the_rules_of_now, a_caller_whose_certificate_ended_is_not_resumed,
+	who_comes_back_after_a_root_has_ended_is_not_resumed_however_long_the_leaf_lives,
 	a_server_is_never_resumed_under_other_rules_or_another_name, other_material_knows_no_ticket_of_the_old)

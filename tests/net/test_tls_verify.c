@@ -136,6 +136,11 @@ START_TEST(a_trust_domain_is_that_of_the_space_or_our_own_or_an_alias)
 		{"URI:spiffe://m!/a", "m", NULL, false, false, "the peer is 'spiffe://m?/a', wanted 'spiffe://m/...'"},
 		{"URI:https://m/a", "m", NULL, false, false, "the peer is 'https://m/a', wanted 'spiffe://m/...'"},
 		{"DNS:spiffe://m/a", "m", NULL, false, false, "the peer is 'spiffe://m/a', wanted 'spiffe://m/...'"},
+		{"URI:spiffe://m/a!b", "m", NULL, false, false, "the peer is 'spiffe://m/a?b', wanted 'spiffe://m/...'"},
+		{"URI:SPIFFE://m/a", "m", NULL, false, false, "the peer is 'SPIFFE://m/a', wanted 'spiffe://m/...'"},
+		{"URI:spiffe://M/a", "m", NULL, false, false, "the peer is 'spiffe://M/a', wanted 'spiffe://m/...'"},
+		{"URI:spiffe://m/a", "", NULL, false, false, "there is no trust domain to judge the peer by: our own certificate names none"},
+		{"URI:spiffe:///a", "", NULL, false, false, "there is no trust domain to judge the peer by: our own certificate names none"},
 		{"URI:spiffe://x/a URI:spiffe://m/a", "m", NULL, false, true, NULL}, /* Istio accepts one of several */
 		{"", "m", NULL, false, false, "the peer's certificate (CN=server) has no name in it (subjectAltName), wanted 'spiffe://m/...'"},
 	};
@@ -164,6 +169,67 @@ START_TEST(what_is_checked_may_be_another_name_than_what_is_asked_for)
 	verdict_is(&r, true, NULL, 0);
 	r.p.of_client.check_name = "10.0.0.7"; /* an address of a provider without a name */
 	verdict_is(&r, false, "the peer is 'a.b', wanted '10.0.0.7'", 1);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_hosts_name_is_no_uri_and_a_uri_is_no_host)
+{
+	static const struct { const char *sans, *wanted; bool good; const char *why; } rows[] = {
+		{"URI:a.b", "a.b", false, "the peer is 'a.b', wanted 'a.b'"}, {"DNS:spiffe://m/a", "spiffe://m/a", false, "the peer is 'spiffe://m/a', wanted 'spiffe://m/a'"},
+		{"URI:spiffe://m/a", "spiffe://m/a", true, NULL}, {"URI:10.0.0.1", "10.0.0.1", false, "the peer is '10.0.0.1', wanted '10.0.0.1'"},
+	};
+	struct rig r;
+
+	rig_new(&r);
+	trusts(&r, tls_trust_of(&r.ca), false);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		shows(&r, &r.ca, rows[i].sans, NULL);
+		r.p.of_client = (struct tls_peer){.server_name = "x", .check_name = rows[i].wanted};
+		verdict_is(&r, rows[i].good, rows[i].why, i);
+	}
+	rig_free(&r);
+}
+END_TEST
+
+/* `names` DNS names of some 70 letters, and a.b */
+static void shows_many(struct rig *r, int names)
+{
+	struct sb sans = {0};
+
+	sb_str(&sans, "DNS:a.b");
+	for (int i = 0; i < names; i++)
+		sb_fmt(&sans, " DNS:n%d.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b", i);
+	shows(r, &r->ca, sans.p, NULL);
+	sb_end(&sans);
+}
+
+START_TEST(a_certificate_of_too_many_names_or_bytes_is_refused_and_a_large_one_is_not_kept_for_a_session)
+{
+	struct rig r;
+
+	rig_new(&r);
+	trusts(&r, tls_trust_of(&r.ca), false);
+	shows_many(&r, 50);
+	verdict_is(&r, true, NULL, 4);
+	verdict_is(&r, true, NULL, 5);
+	ck_assert(tls_resumed(r.p.c.s));
+	shows_many(&r, 500);
+	verdict_is(&r, true, NULL, 6);
+	uint32_t kept = r.p.client->nsessions;
+	verdict_is(&r, true, NULL, 7);
+	ck_assert(!tls_resumed(r.p.c.s) && r.p.client->nsessions <= kept);
+	shows_many(&r, 1200);
+	tls_pair_meet(&r.p);
+	ck_assert_int_lt(r.p.c.connected, 0);
+	ck_assert_msg(strstr(r.p.c.why, "excessive message size"), "%s", r.p.c.why);
+	struct sb sans = {0};
+	sb_str(&sans, "DNS:a.b");
+	for (int i = 0; i < TLS_SANS_MAX; i++)
+		sb_fmt(&sans, " DNS:n%d.b", i);
+	shows(&r, &r.ca, sans.p, NULL);
+	sb_end(&sans);
+	verdict_is(&r, false, "the peer's certificate has 1001 names in it, more than 1000", 8);
 	rig_free(&r);
 }
 END_TEST
@@ -437,7 +503,8 @@ START_TEST(a_revoked_intermediate_takes_its_certificates_along_even_where_it_is_
 END_TEST
 
 UNIT_SUITE("tls_verify", one_rule_must_fit_one_name_of_its_kind, a_trust_domain_is_that_of_the_space_or_our_own_or_an_alias, what_is_checked_may_be_another_name_than_what_is_asked_for,
-	a_pin_is_of_the_certificate_or_of_its_key, a_use_that_the_certificate_does_not_allow_is_told_for_either_role, what_has_expired_is_accepted_where_that_is_asked_for,
+	a_pin_is_of_the_certificate_or_of_its_key, a_hosts_name_is_no_uri_and_a_uri_is_no_host,
+	a_certificate_of_too_many_names_or_bytes_is_refused_and_a_large_one_is_not_kept_for_a_session, a_use_that_the_certificate_does_not_allow_is_told_for_either_role, what_has_expired_is_accepted_where_that_is_asked_for,
 	without_trust_the_chain_is_not_looked_at_but_names_are, a_chain_that_is_too_long_is_refused_before_it_is_walked,
 	the_peers_trust_domain_chooses_the_bundle_and_binds_all_its_names, a_crl_speaks_for_its_issuer_alone_and_for_ever,
 	a_revoked_intermediate_takes_its_certificates_along_even_where_it_is_an_anchor)
