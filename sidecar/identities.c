@@ -21,7 +21,7 @@
 #include "xds/sds.h"
 #include "xds/secrets.h"
 
-enum { WHYS = 8, WHY_MAX = 500 };
+enum { WHYS = 8, WHY_MAX = 500, LOOK_S = 3600 /* how long the wall's clock is trusted to go with ours */ };
 struct identity {
 	struct list node;
 	uint64_t key;                      /* identities_key of the line that it has; 0: it is nobody */
@@ -33,7 +33,8 @@ struct identity {
 	char *app, *spiffe_id;             /* of the first app that has it */
 	struct secret *cert, *roots;       /* refs: its own for all of its life; NULL: it is nobody */
 	struct secret_watch cert_watch, roots_watch;
-	uint64_t cert_told, roots_told;    /* generations: what the log knows */
+	uint64_t cert_told, roots_told, end_told; /* generations: what the log knows */
+	struct timer ends;                 /* of what is shown, where no CSR looks after it */
 	struct sds *sds;                   /* its provider, one of them; or secret_files */
 	struct csr *csr;
 	bool kept, split, wished;          /* identities_apply's own */
@@ -150,6 +151,40 @@ void identities_on_prepared(struct identities *i, void (*fn)(void *ctx), void *c
 	prepared_maybe(i);
 }
 
+/* It was used to its end. An agent may have had another one that could not be taken then: it is asked anew. */
+static void cert_ended(struct timer *t)
+{
+	struct identity *id = container_of(t, struct identity, ends);
+	struct loop *l = id->all->sc->loop;
+	int64_t from, to, now = (int64_t)(l->ops->wall_ns(l->ops_ctx) / 1000000000);
+	char day[32], text[WHY_MAX];
+	if (id->csr || !id->cert->cert) /* xds/csr does so itself */
+		return;
+	tls_cert_times(id->cert->cert, &from, &to);
+	if (now <= to) {
+		uint64_t left = (uint64_t)(to - now) + 1;
+		timer_in(l, &id->ends, (left < LOOK_S ? left : LOOK_S) * UINT64_C(1000000000), cert_ended);
+		return;
+	}
+	if (id->end_told == id->cert->generation)
+		return;
+	id->end_told = id->cert->generation;
+	snprintf(text, sizeof text, "the certificate has expired at %s, and %s has brought no other one%s%.300s", day_text(to, day), id->cert->source, id->cert->why ? ": " : "",
+		id->cert->why ? id->cert->why : "");
+	log_error(id->all->sc->log, "app '%s': %s; peers will refuse it", id->app, text);
+	secret_fail(id->cert, text);
+	if (id->sds)
+		sds_again(id->sds, "what it brought has expired");
+	if (id->all->files)
+		secret_files_look(id->all->files);
+}
+
+static void end_watch(struct identity *id)
+{
+	if (id->key && !id->csr && id->cert->cert)
+		timer_in(id->all->sc->loop, &id->ends, 0, cert_ended);
+}
+
 static void cert_came(struct secret_watch *w)
 {
 	struct identity *id = container_of(w, struct identity, cert_watch);
@@ -160,6 +195,7 @@ static void cert_came(struct secret_watch *w)
 		id->cert_told = s->generation;
 		tls_cert_times(s->cert, &from, &to);
 		log_info(id->all->sc->log, "app '%s': certificate '%s' until %s, of %s", id->app, tls_cert_id(s->cert), day_text(to, day), s->source);
+		end_watch(id);
 	}
 	prepared_maybe(id->all);
 }
@@ -290,6 +326,7 @@ static void provider_begin(struct identity *id, const struct conf_app *app)
 		begin_csr(id);
 		break;
 	}
+	end_watch(id);
 }
 
 /* What there is stays. Files need no end: whoever takes a secret over tells them that it is gone. */
@@ -378,6 +415,7 @@ static void identity_unref(struct identity **at)
 	if (!id || --id->refs > 0)
 		return;
 	list_del(&id->node);
+	timer_cancel(id->all->sc->loop, &id->ends);
 	secret_unwatch(&id->cert_watch);
 	secret_unwatch(&id->roots_watch);
 	provider_end(id);
@@ -779,6 +817,7 @@ void identities_thaw(struct identities *i)
 			sds_thaw(id->sds);
 		if (id->csr)
 			csr_thaw(id->csr);
+		end_watch(id);
 	}
 }
 

@@ -405,3 +405,9 @@ void sds_thaw(struct sds *d)
 	list_each(at, tmp, &d->names)
 		ads_thaw(list_entry(at, struct sds_name, node)->ads);
 }
+
+void sds_again(struct sds *d, const char *why)
+{
+	list_each(at, tmp, &d->names)
+		ads_restart(list_entry(at, struct sds_name, node)->ads, why);
+}

@@ -23,3 +23,4 @@ struct secret *sds_get(struct sds *s, enum secret_kind kind, const char *name);
 /* A secret that another provider had until now (a reload) is this one's: it is asked for by `name`, and keeps what it has until an answer comes. */
 void sds_take(struct sds *s, struct secret *secret, const char *name);
 void sds_thaw(struct sds *s);
+void sds_again(struct sds *s, const char *why); /* streams that stand end, and what is held is asked for as if for the first time */

@@ -340,19 +340,24 @@ START_TEST(of_two_apps_with_one_identity_one_may_become_another_and_the_other_st
 }
 END_TEST
 
-static void agent_gives(struct folk *w, struct sds_server *agent, const char *account)
+static void agent_gives_for(struct folk *w, struct sds_server *agent, const char *account, int64_t from_s, int64_t to_s)
 {
 	char sans[160];
 	struct sb chain = {0}, key = {0};
 
 	snprintf(sans, sizeof(sans), "URI:" TD "%s", account);
-	authority_leaf(w->mesh, &(struct paper){.sans = sans}, &chain, &key);
+	authority_leaf(w->mesh, &(struct paper){.sans = sans, .from_s = from_s, .to_s = to_s}, &chain, &key);
 	sb_char(&chain, '\0');
 	sb_char(&key, '\0');
 	sds_server_cert(agent, "default", chain.p, key.p);
 	sds_server_roots(agent, "ROOTCA", authority_pem(w->mesh));
 	sb_end(&chain);
 	sb_end(&key);
+}
+
+static void agent_gives(struct folk *w, struct sds_server *agent, const char *account)
+{
+	agent_gives_for(w, agent, account, 0, 0);
 }
 
 #define AGENT "    identity: {sds: \"unix:/run/sds.sock\"}\n"
@@ -421,6 +426,71 @@ START_TEST(from_files_to_an_agent_and_back_no_call_fails)
 }
 END_TEST
 
+START_TEST(a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for)
+{
+	struct folk *w = folk_bare();
+	struct sds_server *agent = sds_server_new(w->r->net, &w->r->account, "unix:/run/sds.sock");
+	struct identity_info i;
+	struct call *k;
+
+	agent_gives_for(w, agent, "shop", -60, 500);
+	folk_start(w, TOP "apps:\n" APP("shop", AGENT) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	agent_gives_for(w, agent, "next", 400, 5000); /* its clock is not ours */
+	rig_advance(w->r, 1000);
+	ck_assert_uint_eq(agent->nacks, 1);
+	provider_cut(w->p);
+	rig_advance(w->r, 50);
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_str_eq(saw(w), TD "shop");
+	rig_advance(w->r, 495 * 1000);
+	ck_assert_uint_eq(said_count(&w->said, "has expired"), 0);
+	rig_advance(w->r, 10 * 1000);
+	ck_assert_uint_eq(said_count(&w->said, "app 'shop': the certificate has expired at "), 1);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &i));
+	ck_assert_str_eq(tls_cert_id(i.cert->cert), TD "next");
+	ck_assert_str_eq(i.last_error, "");
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_str_eq(saw(w), TD "next");
+	sds_server_end(agent);
+	rig_settle(w->r);
+	sds_server_free(&agent);
+	folk_end(w);
+}
+END_TEST
+
+START_TEST(files_that_nobody_renews_are_told_at_their_end_and_calls_say_so)
+{
+	struct folk *w = folk_bare();
+	struct sb chain = {0}, key = {0};
+	struct identity_info i;
+	struct call *k;
+
+	authority_leaf(w->mesh, &(struct paper){.sans = "URI:" TD "shop", .from_s = -60, .to_s = 7200}, &chain, &key);
+	put_file(w, "shop.pem", sb_view(&chain));
+	put_file(w, "shop-key.pem", sb_view(&key));
+	folk_start(w, TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	rig_advance(w->r, 7199 * 1000);
+	ck_assert_uint_eq(said_count(&w->said, "has expired"), 0);
+	rig_advance(w->r, 7200 * 1000);
+	ck_assert_uint_eq(said_count(&w->said, "app 'shop': the certificate has expired at "), 1);
+	ck_assert(identities_info(w->r->sc->identities, "shop", &i));
+	ck_assert(strstr(i.last_error, "has expired at "));
+	provider_cut(w->p);
+	rig_advance(w->r, 50);
+	k = calls(w, w->app, ONE);
+	rig_advance(w->r, 10000);
+	ck_assert_msg(k->grpc == GRPC_UNAVAILABLE && strstr(call_text(k), "which has expired at "), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_uint_eq(w->p->requests, 1);
+	sb_end(&chain);
+	sb_end(&key);
+	folk_end(w);
+}
+END_TEST
+
 START_TEST(insecure_is_said_aloud)
 {
 	struct folk *w = folk_bare();
@@ -436,4 +506,5 @@ END_TEST
 UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_named, two_identities_never_share_a_connection_and_two_services_with_one_identity_do, equal_lines_are_one_identity,
 	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names, a_rotated_certificate_is_shown_by_the_next_connection,
 	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
-	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails, insecure_is_said_aloud)
+	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails,
+	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, insecure_is_said_aloud)
