@@ -19,7 +19,7 @@
 static const uint64_t ms = 1000000, second = UINT64_C(1000000000);
 static const uint64_t backoff_least_ns = UINT64_C(100000000), backoff_most_ns = UINT64_C(30000000000);
 enum { PATIENCE_MS = 1000 };          /* for so long a CA that is not there yet is no failure: who needs the certificate waits */
-enum { TRY_S = 10, APART_S = 10, LOOK_S = 3600 /* how long the wall's clock is trusted to go with ours */ };
+enum { TRY_S = 10, APART_S = 1 /* failures back off beyond it */, LOOK_S = 3600 /* how long the wall's clock is trusted to go with ours */ };
 enum { LIFE_MOST_S = INT32_MAX };     /* beyond it: never renewed in our time */
 enum { UNHEARD = 0 /* not GRPC_OK: that does not fail */, UNUSABLE = -1, TOLD_NOTHING = -2 };
 enum { ADDRS_MAX = 16, TEXT_MAX = 512, SAID_MOST = 6, SAID_PERIOD_MS = 60000 };
@@ -107,16 +107,17 @@ static int64_t life_s(int64_t from, int64_t to)
 	return __builtin_sub_overflow(to, from, &life) || life > LIFE_MOST_S ? LIFE_MOST_S : life;
 }
 
-/* At half of its life, give or take 1 %: many that began together shall not come back together. */
-static uint64_t renewal_ns(struct csr *c, int64_t from, int64_t to, uint64_t wall)
+/* At half of what is left of its life, give or take 1 %: many that began together shall not come back together. Not of all of its life: CAs date back by minutes, and of a short one
+ * nothing would be left then. */
+static uint64_t renewal_ns(struct csr *c, int64_t to, uint64_t wall)
 {
-	uint64_t life = (uint64_t)life_s(from, to) * second, hundredth = life / 100;
-	uint64_t at = (uint64_t)(from > 0 ? from : 0) * second + life / 2 - hundredth + loop_random_below(c->spec.loop, 2 * hundredth + 1);
+	uint64_t left = (uint64_t)life_s((int64_t)(wall / second), to) * second, hundredth = left / 100;
+	uint64_t at = wall + left / 2 - hundredth + loop_random_below(c->spec.loop, 2 * hundredth + 1);
 
 	return at > wall + APART_S * second ? at : wall + APART_S * second;
 }
 
-static void settled(struct csr *c, int64_t from, int64_t to)
+static void settled(struct csr *c, int64_t to)
 {
 	uint64_t wall = wall_ns(c);
 
@@ -125,7 +126,7 @@ static void settled(struct csr *c, int64_t from, int64_t to)
 	c->error[0] = 0;
 	c->told_status = TOLD_NOTHING;
 	c->token_refused = c->told_end = false;
-	c->renew_wall_ns = renewal_ns(c, from, to, wall);
+	c->renew_wall_ns = renewal_ns(c, to, wall);
 	timer_in(c->spec.loop, &c->due, 0, due);
 	timer_in(c->spec.loop, &c->ends, 0, ended);
 }
@@ -322,7 +323,7 @@ static void took(struct csr *c, struct sb *why)
 	if (!why->n) {
 		log_debug(c->spec.log, "identity '%s': the CA %s gave a certificate of '%s' for %" PRId64 " s", c->app, c->conf->ca.server, tls_cert_id(kept), life_s(from, to)); /* its user tells it */
 		files_write(c, &a);
-		settled(c, from, to);
+		settled(c, to);
 	}
 	tls_cert_unref(&kept);
 out:

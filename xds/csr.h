@@ -1,7 +1,7 @@
 /* xds/csr: our own certificate from a CA of Istio's kind: istio.v1.auth.IstioCertificateService/CreateCertificate (istio.md 3.1). A P-256 key is made in memory and never written, unless
  * `output` says so; asked with the bearer token, read anew each time, or with the certificate that we have (mTLS) where there is no token.
  *
- *   WAITING --asked, answered--> READY --half of its life (jitter 1 %)--> asked again in the background; the old one is used to its end
+ *   WAITING --asked, answered--> READY --half of what is left of its life (jitter 1 %)--> asked again in the background; the old one is used to its end
  *      \--refused, garbage, silence (10 s)--> back-off 0.1 s doubling to 30 s, full jitter --> asked again
  *
  * A unix: server is spoken to in plain text, any other one over TLS. A token is sent as long as its file can be read; where it cannot, or the CA refused it, our certificate speaks for us.

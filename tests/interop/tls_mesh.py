@@ -327,7 +327,7 @@ def token_refused(s):
 
 
 def ca_renewed(s):
-    """certificates of thirty seconds, which a CA is asked for every ten at most, are renewed under load on both sides: no call fails"""
+    """certificates of thirty seconds, which CAs date back and we renew at half of what is left, are renewed under load on both sides: no call fails"""
     w = s.world
     plane = s.plane(MESH, MODE % "STRICT", entry(w.at(2)))
     provider = Member(s, plane, "demo", host=2, ttl="30s")
