@@ -469,21 +469,31 @@ END_TEST
 
 START_TEST(a_server_that_asked_for_a_certificate_and_closes_without_a_word_is_understood)
 {
-	struct rig r;
-	struct end e = {0};
+	static const struct { bool shown; long to; const char *says; } rows[] = {
+		{false, 0, "it had asked for a certificate, and we showed none"}, {true, DAY, "the peer closed after the TLS handshake; we showed 'spiffe://m/me'"},
+		{true, -5, "the peer closed after the TLS handshake; we showed 'spiffe://m/me', which has expired at "},
+	};
 
-	rig_new(&r, false);
-	serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, TLS1_3_VERSION, &r.ca);
-	struct tls_context *c = trusting(&r);
-	r.peers[0].mute = true;
-	dial(&r, &e, c, "a.b");
-	run(&r, is_told, &e);
-	ck_assert_int_eq(e.connected, 1);
-	ck_assert(e.ended);
-	ck_assert_msg(strstr(e.why, "it had asked for a certificate, and we showed none") != NULL, "%s", e.why);
-	end_over(&e);
-	tls_context_unref(&c);
-	rig_free(&r);
+	for (size_t row = 0; row < UNIT_COUNT(rows); row++) {
+		struct rig r;
+		struct end e = {0};
+		struct tls_paper mine;
+		rig_new(&r, false);
+		serve(&r, &r.ca, "DNS:a.b", -DAY, DAY, TLS1_3_VERSION, &r.ca);
+		tls_paper_new(&mine, &r.other_ca, "me", "URI:spiffe://m/me", -DAY, rows[row].to);
+		struct tls_context *c = tls_client_new(&r.ca, rows[row].shown ? &mine : NULL, NULL);
+		r.peers[0].mute = true;
+		dial(&r, &e, c, "a.b");
+		run(&r, is_told, &e);
+		ck_assert_int_eq(e.connected, 1);
+		ck_assert(e.ended);
+		ck_assert_msg(strstr(e.why, rows[row].says) != NULL, "%s", e.why);
+		ck_assert_msg(row != 1 || strstr(e.why, "expired") == NULL, "%s", e.why);
+		end_over(&e);
+		tls_context_unref(&c);
+		tls_paper_end(&mine);
+		rig_free(&r);
+	}
 }
 END_TEST
 

@@ -684,6 +684,16 @@ START_TEST(an_answer_says_what_is_missing_in_it)
 	ck_assert_int_eq(sds_message_read(sb_view(&b), STR("default"), &m, &problem), 0);
 	ck_assert(!m.found);
 	ck_assert_str_eq(problem.p, "a resource of type 'type.googleapis.com/envoy.config.cluster.v3.Cluster' is no secret; 'a' came, 'default' was asked");
+	/* A secret that is no message is the secret's fault, not the answer's: it has a nonce to be refused by. */
+	struct sb any = {0};
+	problem.n = b.n = 0;
+	pb_text(&any, 1, sds_type_url);
+	pb_text(&any, 2, "\xff\xff");
+	pb_sub(&b, 2, &any);
+	pb_text(&b, 5, "n7");
+	ck_assert_int_eq(sds_message_read(sb_view(&b), STR("default"), &m, &problem), 0);
+	ck_assert(!m.found && str_is(m.nonce, "n7"));
+	ck_assert_str_eq(problem.p, "a secret that is no message, 'default' was asked");
 	sb_end(&b);
 	sb_end(&problem);
 }
