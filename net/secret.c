@@ -54,6 +54,7 @@ struct secret *secret_new(struct transports *all, enum secret_kind kind, const c
 	s->name = xstrdup(name);
 	s->source = xstrdup(source);
 	s->all = all;
+	s->guard = kind == SECRET_CERT ? tls_key_awaited() : NULL;
 	s->gone = gone;
 	s->ctx = ctx;
 	list_init(&s->watches);
@@ -76,6 +77,7 @@ void secret_unref(struct secret **at)
 	list_del(&s->node);
 	s->all->nsecrets--;
 	tls_cert_unref(&s->cert);
+	tls_key_over(&s->guard);
 	store_leave(s->all, &s->trust);
 	free(s->name);
 	free(s->source);

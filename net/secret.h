@@ -32,6 +32,7 @@ struct secret {
 	/* private */
 	struct transports *all;
 	struct list node, watches;
+	struct tls_lib *guard;       /* SECRET_CERT: no core is dumped while somebody asks for one: its bytes are in buffers before they are a key */
 	void (*gone)(void *ctx, struct secret *s);
 	void *ctx;                   /* the provider's own */
 };

@@ -14,6 +14,10 @@
 
 /* ---- material: immutable, counted ----
  * While a private key is held anywhere in the process no core is dumped (PR_SET_DUMPABLE); keys are wiped when they are freed. */
+/* The same from before its first byte is read: by whoever is going to ask for one (net/secret). NULL: OpenSSL cannot be loaded, so there will be no key either. */
+struct tls_lib;
+struct tls_lib *tls_key_awaited(void);
+void tls_key_over(struct tls_lib **guard);  /* accepts NULL inside */
 struct tls_cert;    /* a chain, the leaf first, and its key */
 struct tls_trust;   /* roots and CRLs, or the bundles of several trust domains (SPIFFE) */
 /* PEM. chain and key may lie in one text (key NULL). 0, or -EINVAL with every problem in err under the name `what` (no certificate, key does not fit, encrypted, chain longer than 32, usage that

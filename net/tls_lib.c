@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include "base/mem.h"
+#include "net/tls.h"
 #include "net/tls_lib.h"
 
 #define TEXT_OF(x) #x
@@ -142,4 +143,22 @@ void tls_lib_drop_key(struct tls_lib *o)
 {
 	if (--o->keys == 0 && o->dumpable == 1) /* 2, readable by root alone, is nothing that a process may give itself */
 		prctl(PR_SET_DUMPABLE, 1);
+}
+
+struct tls_lib *tls_key_awaited(void)
+{
+	struct err err = ERR_INIT;
+	struct tls_lib *o = tls_lib_get(&err);
+
+	err_clear(&err);
+	if (o)
+		tls_lib_hold_key(o);
+	return o;
+}
+
+void tls_key_over(struct tls_lib **at)
+{
+	if (*at)
+		tls_lib_drop_key(*at);
+	tls_lib_unref(at);
 }

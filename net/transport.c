@@ -561,6 +561,11 @@ void transport_peer(const struct transport *t, struct tls_peer *ret)
 		.naliases = f->naliases, .hash = t->peer_hash};
 }
 
+bool transport_trusts_alike(const struct transport *a, const struct transport *b)
+{
+	return a->footing->key.from == b->footing->key.from && a->footing->roots == b->footing->roots;
+}
+
 bool transport_shows(const struct transport *t)
 {
 	return t->footing->cert != NULL;

@@ -23,6 +23,7 @@ void transport_unref(struct transport **t);                   /* accepts NULL in
 struct tls_context *transport_context(struct transport *t, int *err, const char **why);
 const struct tls_want *transport_want(const struct transport *t);
 void transport_peer(const struct transport *t, struct tls_peer *ret);   /* whom tls_client and tls_server are to accept; borrowed from the transport, which outlives its connections' handshakes */
+bool transport_trusts_alike(const struct transport *a, const struct transport *b); /* by roots from one and the same place; names are another matter */
 bool transport_shows(const struct transport *t);              /* a certificate of ours is shown: mtls */
 /* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted, or are somebody's whom we were before. */
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };

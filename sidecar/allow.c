@@ -48,14 +48,18 @@ static unsigned hex_of(char c)
 	return c >= '0' && c <= '9' ? (unsigned)(c - '0') : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (unsigned)((c | 0x20) - 'a' + 10) : 16;
 }
 
-/* What divides or climbs once it is decoded: a slash, a backslash, a dot, a NUL that ends the text, a percent sign that begins it all again, and the two bytes that UTF-8 never has and overlong
- * slashes and dots begin with. An encoded letter is only another spelling, which no rule fits. */
+/* What divides or climbs once it is decoded: a slash, a backslash, a dot, a NUL that ends the text, a percent sign that begins it all again, a semicolon that begins what is no part of a name, and what
+ * overlong slashes and dots of UTF-8 begin with (C0, C1; E0 80, F0 80). An encoded letter is only another spelling, which no rule fits. */
 static bool encodes_structure(const char *p, const char *end)
 {
-	static const unsigned char meant[] = {'/', '\\', '.', '%', '\0', 0xc0, 0xc1};
+	static const unsigned char meant[] = {'/', '\\', '.', '%', ';', '\0', 0xc0, 0xc1};
 	unsigned hi = p + 2 < end ? hex_of(p[1]) : 16, lo = p + 2 < end ? hex_of(p[2]) : 16;
 	if (hi > 15 || lo > 15)
 		return true; /* no escape at all: who knows what a server makes of it */
+	if ((hi << 4 | lo) == 0xe0)
+		return p + 5 < end && p[3] == '%' && hex_of(p[4]) < 0xa; /* three bytes for what needs two */
+	if ((hi << 4 | lo) == 0xf0)
+		return p + 5 < end && p[3] == '%' && hex_of(p[4]) < 9;
 	return memchr(meant, (int)(hi << 4 | lo), sizeof meant) != NULL;
 }
 
@@ -74,13 +78,14 @@ static bool path_is_plain(struct str path)
 		return false;
 	const char *end = path.p + path.n, *segment = path.p + 1;
 	for (const char *p = segment; p <= end; p++) {
+		/* Bytes that no path has (RFC 3986 3.3) may be cut out, or decoded, by whoever meets them. */
 		if (p == end || *p == '/') {
 			if (p < end && p == segment)
 				return false;
 			if (!segment_is_plain(segment, p))
 				return false;
 			segment = p + 1;
-		} else if (*p == '\\' || *p == '#' || (*p == '%' && encodes_structure(p, end))) {
+		} else if (*p == '\\' || *p == '#' || *p <= ' ' || *p >= 0x7f || (*p == '%' && encodes_structure(p, end))) {
 			return false;
 		}
 	}

@@ -115,7 +115,12 @@ size_t xfcc_text(const struct uds_identity *caller, char out[XFCC_MAX])
 	return o.n;
 }
 
-/* Servers of the CGI kind (WSGI, Rack, PHP) know no difference between '-' and '_' in names. */
+static bool is_alnum(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/* Servers of the CGI kind (WSGI, Rack, PHP) know no difference between '-' and '_' in names, some (older Apaches) none between '-' and anything that is no letter or digit. */
 static bool is_spelling(const struct field *f)
 {
 	static const char name[] = "x-forwarded-client-cert";
@@ -124,7 +129,7 @@ static bool is_spelling(const struct field *f)
 	if (f->token != FIELD_OTHER || f->name_len != sizeof name - 1)
 		return false;
 	for (size_t i = 0; i < sizeof name - 1; i++)
-		if (f->name[i] != name[i] && !(name[i] == '-' && f->name[i] == '_'))
+		if (f->name[i] != name[i] && (name[i] != '-' || is_alnum(f->name[i])))
 			return false;
 	return true;
 }

@@ -162,11 +162,6 @@ void handshakes_end(struct handshakes *h)
 	timer_cancel(loop_of(h), &h->timer);
 }
 
-static bool refs_eq(const struct secret_ref *a, const struct secret_ref *b)
-{
-	return a->kind == b->kind && a->from == b->from && strcmp(a->name, b->name) == 0;
-}
-
 static bool texts_eq(const char *a, const char *b)
 {
 	return a && b ? strcmp(a, b) == 0 : a == b;
@@ -205,6 +200,6 @@ bool handshakes_judge_alike(const struct transport *a, const struct transport *b
 	if (!a || !b || a == b)
 		return a == b;
 	const struct tls_want *v = transport_want(a), *w = transport_want(b);
-	/* Two for one and the same want have other secrets: the same names lead elsewhere. */
-	return !tls_want_eq(v, w) && refs_eq(&v->roots, &w->roots) && rules_eq(v, w) && domains_eq(a, b) && v->no_client_cert == w->no_client_cert && v->expired_ok == w->expired_ok;
+	/* The roots themselves, not what they are called: the same name may lead elsewhere now. */
+	return transport_trusts_alike(a, b) && rules_eq(v, w) && domains_eq(a, b) && v->no_client_cert == w->no_client_cert && v->expired_ok == w->expired_ok;
 }

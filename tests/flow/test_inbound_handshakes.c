@@ -658,6 +658,29 @@ START_TEST(another_judgement_sends_off_whom_it_would_not_let_in)
 }
 END_TEST
 
+START_TEST(roots_of_the_same_name_from_elsewhere_send_off_also_where_the_want_is_another)
+{
+	struct tls_want *other = hall_want();
+	other->min = 0x0304;
+	tls_want_seal(other);
+	struct hall *h = hall_bare(false, hall_want());
+	struct secret *roots = secret_new(h->keep.all, SECRET_ROOTS, h->keep.roots->name, "another agent", NULL, NULL), *was = h->keep.roots;
+
+	hall_open(h);
+	struct caller *c = caller_tls(h->r, IN, &h->cart);
+	served(h, c);
+	h->keep.roots = roots;
+	struct transport *t = rig_keep_server(&h->keep, other);
+	uds_listener_tls(h->listener, t, false);
+	transport_unref(&t);
+	rig_advance(h->r, 2000);
+	ck_assert_ptr_null(c->h2);
+	secret_unref(&was);
+	tls_want_unref(&other);
+	hall_end(h);
+}
+END_TEST
+
 START_TEST(a_door_that_closes_ends_handshakes_at_every_stage)
 {
 	struct hall *h = hall_bare(true, hall_want());
@@ -681,4 +704,4 @@ UNIT_SUITE("inbound handshakes", a_caller_of_the_mesh_is_known_by_its_certificat
 	a_handshake_without_memory_is_closed_and_counted, callers_wait_for_a_certificate_that_has_not_come_yet, callers_do_not_wait_for_ever_for_a_certificate,
 	a_certificate_that_cannot_be_had_closes_at_once_with_its_reason, a_new_certificate_is_for_connections_to_come, other_roots_send_off_who_was_let_in_by_the_old_ones,
 	who_comes_back_is_resumed_and_known_again, a_door_becomes_strict_and_plain_again_while_it_is_open,
-	another_judgement_sends_off_whom_it_would_not_let_in, a_door_that_closes_ends_handshakes_at_every_stage)
+	another_judgement_sends_off_whom_it_would_not_let_in, roots_of_the_same_name_from_elsewhere_send_off_also_where_the_want_is_another, a_door_that_closes_ends_handshakes_at_every_stage)

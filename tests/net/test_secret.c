@@ -1,6 +1,7 @@
 /* net/secret: what is put, who is told, and what a failure or a worse successor does not take away. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include "net/secret.h"
 #include "tests/net/materialrig.h"
 #include "tests/sim/simnet.h"
@@ -65,6 +66,26 @@ static void told(struct secret_watch *w)
 	}
 	secret_unref(&k->lets_go);
 }
+
+START_TEST(no_core_is_dumped_from_the_moment_a_key_is_asked_for)
+{
+	struct rig r;
+
+	rig_new(&r);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
+	struct secret *roots = secret(&r, SECRET_ROOTS);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
+	struct secret *a = secret(&r, SECRET_CERT), *b = secret(&r, SECRET_CERT);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 0); /* before any came */
+	rig_put_cert(a, &r.first);
+	secret_unref(&a);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 0);
+	secret_unref(&b);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
+	secret_unref(&roots);
+	rig_end(&r);
+}
+END_TEST
 
 START_TEST(who_watches_is_told_when_something_is_put_and_when_the_state_changes)
 {
@@ -325,7 +346,7 @@ START_TEST(problems_are_told_in_one_line)
 }
 END_TEST
 
-UNIT_SUITE("secret", who_watches_is_told_when_something_is_put_and_when_the_state_changes, equal_material_tells_nobody_but_clears_what_was_wrong,
+UNIT_SUITE("secret", no_core_is_dumped_from_the_moment_a_key_is_asked_for, who_watches_is_told_when_something_is_put_and_when_the_state_changes, equal_material_tells_nobody_but_clears_what_was_wrong,
 	an_expired_successor_is_refused_while_the_one_in_use_is_good, a_successor_that_begins_later_is_refused_while_the_one_in_use_is_good, a_failure_takes_nothing_away, a_watch_may_end_others_itself_and_the_secret,
 	a_secret_that_is_handed_on_keeps_what_it_has, roots_are_no_certificate_and_a_certificate_no_roots, equal_roots_of_many_secrets_are_kept_once,
 	problems_are_told_in_one_line)

@@ -139,9 +139,10 @@ START_TEST(a_path_that_a_server_may_take_for_another_one_is_refused_where_paths_
 		"//", "//public/x", "/public//admin", "/public//", "/public/./x", "/public/.", "/./public/x", "/public/../admin", "/public/..", "/..", "/.",
 		"/public/..;/admin", "/public/..;x=1/admin", "/public/.;/x", "/public/..;",
 		"/public/%2e%2e/admin", "/public/%2E./admin", "/public/.%2e/admin", "/public%2f..%2fadmin", "/public/x%2Fy", "/public/..%5cadmin", "/public/..\\admin", "/public\\..\\admin",
-		"/public/%252e%252e/admin", "/public/%00", "/public/%c0%af", "/public/%C0%ae%C0%AE/x", "/public/%", "/public/%2", "/public/%zz", "/public/%u002e", "/public/x#/../admin",
+		"/public/%252e%252e/admin", "/public/%00", "/public/%c0%af", "/public/%C0%ae%C0%AE/x", "/public/..%3b/admin", "/public/%e0%80%ae%E0%80%ae/admin", "/public/%f0%80%80%af", "/public/\xc0\xae\xc0\xae/admin", "/public/.\t./admin", "/public/. ./admin", "/public/\x7f", "/public/caf\xc3\xa9",
+		"/public/%", "/public/%2", "/public/%zz", "/public/%u002e", "/public/x#/../admin",
 	};
-	static const char *const plain[] = {"/public/x", "/public/", "/public/.well-known/x", "/public/..x", "/public/x..", "/public/...", "/public/a;b=c/d", "/public/%20%61", "/public/;/x", "/"};
+	static const char *const plain[] = {"/public/x", "/public/", "/public/.well-known/x", "/public/..x", "/public/x..", "/public/...", "/public/a;b=c/d", "/public/%20%61", "/public/;/x", "/public/%e2%82%ac/%E0%A4%85/%f0%9f%98%80/%e0", "/"};
 
 	for (size_t i = 0; i < UNIT_COUNT(unsafe); i++) {
 		struct lists l = {.n = 0}, ids = {.n = 0};

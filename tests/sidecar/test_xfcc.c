@@ -122,7 +122,7 @@ END_TEST
 
 START_TEST(what_a_caller_wrote_is_gone_in_every_spelling_and_what_we_know_stands_alone)
 {
-	static const char *const forged[] = {XFCC, XFCC, "x_forwarded_client_cert", "x-forwarded_client-cert", "x-forwarded-client_cert"};
+	static const char *const forged[] = {XFCC, XFCC, "x_forwarded_client_cert", "x-forwarded_client-cert", "x-forwarded-client_cert", "x.forwarded.client.cert", "x-forwarded~client-cert"};
 	static const char *const kept[] = {"x-forwarded-for", "x-forwarded-client-certs", "x-forwarded-client-cer", "y-forwarded-client-cert"};
 	static const char *const cart[] = {CART};
 	struct uds_identity who = {.own_uri = SHOP, .hash = HASH, .subject = "", .uris = cart, .nuris = 1};
