@@ -459,6 +459,8 @@ static void view_host(const struct host *h, struct host_view *v)
 	v->check = h->check;
 	v->ejected = host_is_ejected(h);
 	v->held = host_is_held(h);
+	if (!pool_unusable(h->pool))
+		pool_peer(h->pool, &v->peer);
 	v->host = h;
 }
 

@@ -191,6 +191,7 @@ struct host_view {
 	const char *health;           /* in a word, and by that who says so: "healthy", "degraded", "no TLS", "eds unhealthy", "draining", "check failed", "ejected", "check pending", "backoff", "held" */
 	enum host_check check;
 	bool ejected, held;
+	struct pool_peer peer;        /* kind NULL: nobody knows yet how it is called */
 	const struct host *host;      /* borrowed; NULL: not born. For who knows more of it (checker_host, outlier_host_view) */
 };
 void clusters_each(struct clusters *c, void (*fn)(void *ctx, struct cluster *c, const struct cluster_view *v), void *ctx);

@@ -111,7 +111,10 @@ static void put_done(struct secret *s, bool changed)
 		return;
 	s->put_wall_ns = wall_ns(s);
 	s->generation++;
+	s->warned = 0;
 	s->state = SECRET_READY;
+	if (s->all->look)
+		s->all->look(s->all->look_ctx);
 	tell(s);
 }
 

@@ -29,6 +29,7 @@ struct secret {
 	uint64_t put_wall_ns;        /* when that was */
 	uint64_t failures, puts;
 	char *why;                   /* the last failure since the last put; NULL: none */
+	uint8_t warned;              /* how much of its end people were told (sidecar/expiry); 0 with each new one */
 	/* private */
 	struct transports *all;
 	struct list node, watches;

@@ -375,6 +375,7 @@ static void shake_done(struct tls_sock *k)
 		k->showed = was_shown(k);
 	k->phase = TLS_OPEN;
 	k->noise = 0;
+	stat_inc(&k->s.loop->stats, k->server ? STAT_TLS_CONNS_DOWN : STAT_TLS_CONNS_UP);
 	k->more = k->in || o->SSL_has_pending(k->ssl); /* the peer may have gone on speaking */
 	k->verify.peer = (struct tls_peer){0}; /* it was borrowed until now */
 	want_below(k);
@@ -728,6 +729,8 @@ static void tls_close(struct sock *s)
 	if (k->closed)
 		return;
 	o = lib(k);
+	if (k->phase == TLS_OPEN)
+		stat_dec(&k->s.loop->stats, k->server ? STAT_TLS_CONNS_DOWN : STAT_TLS_CONNS_UP);
 	if (k->phase == TLS_OPEN && !k->write_err && !k->out && !(k->ended && k->end < 0)) {
 		clean(o);
 		o->SSL_shutdown(k->ssl); /* close_notify, as far as the sock below takes it */

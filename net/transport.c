@@ -19,6 +19,7 @@
 /* TRANSPORT_COST: with its place in the map. A control plane says how many there are. */
 #define DRAIN_EACH_NS UINT64_C(1000000000)
 enum { WHY_MAX = 600, REASONS_MAX = 8, TRANSPORT_COST = 320 };
+static const uint64_t quiet_ns = UINT64_C(60) * 1000000000; /* the same reason is not told again sooner */
 
 enum roots { ROOTS_NONE, ROOTS_SYSTEM, ROOTS_SECRET };
 /* Compared as it is, never by hashes: who could make two of one hash would choose whom somebody else trusts. */
@@ -45,6 +46,8 @@ struct footing {
 	char why[WHY_MAX];                       /* in place: a text that was given out in this turn stays readable */
 };
 struct transport_key { const struct footing *footing; uint64_t want; };
+/* reason: a hash, 0: unused. past: a handshake has succeeded since it was told. */
+struct told { uint32_t untold; struct { uint32_t reason; bool past; uint64_t at_ns; } rows[REASONS_MAX]; };
 struct transport {
 	uint32_t refs;
 	bool mapped;                             /* found by its key */
@@ -53,7 +56,7 @@ struct transport {
 	struct tls_want *want;                   /* a ref */
 	uint64_t peer_hash;
 	struct list node, watches;
-	uint32_t *told;                          /* REASONS_MAX hashes of failures that were told, 0 unused; NULL: none */
+	struct told *told;                       /* failures that were told; NULL: none */
 };
 
 /* ---- content: stores and contexts ------------------------------------------------------------------------------------------------------ */
@@ -606,26 +609,39 @@ static uint32_t reason_of(const char *why)
 void transport_failed(struct transport *t, const struct addr *peer, const char *why)
 {
 	struct transports *all = t->footing->all;
-	uint32_t reason = reason_of(why);
+	uint64_t now_ns = all->loop->now_ns;
+	uint32_t reason = reason_of(why), untold;
+	int at = -1;
 
 	if (!t->told)
-		t->told = xalloc(REASONS_MAX * sizeof(*t->told));
+		t->told = xnew(struct told);
 	for (int i = 0; i < REASONS_MAX; i++) {
-		if (t->told[i] == reason)
-			return;
-		if (t->told[i])
-			continue;
-		t->told[i] = reason;
-		if (all->tell)
-			all->tell(all->tell_ctx, t, peer, why);
+		bool is_over = t->told->rows[i].past && now_ns - t->told->rows[i].at_ns >= quiet_ns;
+		bool is_same = t->told->rows[i].reason == reason;
+		if (is_same && !is_over) {
+			at = -1;
+			break;
+		}
+		if (is_same || ((!t->told->rows[i].reason || is_over) && at < 0))
+			at = i;
+	}
+	if (at < 0) {
+		t->told->untold += t->told->untold < UINT32_MAX;
 		return;
 	}
+	t->told->rows[at].reason = reason;
+	t->told->rows[at].past = false;
+	t->told->rows[at].at_ns = now_ns;
+	untold = t->told->untold;
+	t->told->untold = 0;
+	if (all->tell)
+		all->tell(all->tell_ctx, t, peer, why, untold);
 }
 
 void transport_succeeded(struct transport *t)
 {
-	free(t->told);
-	t->told = NULL;
+	for (int i = 0; t->told && i < REASONS_MAX; i++)
+		t->told->rows[i].past = true;
 }
 
 void transport_count(struct loop *l, const struct sock *s, int err)
@@ -643,13 +659,19 @@ void transport_count(struct loop *l, const struct sock *s, int err)
 	stat_inc(&l->stats, !s ? STAT_TLS_FAILED_SECRET : err == ERR_TIMEOUT ? STAT_TLS_FAILED_TIMEOUT : rows[tls_reason(s)]);
 }
 
-void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why), void *ctx)
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold), void *ctx)
 {
 	t->tell = fn;
 	t->tell_ctx = ctx;
 }
 
-void transports_each_secret(struct transports *t, void (*fn)(void *ctx, const struct secret *s), void *ctx)
+void transports_set_look(struct transports *t, void (*fn)(void *ctx), void *ctx)
+{
+	t->look = fn;
+	t->look_ctx = ctx;
+}
+
+void transports_each_secret(struct transports *t, void (*fn)(void *ctx, struct secret *s), void *ctx)
 {
 	list_each(at, next, &t->secrets)
 		fn(ctx, list_entry(at, struct secret, node));

@@ -29,13 +29,16 @@ bool transport_shows(const struct transport *t);              /* a certificate o
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };
 void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain));
 void transport_unwatch(struct transport_watch *w);            /* harmless when not watching */
-/* A handshake failed: told once for each transport and reason, until one of that transport succeeds: for the log. net/dial and tls doors say it. */
+/* A handshake failed: told once for each transport and reason, until one of that transport succeeds, and even then (scanners knock beside good callers) the same reason at most once a
+ * minute: for the log. net/dial and tls doors say it. untold: how many of that transport failed since the last time something was told of it. */
 void transport_failed(struct transport *t, const struct addr *peer, const char *why);
 void transport_succeeded(struct transport *t);
 /* Statistics: a handshake ended, with what connected() told; or what was accepted by us was refused by the peer afterwards (TLS 1.3). s NULL: there was none, for want of a secret. */
 void transport_count(struct loop *l, const struct sock *s, int err);
-void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why), void *ctx);
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold), void *ctx);
+/* fn whenever something else than before was put into any secret: for who looks at their ends. Not from inside of it may a secret be let go of; it may defer. */
+void transports_set_look(struct transports *t, void (*fn)(void *ctx), void *ctx);
 /* For people. */
-void transports_each_secret(struct transports *t, void (*fn)(void *ctx, const struct secret *s), void *ctx);
+void transports_each_secret(struct transports *t, void (*fn)(void *ctx, struct secret *s), void *ctx);
 struct transports_info { uint32_t transports, contexts, stores, secrets; };
 void transports_info(const struct transports *t, struct transports_info *ret);

@@ -15,8 +15,10 @@ struct transports {
 	struct task told_later;            /* watches are told of touched footings */
 	bool used;                         /* a transport was asked for: the maps have their seeds */
 	uint32_t ntransports, ncontexts, nstores, nsecrets;
-	void (*tell)(void *ctx, const struct transport *t, const struct addr *peer, const char *why);
+	void (*tell)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold);
 	void *tell_ctx;
+	void (*look)(void *ctx);
+	void *look_ctx;
 };
 /* The trust of that content, to be given back by store_leave; `taken` is it, or is gone. */
 struct tls_trust *store_enter(struct transports *t, struct tls_trust *taken);

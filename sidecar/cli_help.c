@@ -18,7 +18,9 @@ static const struct help_row rows[] = {
 	{"check", "check -c FILE|DIR...", "say what is wrong with a configuration, with places",
 		"  -c FILE|DIR   as for run; /dev/stdin: what comes through a pipe\n"
 		"\n"
-		"Every problem is one line, FILE:LINE:COLUMN: key: what is wrong, what was expected. Nothing is opened.\n"
+		"Every problem is one line, FILE:LINE:COLUMN: key: what is wrong, what was expected. Certificates, keys and\n"
+		"roots that it names are read: one that has ended, or a key of another certificate, is a problem; a file that\n"
+		"cannot be read here is a warning. Nothing is opened that would be served or called.\n"
 		"Exit 0: it is fine; 2: it is not.\n"},
 	{"call", "call [-s SOCKET] [-H 'k: v']... [-d DATA] [--timeout T] AUTHORITY/SERVICE/METHOD", "send one message as a thin SDK would, show what comes back",
 		"  -s SOCKET     an app's socket: a path, @name, unix:///path or IP:PORT; see `Sockets`\n"
@@ -62,20 +64,24 @@ static const struct help_row rows[] = {
 		"  --timeout T   for the answer (5s)\n"
 		"\n"
 		"Exit 0: ready; 1: starting, draining, or nobody answers.\n"},
-	{"status", "status [-s CONTROL] [--watch[=T]] [--all] [--json] [--timeout T] [SERVICE]", "apps, services, endpoints and the control plane, as they are now",
+	{"status", "status [-s CONTROL] [--watch[=T]] [--all] [--certs] [--json] [--timeout T] [SERVICE]", "apps, services, endpoints and the control plane, as they are now",
 		"  -s CONTROL    the control socket; see `Sockets`\n"
 		"  --watch[=T]   again and again, every T (2s; 0.5, 500ms): over the page before on a terminal, else one below\n"
 		"                the other, each under a line with the time; with calls and errors a second (/S). A daemon\n"
 		"                that is not reachable is waited for. Ctrl-C ends it\n"
 		"  --all         every endpoint; else at most 1000 of a service, those first that are not well\n"
+		"  --certs       certificates and roots instead: whose, from where, until when, and why there is none\n"
 		"  --json        the page as the daemon gives it, for programs; with --watch one a line\n"
 		"  --timeout T   for the answer (5s)\n"
 		"  SERVICE       only services whose name has this word in it\n"
 		"\n"
 		"Of an app: its state and for how long, calls that are OPEN, calls to it (IN), connections; below it why,\n"
-		"who said so last, and what the mesh was told. Of a service: LOAD, the calls that are open, and what is not\n"
-		"well: checks that failed, ejections, panic (all are used), not serving (a call would find nobody). Of an\n"
-		"endpoint that does not serve: who says so (its check, its answers, its connection, the mesh), and why.\n"
+		"who said so last, and what the mesh was told; its identity with where it comes from, how old the\n"
+		"certificate is, when it ends and when another is asked for. Of a service: LOAD, the calls that are open,\n"
+		"and what is not well: checks that failed, ejections, panic (all are used), not serving (a call would find\n"
+		"nobody). Of an endpoint that does not serve: who says so (its check, its answers, its connection, the\n"
+		"mesh), and why; where any is encrypted, TLS: plain, tls, mtls (we show a certificate too), its version and\n"
+		"who answers.\n"
 		"Of the control plane: the stream (idle, connecting, open: nothing heard yet, connected, back-off), names\n"
 		"(stale: from the snapshot, not confirmed yet), resources that are there of those that are needed, the last\n"
 		"version and refusal of each type, the last error of the stream.\n"

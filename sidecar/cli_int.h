@@ -14,7 +14,7 @@ enum { CLI_OK = 0, CLI_NO = 1, CLI_USAGE = 2 }; /* exit codes */
 
 enum { CLI_MAYBE = 2 };
 struct cli_option { int code; const char *name; int takes; /* a value: true, false; CLI_MAYBE: only as "--long=V" */ }; /* code: the letter, or beyond CLI_LONG where there is none; name NULL: no long form */
-enum { CLI_LONG = 256, CLI_TIMEOUT, CLI_WAIT, CLI_TTL, CLI_PID, CLI_WATCH, CLI_JSON, CLI_ALL };
+enum { CLI_LONG = 256, CLI_TIMEOUT, CLI_WAIT, CLI_TTL, CLI_PID, CLI_WATCH, CLI_JSON, CLI_ALL, CLI_CERTS };
 enum { CLI_END = -1, CLI_OPERAND = -2, CLI_BAD = -3 };
 struct cli_args {
 	const char *command;  /* borrowed */

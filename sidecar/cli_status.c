@@ -23,7 +23,9 @@ struct view {
 	struct sb path;
 	struct sb service;             /* "": all */
 	uint64_t timeout_ns, every_ns; /* every 0: once */
-	bool json, all, colour;
+	bool json, all, certs, colour;
+	bool (*text)(struct str json, uint64_t now_unix_ms, bool colour, struct rates *rates, struct sb *out);
+	const char *page; /* "/status", "/certs" */
 	/* --watch */
 	struct loop *loop;
 	struct rates rates;
@@ -48,7 +50,7 @@ static uint64_t now_unix_ms(void)
 
 static void not_understood(const struct view *v, struct sb *out)
 {
-	sb_fmt(out, "what '%s' answers to GET /status is not understood; is it a control socket of this version? --json shows it", v->socket);
+	sb_fmt(out, "what '%s' answers to GET %s is not understood; is it a control socket of this version? --json shows it", v->socket, v->page);
 }
 
 /* ---- once -------------------------------------------------------------------------------------------------------------------- */
@@ -60,7 +62,7 @@ static int show(const struct view *v, const struct sb *page)
 
 	if (v->json)
 		return cli_print(v->command, sb_view(page), CLI_OK);
-	if (cli_status_text(sb_view(page), now_unix_ms(), v->colour, NULL, &out)) {
+	if (v->text(sb_view(page), now_unix_ms(), v->colour, NULL, &out)) {
 		r = cli_print(v->command, sb_view(&out), CLI_OK);
 	} else {
 		not_understood(v, &why);
@@ -79,7 +81,7 @@ static int status_once(struct view *v)
 	if (status == 200)
 		r = show(v, &page);
 	else if (status >= 0)
-		cli_say(v->command, "'%s' answered %d to GET /status; is it a control socket?", v->socket, status);
+		cli_say(v->command, "'%s' answered %d to GET %s; is it a control socket?", v->socket, status, v->page);
 	sb_end(&page);
 	return r;
 }
@@ -174,7 +176,7 @@ static bool put_page(struct view *v, const struct sb *page)
 	} else {
 		time_line(&text);
 		sb_char(&text, '\n');
-		if (cli_status_text(sb_view(page), now_unix_ms(), v->colour, &v->rates, &text)) {
+		if (v->text(sb_view(page), now_unix_ms(), v->colour, &v->rates, &text)) {
 			if (!v->terminal)
 				sb_char(&text, '\n');
 			fine = put(v, &text);
@@ -202,7 +204,7 @@ static bool look(struct view *v)
 		fine = put_page(v, &page);
 	} else {
 		if (status >= 0)
-			sb_fmt(&why, "'%s' answered %d to GET /status; is it a control socket?", v->socket, status);
+			sb_fmt(&why, "'%s' answered %d to GET %s; is it a control socket?", v->socket, status, v->page);
 		fine = put_away(v, &why);
 	}
 	sb_end(&page);
@@ -284,7 +286,7 @@ static bool take_every(struct view *v, const char *text)
 
 static void make_path(struct view *v)
 {
-	sb_fmt(&v->path, "/status%s", v->service.n || v->all ? "?" : "");
+	sb_fmt(&v->path, "%s%s", v->page, v->service.n || v->all ? "?" : "");
 	if (v->service.n)
 		sb_str(&v->path, "service=");
 	for (size_t i = 0; i < v->service.n; i++) {
@@ -320,10 +322,10 @@ static int status_run(struct view *v, const char *socket)
 
 int cli_status(int argc, char **argv)
 {
-	static const struct cli_option options[] = {{'s', "socket", true}, {CLI_JSON, "json", false}, {CLI_ALL, "all", false}, {CLI_WATCH, "watch", CLI_MAYBE}, {CLI_TIMEOUT, "timeout", true},
+	static const struct cli_option options[] = {{'s', "socket", true}, {CLI_JSON, "json", false}, {CLI_ALL, "all", false}, {CLI_CERTS, "certs", false}, {CLI_WATCH, "watch", CLI_MAYBE}, {CLI_TIMEOUT, "timeout", true},
 		{0, NULL, false}};
 	struct cli_args a = {.command = argv[0], .argc = argc, .argv = argv, .at = 1};
-	struct view v = {.command = argv[0], .timeout_ns = patience_ns};
+	struct view v = {.command = argv[0], .timeout_ns = patience_ns, .text = cli_status_text, .page = "/status"};
 	const char *value, *socket = NULL;
 	bool every_said = false;
 	uint64_t ns;
@@ -339,6 +341,11 @@ int cli_status(int argc, char **argv)
 			break;
 		case CLI_ALL:
 			v.all = true;
+			break;
+		case CLI_CERTS:
+			v.certs = true;
+			v.text = cli_certs_text;
+			v.page = "/certs";
 			break;
 		case CLI_WATCH:
 			if (!take_every(&v, value))
@@ -362,6 +369,8 @@ int cli_status(int argc, char **argv)
 	/* Taken for a word, it would show "no services" again and again. */
 	if (r == CLI_OK && v.every_ns && !every_said && v.service.n && read_every(v.service.p, &ns))
 		r = cli_usage(argv[0], "'%.40s' would be a word of a service's name; for the time between two pages write --watch=%.40s", v.service.p, v.service.p);
+	if (r == CLI_OK && v.certs && (v.all || v.service.n))
+		r = cli_usage(argv[0], "--certs shows all certificates and roots; it goes with no %s", v.all ? "--all" : "SERVICE");
 	if (r == CLI_OK)
 		r = status_run(&v, socket);
 	sb_end(&v.path);

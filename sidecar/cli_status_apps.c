@@ -3,7 +3,7 @@
 
 struct app_row {
 	struct cli_table *t;
-	struct sb name, state, span, why, notes, registry, told;
+	struct sb name, state, span, why, notes, registry, told, identity, lacks;
 	uint64_t calls, parked, in_flight;
 	bool told_ok, inbound;
 	const char *what;          /* of the sockets that are being read: " (calls to it)" */
@@ -44,6 +44,68 @@ static void check(struct status *s, struct app_row *a)
 	sb_fmt(&a->notes, "%sits %s check: %s", a->notes.n ? "; " : "", status_z(&kind), status_z(&state));
 	sb_end(&kind);
 	sb_end(&state);
+}
+
+struct identity_row { struct sb id, source, state, roots, why; uint64_t left_s, ended_s, age_s, renews_s; bool has_end, ended, renews; };
+
+static bool identity_key(struct status *s, struct identity_row *d)
+{
+	const struct { const char *name; struct sb *text; } texts[] = {{"id", &d->id}, {"source", &d->source}, {"state", &d->state}, {"roots", &d->roots}, {"why", &d->why}};
+	const struct { const char *name; uint64_t *number; bool *has; } numbers[] = {{"left_s", &d->left_s, &d->has_end}, {"ended_s", &d->ended_s, &d->ended}, {"age_s", &d->age_s, &d->has_end},
+		{"renews_s", &d->renews_s, &d->renews}};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (status_key_is(s, texts[i].name)) {
+			json_text(&s->r, texts[i].text);
+			return true;
+		}
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (status_key_is(s, numbers[i].name)) {
+			*numbers[i].number = json_u64(&s->r);
+			return *numbers[i].has = true;
+		}
+	return false;
+}
+
+/* "spiffe://..., sds unix:/run/x: 2m 0s old, ends in 23h 58m"; what is wrong with it is told in a line of its own. */
+static void identity(struct status *s, struct app_row *a)
+{
+	struct identity_row d = {0};
+
+	json_open(&s->r, '{');
+	while (status_key(s))
+		if (!identity_key(s, &d))
+			json_skip(&s->r);
+	sb_fmt(&a->identity, "%s, %s: ", status_z(&d.id), status_z(&d.source));
+	if (d.ended) {
+		sb_str(&a->lacks, "its certificate has ended, ");
+		status_span(&a->lacks, d.ended_s);
+		sb_str(&a->lacks, " ago");
+	} else if (!d.has_end) {
+		sb_fmt(&a->lacks, "no certificate yet (%s)", status_z(&d.state));
+	}
+	if (d.has_end) {
+		status_span(&a->identity, d.age_s);
+		sb_str(&a->identity, " old");
+	} else {
+		sb_str(&a->identity, "none yet");
+	}
+	if (d.has_end && !d.ended) {
+		sb_str(&a->identity, ", ends in ");
+		status_span(&a->identity, d.left_s);
+	}
+	if (d.has_end && d.renews) {
+		sb_str(&a->identity, d.renews_s ? ", renewed in " : ", is being renewed");
+		if (d.renews_s)
+			status_span(&a->identity, d.renews_s);
+	}
+	if (!str_is(sb_view(&d.roots), "ready"))
+		sb_fmt(&a->lacks, "%sno roots yet (%s)", a->lacks.n ? "; " : "", status_z(&d.roots));
+	if (d.why.n)
+		sb_fmt(&a->lacks, "%s%s", a->lacks.n ? ": " : "its certificate: last failure: ", status_z(&d.why));
+	struct sb *ends[] = {&d.id, &d.source, &d.state, &d.roots, &d.why};
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		sb_end(ends[i]);
 }
 
 /* What the mesh was told is worth a word when it differs from what is. */
@@ -150,6 +212,8 @@ static void app_life(struct status *s, struct app_row *a)
 		by(s, a);
 	} else if (status_key_is(s, "check")) {
 		check(s, a);
+	} else if (status_key_is(s, "identity")) {
+		identity(s, a);
 	} else if (status_key_is(s, "told_ok")) {
 		a->told_ok = json_bool(&s->r);
 	} else if (status_key_is(s, "lease_ms")) {
@@ -195,7 +259,11 @@ static void app(struct status *s, struct cli_table *t)
 		status_below(t, str_is(sb_view(&a.state), "ok") ? TONE_DIM : TONE_PLAIN, status_z(&a.why));
 	if (a.notes.n)
 		status_below(t, TONE_DIM, status_z(&a.notes));
-	struct sb *texts[] = {&a.name, &a.state, &a.span, &a.why, &a.notes, &a.registry, &a.told};
+	if (a.identity.n)
+		status_below(t, TONE_DIM, status_z(&a.identity));
+	if (a.lacks.n)
+		status_below(t, TONE_BAD, status_z(&a.lacks));
+	struct sb *texts[] = {&a.identity, &a.lacks, &a.name, &a.state, &a.span, &a.why, &a.notes, &a.registry, &a.told};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		sb_end(texts[i]);
 }

@@ -2,13 +2,15 @@
 #include <stdio.h>
 #include "sidecar/cli_status_int.h"
 
-struct load_row { struct sb name, state, note; uint64_t load, connections, calls, errors; };
+enum { TLS_COLUMN = 8 };
+struct load_row { struct sb name, state, note, tls; uint64_t load, connections, calls, errors; };
 
 static void load_end(struct load_row *l)
 {
 	sb_end(&l->name);
 	sb_end(&l->state);
 	sb_end(&l->note);
+	sb_end(&l->tls);
 }
 
 static void rate_cell(struct cli_table *t, bool known, double rate, enum cli_tone tone)
@@ -35,6 +37,7 @@ static void load_cells(struct status *s, struct cli_table *t, const struct load_
 	rate_cell(t, known, calls, TONE_PLAIN);
 	cli_table_add(t, l->errors ? TONE_BAD : TONE_PLAIN, "%llu", (unsigned long long)l->errors);
 	rate_cell(t, known, errors, errors > 0 ? TONE_BAD : TONE_PLAIN);
+	cli_table_add(t, TONE_PLAIN, "%s", status_z(&l->tls));
 	cli_table_add(t, TONE_DIM, "%s", status_z(&l->note));
 }
 
@@ -54,7 +57,7 @@ static bool load_key(struct status *s, struct load_row *l)
 /* ---- endpoints ---- */
 
 /* What is told below its row: of its connection, its check, its answers, and of the control plane. */
-struct endpoint_row { struct load_row load; struct sb health, by, why, check, outlier; };
+struct endpoint_row { struct load_row load; struct sb health, by, why, check, outlier, version, peer; };
 
 /* "its grpc check failed 12s ago: connection refused (1 passed, 3 failed)"; nothing while it passes. */
 static void endpoint_check(struct status *s, struct endpoint_row *e)
@@ -147,6 +150,12 @@ static bool endpoint_key(struct status *s, struct endpoint_row *e)
 		status_note(&e->load.note, "zone ", status_z(&s->value));
 	} else if (status_key_is(s, "why")) {
 		json_text(&s->r, &e->why);
+	} else if (status_key_is(s, "tls")) {
+		json_text(&s->r, &e->load.tls);
+	} else if (status_key_is(s, "tls_version")) {
+		json_text(&s->r, &e->version);
+	} else if (status_key_is(s, "peer")) {
+		json_text(&s->r, &e->peer);
 	} else if (status_key_is(s, "check")) {
 		endpoint_check(s, e);
 	} else if (status_key_is(s, "outlier")) {
@@ -171,6 +180,10 @@ static void endpoint(struct status *s, struct cli_table *t, struct str service)
 		status_note(&e.load.note, "", "degraded");
 	if (str_is(sb_view(&e.by), "mesh"))
 		status_note(&e.load.note, "", "says the mesh");
+	if (e.version.n)
+		status_note(&e.load.note, "", status_z(&e.version));
+	if (e.peer.n)
+		status_note(&e.load.note, "", status_z(&e.peer));
 	sb_add(&key, service.p, service.n);
 	sb_char(&key, '\n');
 	sb_add(&key, e.load.name.p ? e.load.name.p : "", e.load.name.n);
@@ -183,6 +196,8 @@ static void endpoint(struct status *s, struct cli_table *t, struct str service)
 	}
 	sb_end(&e.health);
 	sb_end(&e.by);
+	sb_end(&e.version);
+	sb_end(&e.peer);
 	sb_end(&key);
 	load_end(&e.load);
 }
@@ -303,15 +318,26 @@ static void service(struct status *s, struct cli_table *t)
 	load_end(&row.load);
 }
 
+/* Where all is in plain text there is no word of TLS, and no column of it. */
+static void plain_unsaid(struct cli_table *t)
+{
+	for (size_t i = TLS_COLUMN; i < t->used; i += t->count)
+		if (*t->cells[i].text && !str_is(str_of(t->cells[i].text), "plain"))
+			return;
+	for (size_t i = TLS_COLUMN; i < t->used; i += t->count)
+		t->cells[i].text[0] = '\0';
+}
+
 void status_services(struct status *s)
 {
 	static const struct cli_column columns[] = {{"SERVICE", false, STATUS_NAME_MOST}, {"STATE", false, 0}, {"LOAD", true, 0}, {"CONNS", true, 0}, {"CALLS", true, 0}, {"/S", true, 0},
-		{"ERRORS", true, 0}, {"/S", true, 0}, {"", false, 0}};
+		{"ERRORS", true, 0}, {"/S", true, 0}, {"TLS", false, 0}, {"", false, 0}};
 	struct cli_table t = TABLE_OF(columns);
 
 	json_open(&s->r, '[');
 	while (json_item(&s->r))
 		service(s, &t);
+	plain_unsaid(&t);
 	sb_str(s->out, t.used ? "\n" : "\nno services\n");
 	if (t.used)
 		cli_table_print(&t, s->colour, s->out);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "sidecar/control_xds.h"
 #include "sidecar/exchange.h"
+#include "sidecar/page_certs.h"
 #include "sidecar/page_stats.h"
 #include "sidecar/page_status.h"
 
@@ -177,11 +178,12 @@ static void page_help(struct local_call *c)
 		sb_fmt(&c->body, "%-5s %-12s %s\n", r->method, r->path, r->help);
 }
 
-/* Whoever can reach a port may see no more than a probe and a scraper need: names, addresses and log lines stay on the socket. */
+/* Whoever can reach a port may see no more than a probe and a scraper need: addresses and log lines stay on the socket. Certificates are what every peer is shown anyway; keys are nowhere. */
 static const struct local_row twin_rows[] = {
 	{"GET", "/live", page_live, false, "200 while the loop turns"},
 	{"GET", "/ready", page_ready, false, "200 when the listeners are open and nothing drains"},
 	{"GET", "/stats", page_stats, false, "Prometheus text"},
+	{"GET", "/certs", page_certs, false, "certificates and roots: whose, from where, until when, and why there is none; JSON, without keys"},
 	{NULL, NULL, NULL, false, NULL},
 };
 
@@ -189,6 +191,7 @@ const struct local_row local_control_rows[] = {
 	{"GET", "/live", page_live, false, "200 while the loop turns"},
 	{"GET", "/ready", page_ready, false, "200 when the listeners are open and nothing drains"},
 	{"GET", "/stats", page_stats, false, "Prometheus text"},
+	{"GET", "/certs", page_certs, false, "certificates and roots: whose, from where, until when, and why there is none; JSON, without keys"},
 	{"GET", "/clusters", page_clusters, false, "services and endpoints with their health and load; ?service=WORD, ?endpoints=N|all (of each at most 1000)"},
 	{"GET", "/status", page_status, false, "what `thinmesh status` shows, as JSON; ?service=WORD, ?endpoints=N|all"},
 	{"GET", "/config_dump", control_config_dump, false, "what the control plane said: names, clusters, resources, as JSON"},

@@ -838,6 +838,18 @@ bool identities_info(const struct identities *i, const char *app, struct identit
 	return true;
 }
 
+bool identities_own(const struct identities *i, const struct secret *s, struct identity_info *ret)
+{
+	list_each(n, tmp, &i->identities) {
+		const struct identity *id = list_entry(n, struct identity, node);
+		if (!id->key || (id->cert != s && id->roots != s))
+			continue;
+		info_of(id, ret);
+		return true;
+	}
+	return false;
+}
+
 void identities_each(const struct identities *i, void (*fn)(void *ctx, const struct identity_info *info), void *ctx)
 {
 	list_each(n, tmp, &i->identities) {

@@ -37,4 +37,5 @@ struct identity_info {
 };
 bool identities_info(const struct identities *i, const char *app, struct identity_info *ret); /* false: it has none */
 void identities_each(const struct identities *i, void (*fn)(void *ctx, const struct identity_info *info), void *ctx); /* each once, whoever has it */
+bool identities_own(const struct identities *i, const struct secret *s, struct identity_info *ret);    /* whose own it is; false: nobody's, it was asked for by a name */
 const char *identity_kind_name(enum identity_kind k);  /* "none", "files", "sds", "ca" */

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "net/versions.h"
+#include "sidecar/check_files.h"
 #include "sidecar/cli.h"
 #include "sidecar/inherited.h"
 #include "sidecar/sidecar.h"
@@ -413,11 +414,16 @@ static int check_conf(char **paths, size_t npaths)
 {
 	struct err err = ERR_INIT;
 	struct conf *c = conf_load(paths, npaths, env_of, NULL, &err);
-	int rc = c ? EXIT_OK : EXIT_CONF;
+	struct sb warnings = {0};
 	if (c)
+		check_files(c, (int64_t)time(NULL), &err, &warnings);
+	int rc = c && !err_any(&err) ? EXIT_OK : EXIT_CONF;
+	fwrite(warnings.p ? warnings.p : "", 1, warnings.n, stderr);
+	if (rc == EXIT_OK)
 		printf("ok: %u apps, %u services\n", c->napps, c->nservices);
 	else
 		fputs(err_str(&err), stderr);
+	sb_end(&warnings);
 	conf_unref(&c);
 	err_clear(&err);
 	return rc;

@@ -3,6 +3,7 @@
 #include "lb/outlier.h"
 #include "sidecar/control_xds.h"
 #include "sidecar/inbound.h"
+#include "sidecar/page_certs.h"
 #include "sidecar/pages.h"
 
 /* Label values: backslash, quote and newline are escaped (Prometheus text format). */
@@ -170,6 +171,7 @@ static void stats_end(struct page *p)
 	struct sidecar *sc = p->sc;
 	struct sb *b = &p->body;
 	stats_apps(sc, b);
+	page_certs_stats(sc, b);
 	control_xds_stats(sc, b);
 	hist_print(&sc->added, b, "thinmesh_added_seconds", "", "The sidecar's own added time of calls (sampled)");
 	head(b, "memory_bytes", "gauge", "Bytes charged to accounts");

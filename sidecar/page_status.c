@@ -6,6 +6,7 @@
 #include "sidecar/control_xds.h"
 #include "sidecar/health_door.h"
 #include "sidecar/inbound.h"
+#include "sidecar/page_certs.h"
 #include "sidecar/pages.h"
 
 #define MS UINT64_C(1000000)
@@ -89,6 +90,7 @@ static void json_app(struct sb *b, const struct app *a)
 	sb_json(b, str_of(a->conf->name));
 	json_life(b, a);
 	json_told(b, a);
+	page_certs_identity(a->sc, a->conf->name, b);
 	sb_fmt(b, ",\"calls_active\":%u,\"calls_parked\":%u,\"listen\":[", a->calls, a->parked);
 	for (uint32_t i = 0; i < a->ndoors; i++) {
 		sb_str(b, i ? ",{\"address\":" : "{\"address\":");
@@ -158,6 +160,12 @@ static void json_host(void *ctx, const struct host_view *h)
 	number(b, "connections", h->connections);
 	number(b, "calls", h->total);
 	number(b, "errors", h->errors);
+	if (h->peer.kind)
+		member(b, "tls", h->peer.kind);
+	if (h->peer.kind && *h->peer.version)
+		member(b, "tls_version", h->peer.version);
+	if (h->peer.kind && *h->peer.identity)
+		member(b, "peer", h->peer.identity);
 	if (h->zone)
 		member(b, "zone", h->zone);
 	if (h->why)
@@ -265,6 +273,8 @@ static void text_host(void *ctx, const struct host_view *h)
 		h->connections, (unsigned long long)h->total, (unsigned long long)h->errors);
 	if (who)
 		sb_fmt(b, ", says %s", who);
+	if (h->peer.kind && !str_is(str_of(h->peer.kind), "plain"))
+		sb_fmt(b, ", %s%s%s%s%s", h->peer.kind, *h->peer.version ? " " : "", h->peer.version, *h->peer.identity ? " with " : "", h->peer.identity);
 	if (h->zone)
 		sb_fmt(b, " zone %s", h->zone);
 	if (h->host && checker_host(h->host, &check))

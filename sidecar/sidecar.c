@@ -12,6 +12,7 @@
 #include "sidecar/drain.h"
 #include "sidecar/exchange.h"
 #include "sidecar/grpc_health.h"
+#include "sidecar/expiry.h"
 #include "sidecar/identities.h"
 #include "sidecar/removals.h"
 
@@ -246,6 +247,7 @@ static void sidecar_thaw(void *ctx)
 	struct sidecar *sc = ctx;
 	freeze_thaw(sc);
 	identities_thaw(sc->identities);
+	expiry_thaw(sc->expiry);
 }
 
 static void tell(struct sidecar *sc, const char *what, const char *text)
@@ -278,15 +280,17 @@ static void serve_when_prepared(struct sidecar *sc)
 		identities_on_prepared(sc->identities, begin_to_serve, sc);
 }
 
-/* Once for each transport and reason, until a handshake of that transport succeeds. */
-static void handshake_failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why)
+/* Once for each transport and reason, until a handshake of that transport succeeds, and then at most once a minute. */
+static void handshake_failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
 {
 	const struct sidecar *sc = ctx;
 	const struct tls_want *w = transport_want(t);
-	char text[ADDR_TEXT] = "";
+	char text[ADDR_TEXT] = "", more[96] = "";
+	if (untold)
+		snprintf(more, sizeof more, "; %llu others that failed before it were not told", (unsigned long long)untold);
 	const bool named = w->cert.from == SECRET_IDENTITY && w->cert.name && *w->cert.name;
-	log_warn(sc->log, "TLS with %s%s%s%s%s%s%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds", peer ? addr_text(peer, text) : "a peer",
-		w->sni ? " (" : "", w->sni ? w->sni : "", w->sni ? ")" : "", named ? " as app '" : "", named ? w->cert.name : "", named ? "'" : "", why);
+	log_warn(sc->log, "TLS with %s%s%s%s%s%s%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds%s", peer ? addr_text(peer, text) : "a peer",
+		w->sni ? " (" : "", w->sni ? w->sni : "", w->sni ? ")" : "", named ? " as app '" : "", named ? w->cert.name : "", named ? "'" : "", why, more);
 }
 
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err)
@@ -322,6 +326,7 @@ int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct er
 	sc->transports = transports_new(l);
 	transports_set_tell(sc->transports, handshake_failed, sc);
 	sc->identities = identities_new(sc, sc->transports);
+	sc->expiry = expiry_new(sc);
 	identities_apply(sc->identities, sc->conf);
 	mesh_set_space(sc->mesh, identities_static(sc->identities));
 	sc->clusters = clusters_new(l, &sc->limits, sc->mesh, sc->dns, sc->transports);
@@ -506,6 +511,7 @@ void sidecar_free(struct sidecar **sidecar)
 	uds_doors_free(&sc->doors);
 	loop_undefer(&sc->mesh_task);
 	mesh_free(&sc->mesh);
+	expiry_free(&sc->expiry);
 	identities_free(&sc->identities);
 	for (int i = 0; i < 4; i++)
 		loop_turn(l, 0);

@@ -53,6 +53,7 @@ struct sidecar {
 	struct clusters *clusters;
 	struct checker *checker;  /* of providers; health/checker.h */
 	struct transports *transports;         /* all TLS there is */
+	struct expiry *expiry;                 /* warns of certificates that end */
 	struct identities *identities;         /* who the apps are */
 	struct offload *offload;
 	struct endpoint_metas *metas;

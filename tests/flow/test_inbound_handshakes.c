@@ -59,12 +59,13 @@ static void hall_request(void *user, struct uds_client *client, struct stream *s
 
 static const struct uds_events hall_events = {.on_request = hall_request};
 
-static void hall_told(void *ctx, const struct transport *t, const struct addr *peer, const char *why)
+static void hall_told(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
 {
 	struct hall *h = ctx;
 
 	(void)t;
 	(void)peer;
+	(void)untold;
 	h->told++;
 	snprintf(h->why, sizeof(h->why), "%s", why);
 }

@@ -199,6 +199,7 @@ START_TEST(the_control_socket_tells_and_its_tcp_twin_only_tells)
 		{"GET", "/live", 200, 200, "live"},
 		{"GET", "/ready", 200, 200, "ready"},
 		{"GET", "/stats", 200, 200, "thinmesh_calls_total"},
+		{"GET", "/certs", 200, 200, "{\"secrets\":["},
 		{"GET", "/clusters", 200, 404, DEMO},
 		{"GET", "/status", 200, 404, "\"services\":["},
 		{"GET", "/log", 200, 404, "level "},

@@ -314,10 +314,11 @@ struct tls_rig {
 	char failure[512];
 };
 
-static void failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why)
+static void failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
 {
 	struct tls_rig *r = ctx;
 
+	(void)untold;
 	ck_assert_ptr_nonnull(t);
 	ck_assert_uint_eq(addr_port(peer), 443);
 	r->failures++;

@@ -294,7 +294,7 @@ START_TEST(roots_are_no_certificate_and_a_certificate_no_roots)
 }
 END_TEST
 
-static void count(void *ctx, const struct secret *s)
+static void count(void *ctx, struct secret *s)
 {
 	ck_assert_str_eq(s->name, "default");
 	++*(int *)ctx;
