@@ -289,6 +289,8 @@ static bool meeting_make(struct attempt *a, const struct addr *at)
 
 	a->meeting = m;
 	transport_peer(d->transport, &m->peer);
+	if (transport_want(d->transport)->host_sni && d->host_name)
+		m->peer.server_name = d->host_name;
 	if (transport_want(d->transport)->names != TLS_NAMES_SERVER || m->peer.server_name)
 		return true;
 	m->peer.server_name = d->host_name ? d->host_name : ip_of(at, m->ip);

@@ -730,9 +730,10 @@ END_TEST
 
 START_TEST(the_name_that_is_asked_for_is_the_wants_else_the_hosts_and_never_an_ip)
 {
-	static const struct { const char *sni; enum tls_names names; const char *host, *asked; } rows[] = {
-		{"x.y", TLS_NAMES_ANY, "a.b", "x.y"}, {NULL, TLS_NAMES_ANY, "a.b", NULL}, {NULL, TLS_NAMES_SERVER, "a.b", "a.b"}, {"a.b", TLS_NAMES_SERVER, "c.d", "a.b"},
-		{NULL, TLS_NAMES_SERVER, NULL, NULL}, {NULL, TLS_NAMES_SERVER, "10.0.0.2", NULL}, {"10.0.0.2", TLS_NAMES_SERVER, "c.d", NULL}, {"10.0.0.9", TLS_NAMES_ANY, NULL, NULL},
+	static const struct { const char *sni; enum tls_names names; const char *host, *asked; bool host_sni; } rows[] = {
+		{"x.y", TLS_NAMES_ANY, "a.b", "x.y", false}, {NULL, TLS_NAMES_ANY, "a.b", NULL, false}, {NULL, TLS_NAMES_SERVER, "a.b", "a.b", false}, {"a.b", TLS_NAMES_SERVER, "c.d", "a.b", false},
+		{NULL, TLS_NAMES_SERVER, NULL, NULL, false}, {NULL, TLS_NAMES_SERVER, "10.0.0.2", NULL, false}, {"10.0.0.2", TLS_NAMES_SERVER, "c.d", NULL, false}, {"10.0.0.9", TLS_NAMES_ANY, NULL, NULL, false},
+		{"x.y", TLS_NAMES_ANY, "a.b", "a.b", true}, {"x.y", TLS_NAMES_SERVER, "a.b", "a.b", true}, {"a.b", TLS_NAMES_SERVER, NULL, "a.b", true}, {NULL, TLS_NAMES_ANY, "a.b", "a.b", true},
 	};
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
@@ -743,6 +744,7 @@ START_TEST(the_name_that_is_asked_for_is_the_wants_else_the_hosts_and_never_an_i
 		tls_rig_new(&t);
 		w->names = rows[i].names;
 		w->sni = rows[i].sni ? xstrdup(rows[i].sni) : NULL;
+		w->host_sni = rows[i].host_sni;
 		struct transport *x = transport_of(&t, w);
 		serve(t.n, &sv, "10.0.0.2:443", POLITE);
 		sv.ctx = t.plain;
