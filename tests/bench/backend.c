@@ -1,19 +1,23 @@
 /* tests/bench/backend: the provider of the benchmarks: HTTP/2 on loopback ports, one thread. The request comes back once it has ended,
  * with grpc-status 0 in the trailers. A path that ends in /hang is never answered. grpc.health.v1.Health/Check is answered SERVING.
  *
- *	backend [-j FILE] FIRST_PORT [COUNT]
+ *	backend [-j FILE] [-T CERT,KEY,ROOTS] [-t TICKETS] [-1] FIRST_PORT [COUNT]
  *
  * -j: the moment of each health check (ns, CLOCK_MONOTONIC) is a line of FILE.
+ * -T: TLS, and callers must show a certificate; the files are read again at SIGHUP, for connections that come later. -t: tickets of a handshake (2); 0: no resumption.
+ * -1: each connection carries one call, and ends with a GOAWAY.
  */
-#include "tests/bench/wire.h"
+#include "tests/bench/wire_tls.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,6 +33,11 @@ struct backend {
 	struct call *free;
 	nghttp2_session_callbacks *callbacks;
 	FILE *journal; /* of health checks; NULL */
+	char *files[3]; /* certificate, key, roots */
+	int tickets;
+	SSL_CTX *tls;  /* NULL: plain */
+	int hups;      /* signalfd */
+	bool once;
 };
 
 struct client {
@@ -147,6 +156,8 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *u
 	struct call *call = nghttp2_session_get_stream_user_data(session, id);
 
 	(void)code;
+	if (b->once)
+		nghttp2_session_terminate_session(session, NGHTTP2_NO_ERROR);
 	if (call) {
 		call->next = b->free;
 		b->free = call;
@@ -170,23 +181,65 @@ static void accept_all(struct backend *b, int listener)
 		client->backend = b;
 		if (nghttp2_session_server_new2(&session, b->callbacks, client, option) != 0)
 			die("no session");
+		if (b->tls)
+			tls_wire(b->tls, &client->wire, fd);
 		wire_begin(&b->wires, &client->wire, fd, session, 1 << 20, 1 << 24);
+		if (b->once) /* a second call would be lost to the end after the first */
+			nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, &(nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1}, 1);
 	}
 	nghttp2_option_del(option);
 }
 
+static void read_files(struct backend *b)
+{
+	if (b->tls)
+		SSL_CTX_free(b->tls);
+	b->tls = tls_serve(b->files[0], b->files[1], b->files[2], b->tickets);
+}
+
+static void serve_tls(struct backend *b)
+{
+	sigset_t hup;
+
+	read_files(b);
+	sigemptyset(&hup);
+	sigaddset(&hup, SIGHUP);
+	sigprocmask(SIG_BLOCK, &hup, NULL);
+	b->hups = signalfd(-1, &hup, SFD_NONBLOCK | SFD_CLOEXEC);
+	epoll_ctl(b->wires.epoll, EPOLL_CTL_ADD, b->hups, &(struct epoll_event){.events = EPOLLIN, .data.ptr = &b->hups});
+}
+
+static void hear_hup(struct backend *b)
+{
+	struct signalfd_siginfo said;
+
+	while (read(b->hups, &said, sizeof(said)) > 0)
+		read_files(b);
+}
+
 int main(int argc, char **argv)
 {
-	struct backend b = {.wires.epoll = epoll_create1(EPOLL_CLOEXEC)};
+	struct backend b = {.wires.epoll = epoll_create1(EPOLL_CLOEXEC), .tickets = 2};
 	struct epoll_event events[256];
 	int option;
 
-	while ((option = getopt(argc, argv, "j:")) == 'j')
-		b.journal = must(fopen(optarg, "w"));
+	signal(SIGPIPE, SIG_IGN);
+	while ((option = getopt(argc, argv, "j:T:t:1")) > 0 && option != '?')
+		if (option == 'j')
+			b.journal = must(fopen(optarg, "w"));
+		else if (option == 't')
+			b.tickets = atoi(optarg);
+		else if (option == '1')
+			b.once = true;
+		else
+			for (int i = 0; i < 3; i++)
+				b.files[i] = strtok(i ? NULL : optarg, ",");
 	int first = argc > optind ? atoi(argv[optind]) : 0, count = argc > optind + 1 ? atoi(argv[optind + 1]) : 1;
 
 	if (option != -1 || first < 1 || count < 1 || first + count > 65536)
-		die("usage: backend [-j FILE] FIRST_PORT [COUNT]");
+		die("usage: backend [-j FILE] [-T CERT,KEY,ROOTS] [-t TICKETS] [-1] FIRST_PORT [COUNT]");
+	if (b.files[2])
+		serve_tls(&b);
 	int *listeners = must(calloc((size_t)count, sizeof(int)));
 
 	nghttp2_session_callbacks_new(&b.callbacks);
@@ -208,6 +261,8 @@ int main(int argc, char **argv)
 
 			if (listener >= listeners && listener < listeners + count) {
 				accept_all(&b, *listener);
+			} else if (listener == &b.hups) {
+				hear_hup(&b);
 			} else if (((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !wire_read(&client->wire)) || client->wire.broken) {
 				wire_end(&b.wires, &client->wire);
 				free(client);

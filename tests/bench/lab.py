@@ -27,7 +27,7 @@ PATH = "/org.apache.dubbo.demo.GreeterService/sayHello"
 PROVIDERS_MAX = 64
 
 TOOLS = {
-	"load": ["load.c", "wire.c", "wire.h"], "backend": ["backend.c", "wire.c", "wire.h"], "floor": ["floor.c", "wire.c", "wire.h"],
+	"load": ["load.c", "wire.c", "wire.h"], "backend": ["backend.c", "wire.c", "wire.h", "wire_tls.c", "wire_tls.h"], "floor": ["floor.c", "wire.c", "wire.h"],
 	"dialer": ["dialer.c", "wire.c", "wire.h"],
 	"sessions": ["sessions.c", "wire.c", "wire.h"], "count_malloc.so": ["count_malloc.c"], "bench_pick": ["bench_pick.c"],
 	"bench_eds": ["bench_eds.c", "../xds/edsrig.c", "../xds/edsrig.h"],
@@ -93,7 +93,7 @@ class Lab:
 			there = [p for p in LIBRARIES if subprocess.run(["pkg-config", "--exists", p]).returncode == 0]
 			argv += subprocess.run(["pkg-config", "--libs"] + there, capture_output=True, text=True).stdout.split()
 		else:
-			argv += ["-lnghttp2", "-lm"]
+			argv += ["-lnghttp2", "-lm"] + (["-lssl", "-lcrypto"] if name == "backend" else [])
 		built = subprocess.run(argv, capture_output=True, text=True)
 		if built.returncode:
 			raise Broken("cannot build %s: %s" % (name, built.stderr.strip().splitlines()[:3]))

@@ -63,10 +63,16 @@ def cpu_us(lab, proxy, calls, conns, streams, size):
 
 
 def closed_loop(lab, calls, conns, streams, size, goal, kinds=PEERS):
+	return closed_loop_of(lab, calls, conns, streams, size, goal, {kind: lambda kind=kind: lab.proxy(kind) for kind in kinds})
+
+
+def closed_loop_of(lab, calls, conns, streams, size, goal, start):
+	"""start: of each kind a function that gives its proxy."""
+	kinds = list(start)
 	rates = {k: [] for k in kinds}
 
 	def measure(kind):
-		with lab.proxy(kind) as p:
+		with start[kind]() as p:
 			us, rate = cpu_us(lab, p, calls, conns, streams, size)
 			rates[kind].append(rate)
 			return us

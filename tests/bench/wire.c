@@ -132,7 +132,7 @@ void wire_begin(struct wires *ws, struct wire *w, int fd, nghttp2_session *sessi
 		{NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
 	};
 
-	*w = (struct wire){.fd = fd, .session = session, .user = w->user};
+	*w = (struct wire){.fd = fd, .session = session, .user = w->user, .io = w->io, .layer = w->layer};
 	nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, 3);
 	nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, (int32_t)connection_window);
 	wire_arm(ws, w, EPOLLIN);
@@ -149,6 +149,8 @@ void wire_end(struct wires *ws, struct wire *w)
 			break;
 		}
 	nghttp2_session_del(w->session);
+	if (w->io)
+		w->io->end(w);
 	close(w->fd);
 	free(w->out);
 	*w = (struct wire){.fd = -1, .broken = true, .user = w->user};
@@ -166,11 +168,14 @@ void wire_mark(struct wires *ws, struct wire *w)
 bool wire_read(struct wire *w)
 {
 	static uint8_t in[WIRE_READ_MAX]; /* a tool has one thread and keeps nothing of it */
-	ssize_t n = read(w->fd, in, sizeof(in));
+	ssize_t n;
 
-	if (n > 0)
-		return nghttp2_session_mem_recv(w->session, in, (size_t)n) >= 0;
-	return n < 0 && (errno == EAGAIN || errno == EINTR);
+	do {
+		n = w->io ? w->io->recv(w, in, sizeof(in)) : read(w->fd, in, sizeof(in));
+		if (n > 0 && nghttp2_session_mem_recv(w->session, in, (size_t)n) < 0)
+			return false;
+	} while (n > 0 && w->io); /* what a layer has left over epoll knows nothing of */
+	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void wire_pack(struct wire *w)
@@ -188,16 +193,17 @@ static void wire_pack(struct wire *w)
 
 static bool wire_flush(struct wires *ws, struct wire *w)
 {
-	bool full = false;
+	bool full = false, mute = false;
 
 	for (;;) {
 		wire_pack(w);
 		if (w->n == 0)
 			break;
-		ssize_t n = send(w->fd, w->out + w->at, w->n - w->at, MSG_NOSIGNAL);
+		ssize_t n = w->io ? w->io->send(w, w->out + w->at, w->n - w->at) : send(w->fd, w->out + w->at, w->n - w->at, MSG_NOSIGNAL);
 
 		if (n < 0) {
-			if (errno != EAGAIN)
+			mute = errno == EINPROGRESS;
+			if (errno != EAGAIN && !mute)
 				return false;
 			full = true;
 			break;
@@ -206,7 +212,7 @@ static bool wire_flush(struct wires *ws, struct wire *w)
 		if (w->at == w->n)
 			w->at = w->n = 0;
 	}
-	wire_arm(ws, w, full ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	wire_arm(ws, w, full && !mute ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	return nghttp2_session_want_read(w->session) || nghttp2_session_want_write(w->session) || full;
 }
 

@@ -10,9 +10,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+struct wire;
+/* What is between the session and the socket, where that is not nothing (wire_tls). errno of -1: EAGAIN, or EINPROGRESS of a send that waits for what the other side says. */
+struct wire_io {
+	ssize_t (*recv)(struct wire *w, void *to, size_t n);
+	ssize_t (*send)(struct wire *w, const void *from, size_t n);
+	void (*end)(struct wire *w);
+};
 
 struct wire {
 	int fd;
+	const struct wire_io *io;   /* set before wire_begin; NULL: plain */
+	void *layer;                /* its own */
 	uint32_t armed;             /* the epoll events that are on */
 	nghttp2_session *session;   /* owned */
 	uint8_t *out;               /* packed and not written: out[at..n) */

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -40,6 +41,7 @@ class CaServer(grpc.GenericRpcHandler):
 		self.token = self.identity = self.seconds = self.refuse = self.garbage = None
 		self.mute, self.over = False, threading.Event()
 		self.seen = []
+		self.spent_ns = 0
 		self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), handlers=(self,))
 		if tls:
 			pair = (tls.key_pem.encode(), tls.pem.encode())
@@ -57,8 +59,15 @@ class CaServer(grpc.GenericRpcHandler):
 
 	def service(self, details):
 		if details.method == METHOD:
-			return grpc.unary_unary_rpc_method_handler(self.create)
+			return grpc.unary_unary_rpc_method_handler(self.timed)
 		return None
+
+	def timed(self, request, context):
+		began = time.monotonic_ns()
+		try:
+			return self.create(request, context)
+		finally:
+			self.spent_ns += time.monotonic_ns() - began
 
 	def create(self, request, context):
 		metadata = dict(context.invocation_metadata())
@@ -96,10 +105,17 @@ class CaProcess:
 		if self.child.stdout.readline() != "ok\n":
 			raise AssertionError("ca_server does not start")
 
-	def requests(self):
-		self.child.stdin.write("\n")
+	def ask(self, what):
+		self.child.stdin.write(what + "\n")
 		self.child.stdin.flush()
 		return int(self.child.stdout.readline())
+
+	def requests(self):
+		return self.ask("")
+
+	def spent_ms(self):
+		"""What it took itself, of all requests, from the whole request to the whole answer."""
+		return self.ask("spent") / 1e6
 
 	def kill(self):
 		if self.child.poll() is None:
@@ -126,8 +142,8 @@ def main():
 	ca = CaServer(Kept(folder), at, Pair if Pair.pem else None)
 	ca.token, ca.seconds = token or None, int(seconds) or None
 	print("ok", flush=True)
-	for _ in sys.stdin:
-		print(len(ca.seen), flush=True)
+	for line in sys.stdin:
+		print(ca.spent_ns if line == "spent\n" else len(ca.seen), flush=True)
 	ca.stop()
 
 
