@@ -5,7 +5,7 @@
  *
  * -j: the moment of each health check (ns, CLOCK_MONOTONIC) is a line of FILE.
  * -T: TLS, and callers must show a certificate; the files are read again at SIGHUP, for connections that come later. -t: tickets of a handshake (2); 0: no resumption.
- * -1: each connection carries one call, and ends with a GOAWAY.
+ * -1: each connection carries one call, and ends with a GOAWAY once its answer was heard.
  */
 #include "tests/bench/wire_tls.h"
 
@@ -137,6 +137,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	static const nghttp2_nv head[] = {NV(":status", "200"), NV("content-type", "application/grpc+proto")};
 	struct call *call;
 
+	if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) && ((struct client *)user)->backend->once) /* by now the answer has been heard */
+		nghttp2_session_terminate_session(session, NGHTTP2_NO_ERROR);
 	if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -157,7 +159,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t code, void *u
 
 	(void)code;
 	if (b->once)
-		nghttp2_session_terminate_session(session, NGHTTP2_NO_ERROR);
+		nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, NULL);
 	if (call) {
 		call->next = b->free;
 		b->free = call;
@@ -184,6 +186,7 @@ static void accept_all(struct backend *b, int listener)
 		if (b->tls)
 			tls_wire(b->tls, &client->wire, fd);
 		wire_begin(&b->wires, &client->wire, fd, session, 1 << 20, 1 << 24);
+		client->wire.lingers = b->once;
 		if (b->once) /* a second call would be lost to the end after the first */
 			nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, &(nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1}, 1);
 	}

@@ -223,7 +223,11 @@ void wire_sweep(struct wires *ws)
 	while ((w = ws->marked)) {
 		ws->marked = w->next;
 		w->marked = false;
-		if (!wire_flush(ws, w)) {
+		if (wire_flush(ws, w))
+			continue;
+		if (w->lingers && w->n == 0) {
+			shutdown(w->fd, SHUT_WR);
+		} else {
 			w->broken = true;
 			shutdown(w->fd, SHUT_RDWR); /* epoll tells the tool, which ends it */
 		}

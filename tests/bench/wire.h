@@ -29,6 +29,7 @@ struct wire {
 	uint8_t *out;               /* packed and not written: out[at..n) */
 	size_t at, n, cap;
 	bool marked, broken;
+	bool lingers;               /* set after wire_begin: who has said all waits for the other side's end, so that nothing of it is answered with a reset */
 	struct wire *next;          /* of the marked ones */
 	void *user;
 };
