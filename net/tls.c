@@ -193,6 +193,17 @@ static const char *shown_text(const struct tls_sock *k, char out[TLS_TEXT_MAX])
 	return out;
 }
 
+/* An alert's name. OpenSSL 3.0 calls those that came with TLS 1.3 and ALPN "unknown"; 116 is what refuses a client without a certificate. */
+static const char *alert_text(const struct tls_lib *o, int alert)
+{
+	static const struct { int alert; const char *text; } later[] = {{109, "missing extension"}, {116, "certificate required"}, {120, "no application protocol"}};
+
+	for (size_t i = 0; i < sizeof(later) / sizeof(*later); i++)
+		if (later[i].alert == alert)
+			return later[i].text;
+	return o->SSL_alert_desc_string_long(alert);
+}
+
 /* What OpenSSL has found wrong, as a code and as a text. */
 static int ssl_failed(struct tls_sock *k)
 {
@@ -206,7 +217,7 @@ static int ssl_failed(struct tls_sock *k)
 	if (k->why[0]) /* of the certificate: net/tls_verify has said it */
 		return -EKEYREJECTED;
 	if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256) {
-		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", o->SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET), shown_text(k, shown));
+		snprintf(k->why, sizeof(k->why), "the peer refuses: %s; we showed %s", alert_text(o, reason - SSL_AD_REASON_OFFSET), shown_text(k, shown));
 		k->verify.reason = TLS_REFUSED;
 		return ERR_REFUSED;
 	}

@@ -457,6 +457,8 @@ START_TEST(client_certificates_are_shown_and_their_lack_is_told_whenever_the_ser
 				ck_assert_int_eq(e.end, ERR_REFUSED);
 			}
 			ck_assert_msg(strstr(e.why, "the peer refuses: ") != NULL, "%s", e.why);
+			if (rows[row].version != TLS1_2_VERSION && !rows[row].shown)
+				ck_assert_msg(strstr(e.why, "the peer refuses: certificate required") != NULL, "%s", e.why);
 			ck_assert_msg(strstr(e.why, rows[row].shown ? "we showed 'spiffe://m/me'" : "we showed no certificate") != NULL, "%s", e.why);
 		}
 		end_over(&e);
