@@ -413,7 +413,7 @@ static uint32_t check_begin(struct check *c)
 		checker_done(c, PROBE_FAILED, why);
 		return 1;
 	}
-	if (c->keep && c->keep->transport != spec.transport)
+	if (c->keep && !probe_keep_fits(c->keep, &spec))
 		probe_keep_close(&c->keep);
 	if (h2 && !c->watching && !h->addr && !c->own && spec.transport == pool_transport(h->host->pool))
 		spec.lent = pool_lend(h->host->pool);

@@ -56,10 +56,25 @@ static void keep_changed(struct transport_watch *w, bool drain)
 	h1_client_close(&k->h1);
 }
 
-static struct probe_keep *keep_new(struct transport *t)
+/* Of names, only that which TLS asks for. */
+static const char *name_that_matters(const struct transport *t, const char *host)
+{
+	return t && host && *host && transport_asks_host(t) ? host : NULL;
+}
+
+bool probe_keep_fits(const struct probe_keep *k, const struct probe_spec *spec)
+{
+	const char *host = name_that_matters(spec->transport, spec->tls_host);
+
+	return k->transport == spec->transport && (host && k->tls_host ? strcmp(host, k->tls_host) == 0 : host == k->tls_host);
+}
+
+static struct probe_keep *keep_new(struct transport *t, const char *host)
 {
 	struct probe_keep *k = xnew(struct probe_keep);
 
+	host = name_that_matters(t, host);
+	k->tls_host = host ? xstrdup(host) : NULL;
 	if (t) {
 		k->transport = transport_ref(t);
 		transport_watch(t, &k->watch, keep_changed);
@@ -78,6 +93,7 @@ void probe_keep_close(struct probe_keep **at)
 	h1_client_close(&k->h1);
 	transport_unwatch(&k->watch);
 	transport_unref(&k->transport);
+	free(k->tls_host);
 	free(k);
 }
 
@@ -90,7 +106,7 @@ static void keep_put(struct probe *p)
 	if (!p->fit || !p->keep || (!h2 && !h1))
 		return;
 	if (!*p->keep)
-		*p->keep = keep_new(p->tls ? p->tls->transport : NULL);
+		*p->keep = keep_new(p->tls ? p->tls->transport : NULL, p->tls ? p->tls->host : NULL);
 	if (h2 && !(*p->keep)->h2) {
 		(*p->keep)->h2 = p->conn;
 		h2_conn_set_owner(p->conn, &kept, *p->keep);

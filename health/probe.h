@@ -23,7 +23,8 @@ enum probe_verdict {
 struct probe;
 struct h1_client;
 /* A connection of a probe's own, kept between two (check.reuse_connection); either may go at any time. Of TLS: neither outlives the roots that its peer was judged by. */
-struct probe_keep { struct h2_conn *h2; struct h1_client *h1; struct transport *transport; /* counted; NULL: plaintext */ struct transport_watch watch; };
+struct probe_keep { struct h2_conn *h2; struct h1_client *h1; struct transport *transport; /* counted; NULL: plaintext */ struct transport_watch watch;
+	char *tls_host; /* by which it was asked for; NULL: by none, or it does not matter */ };
 struct probe_spec {
 	struct loop *loop;                     /* borrowed, all */
 	const struct limits *limits;
@@ -42,6 +43,7 @@ typedef void probe_done_fn(void *user, enum probe_verdict v, const char *why /* 
 struct probe *probe_start(const struct probe_spec *spec, probe_done_fn *done, void *user);
 void probe_cancel(struct probe **p);       /* accepts NULL; no event follows */
 void probe_keep_close(struct probe_keep **k);
+bool probe_keep_fits(const struct probe_keep *k, const struct probe_spec *spec); /* a probe by this one may use it: the same transport, the same name where that matters */
 /* gRPC Health/Watch: stays open, on a connection of its own (on a lent one it would keep that from being verified, retired and closed); changed is called with each status: PROBE_PASSED
  * or PROBE_BAD. It is gone after PROBE_FAILED (lost, refused, silent: a PING each interval must be answered within the timeout), PROBE_VOID (GOAWAY) and PROBE_ALIVE (there is no such
  * method: to be asked by probe_start, whose check says what follows). */

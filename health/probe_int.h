@@ -18,9 +18,7 @@ enum {
 	PROBE_WHY = 256
 };
 
-struct probe_way { struct probe *probe; struct sock *sock; struct probe_meeting *meeting; /* owned; NULL: plaintext, or its handshake has not begun */ };
-/* Whom to accept at one address: TLS borrows it for the handshake. */
-struct probe_meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
+struct probe_way { struct probe *probe; struct sock *sock; struct transport_meeting *meeting; /* owned; NULL: plaintext, or its handshake has not begun */ };
 /* Owner: the probe. */
 struct probe_tls {
 	struct probe *probe;

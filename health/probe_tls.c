@@ -66,32 +66,6 @@ int probe_tls_ready(struct probe *p, void (*then)(struct probe *p), const char *
 	return -EAGAIN;
 }
 
-/* The host of an address; "" of a Unix socket, which has none. */
-static const char *ip_of(const struct addr *at, char out[ADDR_TEXT])
-{
-	char text[ADDR_TEXT];
-	struct str host;
-	int port;
-
-	out[0] = 0;
-	if (!addr_is_unix(at) && addr_split(str_of(addr_text(at, text)), &host, &port) == 0)
-		snprintf(out, ADDR_TEXT, "%.*s", (int)host.n, host.p);
-	return out;
-}
-
-static bool meeting_make(struct probe_way *w, const struct addr *at)
-{
-	struct probe_tls *t = w->probe->tls;
-	struct probe_meeting *m = w->meeting = xnew(struct probe_meeting);
-
-	transport_peer(t->transport, &m->peer);
-	m->peer.hash = addr_hash(at, m->peer.hash);
-	if (transport_want(t->transport)->names != TLS_NAMES_SERVER || m->peer.server_name)
-		return true;
-	m->peer.server_name = t->host ? t->host : ip_of(at, m->ip);
-	return m->peer.server_name[0] != 0;
-}
-
 int probe_tls_shake(struct probe_way *w, const struct addr *at, const struct sock_events *ev, const char **why)
 {
 	struct probe *p = w->probe;
@@ -102,7 +76,8 @@ int probe_tls_shake(struct probe_way *w, const struct addr *at, const struct soc
 	if (!c)
 		return err;
 	*why = "no name to verify the peer by";
-	if (!meeting_make(w, at))
+	w->meeting = xnew(struct transport_meeting);
+	if (!transport_meet(p->tls->transport, p->tls->host, at, w->meeting))
 		return -EINVAL;
 	w->sock = NULL;
 	err = tls_client(p->loop, c, under, &w->meeting->peer, p->account, ev, w, &w->sock);

@@ -440,13 +440,12 @@ static void key_transport(struct sb *key, const struct transport *t, const char 
 
 struct pool *pool_get(struct pools *ps, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec, struct transport *transport, const char *host)
 {
-	const struct tls_want *want = transport ? transport_want(transport) : NULL;
 	struct pool_options options;
 	struct sb key = {0};
 	struct pool *p;
 	bool made;
 
-	if (!want || want->names != TLS_NAMES_SERVER || want->sni) /* then nobody asks for the name, and endpoints that differ in it alone share a pool */
+	if (!transport || !transport_asks_host(transport)) /* then nobody asks for the name, and endpoints that differ in it alone share a pool */
 		host = NULL;
 	memset(&options, 0, sizeof(options));
 	options.connect_timeout_ns = spec->connect_timeout_ns;

@@ -21,7 +21,7 @@ void pools_thaw(struct pools *p);
 void pools_ids(struct pools *p, uint32_t next, uint32_t last);
 
 /* The pool for these addresses and options, counted. transport: NULL is plaintext; else its connections speak TLS by it (a ref is taken). host: the endpoint's own name, which TLS may ask
- * for (TLS_NAMES_SERVER); NULL: it has none. */
+ * for (transport_asks_host); NULL: it has none. */
 struct pool *pool_get(struct pools *p, const struct addr *addrs, uint32_t n, const struct cluster_spec *spec, struct transport *transport, const char *host);
 /* The pool of those to whom no connection may be made: each call fails with `why` (copied). Counted; one for each reason. */
 struct pool *pool_none(struct pools *p, const char *why);

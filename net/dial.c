@@ -19,14 +19,12 @@
 enum { ADDRS_MAX = 16, WHY_MAX = 600 };
 static const uint64_t stagger_ns = UINT64_C(250) * 1000000;
 
-/* Whom to accept at one address: TLS borrows it for the handshake. */
-struct meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
 struct attempt {
 	struct dial *dial;
 	struct sock *sock;        /* owned until it is handed to conn */
 	struct h2_conn *conn;     /* owned until it wins, loses or closes */
 	struct sock *tls;         /* borrowed: sock, then conn's, where it speaks TLS */
-	struct meeting *meeting;  /* NULL: plaintext, or not there yet */
+	struct transport_meeting *meeting; /* NULL: plaintext, or not there yet */
 	bool open, shaking;
 };
 struct dial {
@@ -268,35 +266,6 @@ static void tls_connected(void *user, int err)
 	speak(a);
 }
 
-/* The host of an address; "" of a Unix socket, which has none. */
-static const char *ip_of(const struct addr *at, char out[ADDR_TEXT])
-{
-	char text[ADDR_TEXT];
-	struct str host;
-	int port;
-
-	out[0] = 0;
-	if (!addr_is_unix(at) && addr_split(str_of(addr_text(at, text)), &host, &port) == 0)
-		snprintf(out, ADDR_TEXT, "%.*s", (int)host.n, host.p);
-	return out;
-}
-
-/* Whom to accept there. False: the server's name is to be checked, and it has none. */
-static bool meeting_make(struct attempt *a, const struct addr *at)
-{
-	struct dial *d = a->dial;
-	struct meeting *m = a->meeting ? a->meeting : xnew(struct meeting);
-
-	a->meeting = m;
-	transport_peer(d->transport, &m->peer);
-	if (transport_want(d->transport)->host_sni && d->host_name)
-		m->peer.server_name = d->host_name;
-	if (transport_want(d->transport)->names != TLS_NAMES_SERVER || m->peer.server_name)
-		return true;
-	m->peer.server_name = d->host_name ? d->host_name : ip_of(at, m->ip);
-	return m->peer.server_name[0] != 0;
-}
-
 static void shake(struct attempt *a)
 {
 	static const struct sock_events events = {.connected = tls_connected, .readable = nothing_yet, .writable = nothing_yet};
@@ -310,7 +279,9 @@ static void shake(struct attempt *a)
 		attempt_failed(a, r, why);
 		return;
 	}
-	if (!meeting_make(a, &d->addrs[a - d->attempts])) {
+	if (!a->meeting)
+		a->meeting = xnew(struct transport_meeting);
+	if (!transport_meet(d->transport, d->host_name, &d->addrs[a - d->attempts], a->meeting)) {
 		attempt_failed(a, -EINVAL, "no name to verify the peer by");
 		return;
 	}

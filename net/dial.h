@@ -12,7 +12,7 @@ struct dial_spec {
 	const struct limits *limits;             /* borrowed, outlives the connection */
 	struct account *account;
 	struct transport *transport;             /* NULL: plaintext. The dial takes a ref for its time, and waits in it for secrets that have not come yet */
-	const char *host_name;                   /* the endpoint's, without a port: asked for and checked where the want names no server (TLS_NAMES_SERVER without sni); NULL: its address. Borrowed during dial_start */
+	const char *host_name;                   /* the endpoint's, without a port: asked for and checked where transport_asks_host; NULL: it has none. Borrowed during dial_start */
 };
 /* fn: conn (owner events are those given) or NULL with err and why. Never before dial_start returns. After it the dial is gone.
  * why: of a plaintext dial a static text; with TLS it may be the dial's own and is valid in fn only: who keeps it, copies it. */

@@ -26,7 +26,7 @@ enum tls_name { TLS_NAME_ANY /* DNS, URI or IP */, TLS_NAME_URI, TLS_NAME_DNS, T
 enum tls_rule_kind { TLS_EXACT /* DNS: as RFC 6125 6.4.3, "*." in the certificate stands for one label; IP: as an address */, TLS_PREFIX, TLS_SUFFIX, TLS_CONTAINS, TLS_REGEX };
 struct tls_rule { enum tls_name on; enum tls_rule_kind kind; bool ignore_case; char *text; void *regex; };
 enum tls_names {
-	TLS_NAMES_SERVER,   /* the server's name (sni, else the endpoint's host name, else its address) must be in the certificate, as for https */
+	TLS_NAMES_SERVER,   /* the server's name (the endpoint's host name where host_sni, else sni, else the endpoint's host name, else its address) must be in the certificate, as for https */
 	TLS_NAMES_RULES,    /* one of `rules` */
 	TLS_NAMES_DOMAIN,   /* a URI below spiffe://TRUST_DOMAIN/, of the space's trust domain or one of its aliases (a mesh's endpoint without a list) */
 	TLS_NAMES_ANY,      /* the chain alone */

@@ -569,6 +569,35 @@ bool transport_trusts_alike(const struct transport *a, const struct transport *b
 	return a->footing->key.from == b->footing->key.from && a->footing->roots == b->footing->roots;
 }
 
+bool transport_asks_host(const struct transport *t)
+{
+	return t->want->host_sni || (t->want->names == TLS_NAMES_SERVER && !t->want->sni);
+}
+
+/* The host of an address; "" of a Unix socket, which has none. */
+static const char *ip_of(const struct addr *at, char out[ADDR_TEXT])
+{
+	char text[ADDR_TEXT];
+	struct str host;
+	int port;
+
+	out[0] = 0;
+	if (!addr_is_unix(at) && addr_split(str_of(addr_text(at, text)), &host, &port) == 0)
+		snprintf(out, ADDR_TEXT, "%.*s", (int)host.n, host.p);
+	return out;
+}
+
+bool transport_meet(const struct transport *t, const char *host, const struct addr *at, struct transport_meeting *ret)
+{
+	transport_peer(t, &ret->peer);
+	if (host && *host && transport_asks_host(t))
+		ret->peer.server_name = host;
+	if (t->want->names != TLS_NAMES_SERVER || ret->peer.server_name)
+		return true;
+	ret->peer.server_name = ip_of(at, ret->ip);
+	return ret->peer.server_name[0] != 0;
+}
+
 bool transport_shows(const struct transport *t)
 {
 	return t->footing->cert != NULL;

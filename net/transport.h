@@ -24,6 +24,11 @@ struct tls_context *transport_context(struct transport *t, int *err, const char 
 const struct tls_want *transport_want(const struct transport *t);
 void transport_peer(const struct transport *t, struct tls_peer *ret);   /* whom tls_client and tls_server are to accept; borrowed from the transport, which outlives its connections' handshakes */
 bool transport_trusts_alike(const struct transport *a, const struct transport *b); /* by roots from one and the same place; names are another matter */
+/* Whom tls_client is to accept at one address, and which name it asks for; borrowed from here, from the transport and from host. host: the endpoint's own name, without a port; NULL: it has none.
+ * False: the server's name is to be checked, and it has none. */
+struct transport_meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
+bool transport_meet(const struct transport *t, const char *host, const struct addr *at, struct transport_meeting *ret);
+bool transport_asks_host(const struct transport *t);          /* that name matters: endpoints of one address that differ in it share no connection */
 bool transport_shows(const struct transport *t);              /* a certificate of ours is shown: mtls */
 /* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted, or are somebody's whom we were before. */
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };

@@ -630,6 +630,46 @@ START_TEST(a_provider_by_name_must_have_that_name)
 }
 END_TEST
 
+/* Two names of one address: who is asked for is another one. Where nobody asks for the name, it is one. */
+START_TEST(two_names_of_one_address_share_a_pool_unless_tls_asks_for_them)
+{
+	static const struct { enum tls_names names; const char *sni; bool host_sni, plain, one; } rows[] = {
+		{TLS_NAMES_SERVER, NULL, .one = false},     {TLS_NAMES_SERVER, "x.test", .one = true}, {TLS_NAMES_SERVER, "x.test", .host_sni = true, .one = false},
+		{TLS_NAMES_ANY, "x.test", .host_sni = true}, {TLS_NAMES_ANY, NULL, .host_sni = true},   {TLS_NAMES_ANY, NULL, .one = true},
+		{TLS_NAMES_ANY, "x.test", .one = true},      {.plain = true, .one = true},
+	};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct world *w = world_new();
+		struct cluster_spec *spec = lb_rig_spec();
+		struct call c;
+
+		ready(w);
+		dns_table_set(w->r->dns, "a.test", "10.0.0.1", 60 * SEC);
+		dns_table_set(w->r->dns, "b.test", "10.0.0.1", 60 * SEC);
+		if (!rows[i].plain) {
+			spec->want = rig_want(true);
+			spec->want->names = rows[i].names;
+			spec->want->sni = rows[i].sni ? xstrdup(rows[i].sni) : NULL;
+			spec->want->host_sni = rows[i].host_sni;
+			tls_want_seal(spec->want);
+		}
+		spec_seal(spec);
+		lb_rig_declare(w->r, spec, "");
+		lb_rig_publish(w->r, set_of(w, "a.test:1 b.test:1"));
+		call_start(w->r, &c); /* now somebody wants to know their addresses */
+		lb_rig_advance(w->r, SEC / 10);
+		struct pool *a = host(w, 0)->pool, *b = host(w, 1)->pool;
+		ck_assert_msg((a == b) == rows[i].one, "row %zu", i);
+		if (rows[i].one)
+			ck_assert_ptr_null(pool_host(a));
+		else
+			ck_assert_msg(pool_host(a) && pool_host(b) && strcmp(pool_host(a), "a.test") == 0 && strcmp(pool_host(b), "b.test") == 0, "row %zu", i);
+		world_free(&w);
+	}
+}
+END_TEST
+
 /* ---- many ---------------------------------------------------------------------------------------------------------------------- */
 
 static void not_ready(struct pool_wait *w, struct stream *s)
@@ -710,5 +750,5 @@ UNIT_SUITE("pool_tls", a_call_goes_over_mtls_and_people_see_who_answered, equal_
 	a_secret_that_cannot_be_had_fails_the_call_with_its_reason_and_no_back_off_outlives_its_coming, a_new_certificate_of_ours_is_for_connections_to_come,
 	other_roots_close_idle_connections_and_replace_busy_ones_before_they_drain, who_is_trusted_no_more_serves_no_call_that_comes_after, no_call_is_lost_while_everything_rotates,
 	other_names_are_another_pool_and_the_old_one_drains, where_tls_cannot_be_had_nothing_is_sent_and_the_reason_is_told, without_a_space_of_secrets_there_is_no_tls,
-	an_endpoint_that_joins_the_mesh_gets_no_plaintext_from_then_on, a_provider_by_name_must_have_that_name,
+	an_endpoint_that_joins_the_mesh_gets_no_plaintext_from_then_on, a_provider_by_name_must_have_that_name, two_names_of_one_address_share_a_pool_unless_tls_asks_for_them,
 	a_hundred_thousand_endpoints_with_other_names_are_taken_over_in_slices_and_by_two_transports)

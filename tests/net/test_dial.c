@@ -728,12 +728,14 @@ START_TEST(a_second_dial_resumes_but_not_under_other_roots_names_or_papers)
 }
 END_TEST
 
-START_TEST(the_name_that_is_asked_for_is_the_wants_else_the_hosts_and_never_an_ip)
+START_TEST(the_name_that_is_asked_for_is_the_wants_or_the_hosts_and_never_an_ip)
 {
-	static const struct { const char *sni; enum tls_names names; const char *host, *asked; bool host_sni; } rows[] = {
-		{"x.y", TLS_NAMES_ANY, "a.b", "x.y", false}, {NULL, TLS_NAMES_ANY, "a.b", NULL, false}, {NULL, TLS_NAMES_SERVER, "a.b", "a.b", false}, {"a.b", TLS_NAMES_SERVER, "c.d", "a.b", false},
-		{NULL, TLS_NAMES_SERVER, NULL, NULL, false}, {NULL, TLS_NAMES_SERVER, "10.0.0.2", NULL, false}, {"10.0.0.2", TLS_NAMES_SERVER, "c.d", NULL, false}, {"10.0.0.9", TLS_NAMES_ANY, NULL, NULL, false},
-		{"x.y", TLS_NAMES_ANY, "a.b", "a.b", true}, {"x.y", TLS_NAMES_SERVER, "a.b", "a.b", true}, {"a.b", TLS_NAMES_SERVER, NULL, "a.b", true}, {NULL, TLS_NAMES_ANY, "a.b", "a.b", true},
+	static const struct { const char *sni; enum tls_names names; const char *host, *asked; bool host_sni; const char *wrong; } rows[] = {
+		{"x.y", TLS_NAMES_ANY, "a.b", .asked = "x.y"}, {NULL, TLS_NAMES_ANY, "a.b", .asked = NULL}, {NULL, TLS_NAMES_SERVER, "a.b", .asked = "a.b"}, {"a.b", TLS_NAMES_SERVER, "c.d", .asked = "a.b"},
+		{NULL, TLS_NAMES_SERVER, NULL, .asked = NULL}, {NULL, TLS_NAMES_SERVER, "10.0.0.2", .asked = NULL}, {"10.0.0.2", TLS_NAMES_SERVER, "c.d", .asked = NULL}, {"10.0.0.9", TLS_NAMES_ANY, NULL, .asked = NULL},
+		/* auto_host_sni: the endpoint's goes first, and with auto_sni_san_validation it is what is checked */
+		{"x.y", TLS_NAMES_ANY, "a.b", .asked = "a.b", .host_sni = true}, {"x.y", TLS_NAMES_ANY, NULL, .asked = "x.y", .host_sni = true}, {NULL, TLS_NAMES_ANY, "a.b", .asked = "a.b", .host_sni = true}, {NULL, TLS_NAMES_ANY, NULL, .asked = NULL, .host_sni = true},
+		{"c.d", TLS_NAMES_SERVER, "a.b", .asked = "a.b", .host_sni = true}, {"a.b", TLS_NAMES_SERVER, NULL, .asked = "a.b", .host_sni = true}, {"a.b", TLS_NAMES_SERVER, "c.d", .asked = NULL, .host_sni = true, .wrong = "c.d"},
 	};
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
@@ -750,8 +752,11 @@ START_TEST(the_name_that_is_asked_for_is_the_wants_else_the_hosts_and_never_an_i
 		sv.ctx = t.plain;
 		dial_tls(t.n, &c, "10.0.0.2:443", 5000 * ms, x, rows[i].host);
 		simnet_advance(t.n, 100 * ms);
-		ck_assert_msg(c.err == 0, "row %zu: %s", i, c.why);
-		const char *asked = SSL_get_servername(sv.peer.ssl, TLSEXT_NAMETYPE_host_name);
+		if (rows[i].wrong)
+			ck_assert_msg(c.err < 0 && strstr(c.why, rows[i].wrong), "row %zu: %s", i, c.why);
+		else
+			ck_assert_msg(c.err == 0, "row %zu: %s", i, c.why);
+		const char *asked = rows[i].wrong ? NULL : SSL_get_servername(sv.peer.ssl, TLSEXT_NAMETYPE_host_name);
 		ck_assert_msg(rows[i].asked ? asked && strcmp(asked, rows[i].asked) == 0 : asked == NULL, "row %zu: %s", i, asked ? asked : "none");
 		over(t.n, &c);
 		transport_unref(&x);
@@ -805,4 +810,4 @@ UNIT_SUITE("dial", a_connection_is_handed_over_once_its_settings_came, failures_
 	a_dial_with_tls_may_be_cancelled_at_any_moment, a_dial_waits_for_secrets_and_goes_on_when_they_come,
 	what_does_not_come_in_time_or_cannot_be_had_is_told_with_its_reason, a_certificate_that_is_refused_after_the_handshake_is_told_with_the_peers_reason,
 	two_clusters_of_one_context_accept_each_its_own_names, a_second_dial_resumes_but_not_under_other_roots_names_or_papers,
-	the_name_that_is_asked_for_is_the_wants_else_the_hosts_and_never_an_ip, a_handshake_that_began_under_other_roots_begins_again)
+	the_name_that_is_asked_for_is_the_wants_or_the_hosts_and_never_an_ip, a_handshake_that_began_under_other_roots_begins_again)
