@@ -452,7 +452,7 @@ class World:
     def evidence(self):
         """What a failure is looked into with: the daemons' pages are kept beside their logs; gives the last words of the last daemon."""
         for d in self.daemons:
-            for page in ("stats", "status", "clusters", "config_dump"):
+            for page in ("stats", "status", "certs", "clusters", "config_dump"):
                 try:
                     text = d.get("/" + page)
                 except (OSError, Failed) as e:

@@ -4,6 +4,7 @@
 # Names, SNI, whom to accept and which endpoints speak TLS come from istiod; certificates from files (the world's CA), or from istiod.
 
 import json
+import subprocess
 import time
 
 import tls_envoy as envoys
@@ -74,6 +75,11 @@ class Mesh:
         return d, Caller(w, "unix:" + d.socket, AUTHORITY)
 
 
+def rows_of(d):
+    """address -> its row on /status, of the one service that is called."""
+    return {e["address"]: e for s in json.loads(d.get("/status"))["services"] for e in s["endpoints"]}
+
+
 def is_mtls(caller, account="shop"):
     """The provider was told by its sidecar who calls."""
     got = caller.certificate_header()
@@ -87,8 +93,11 @@ def strict(s):
     d, caller = m.sidecar(s.world.member("shop"))
     caller.until_answered()
     is_mtls(caller)
-    must("mtls" in d.status(), "the status does not say mtls:\n%s", d.status())
-    must(spiffe_id("demo") in d.get("/status"), "the status does not say who the provider is: %s", d.get("/status"))
+    row = rows_of(d)[m.at]
+    must((row["tls"], row["peer"]) == ("mtls", spiffe_id("demo")) and row["tls_version"].startswith("TLSv1."), "the endpoint's row: %s", row)
+    must("mtls" in d.status() and spiffe_id("demo") in d.status(), "people are not told of mtls and who the provider is:\n%s", d.status())
+    me = json.loads(d.get("/status"))["apps"][0]["identity"]
+    must((me["id"], me["kind"], me["state"], me["roots"]) == (spiffe_id("shop"), "files", "ready", "ready") and me["left_s"] > 0, "who the app is: %s", me)
 
 
 def permissive(s):
@@ -109,8 +118,8 @@ def both_kinds(s):
     d, caller = m.sidecar(w.member("shop"))
     caller.until_answered()
     within(CHANGE_S, "both answer", lambda: caller.who_answers() == {m.app.who, bare.who})
-    kinds = {e["address"]: json.dumps(e) for e in json.loads(d.get("/status"))["services"][0]["endpoints"]}
-    must("mtls" in kinds[m.at] and "mtls" not in kinds[bare.address], "the status says: %s", kinds)
+    rows = rows_of(d)
+    must(rows[m.at]["tls"] == "mtls" and rows[bare.address]["tls"] == "plain" and "peer" not in rows[bare.address], "the status says: %s", rows)
 
 
 def other_domain(s):
@@ -138,8 +147,10 @@ def other_account(s):
 def nobody(s):
     """an app without an identity is not let out in plain text: UNAVAILABLE, though the provider would have taken it"""
     m = Mesh(s, "PERMISSIVE")
-    _, caller = m.sidecar(None)
+    d, caller = m.sidecar(None)
     s.world.note("%s", caller.until_refused("identity"))
+    row = rows_of(d)[m.at]
+    must((row["health"], row["by"]) == ("no TLS", "mesh") and "identity" in row.get("why", ""), "the endpoint's row: %s", row)
     must(m.app.calls() == 0, "the provider was called")
 
 
@@ -255,6 +266,15 @@ class Member:
     def certs(self):
         return self.daemon.get("/certs")
 
+    def secret(self, kind):
+        """The app's own of /certs, "certificate" or "roots"."""
+        own = [s for s in json.loads(self.certs())["secrets"] if s["app"] == "shop-default" and s["kind"] == kind]
+        must(len(own) == 1, "/certs has %d of kind %s: %s", len(own), kind, self.certs())
+        return own[0]
+
+    def serial(self):
+        return self.secret("certificate")["serial"]
+
 
 def issued(s):
     """istiod's CA signs our request, by a token: a STRICT provider is told the id that it gave; neither key nor token is told to anybody"""
@@ -265,8 +285,13 @@ def issued(s):
     shop = Member(s, plane, "shop")
     shop.caller.until_answered(20)
     is_mtls(shop.caller)
-    must(spiffe_id("shop") in shop.certs(), "/certs does not say who we are: %s", shop.certs())
-    must("default/shop" not in shop.certs() + shop.daemon.status() + shop.daemon.part.tail(10000), "the token is told to whoever reads")
+    mine, roots = shop.secret("certificate"), shop.secret("roots")
+    must((mine["id"], mine["state"]) == (spiffe_id("shop"), "ready") and spiffe_id("shop") in json.dumps(mine["sans"]), "who we are: %s", mine)
+    must(0 < mine["renews_s"] < mine["left_s"] <= 3600, "it is to be renewed before it ends: %s", mine)
+    must(roots["state"] == "ready" and roots["left_s"] > 0, "whom we trust: %s", roots)
+    shown = subprocess.run([w.daemon, "status", "--certs", "-s", shop.daemon.control], capture_output=True, text=True, timeout=10)
+    must(shown.returncode == 0 and spiffe_id("shop") in shown.stdout, "people are not told who we are: %s%s", shown.stdout, shown.stderr)
+    must("default/shop" not in shown.stdout + shop.certs() + shop.daemon.status() + shop.daemon.part.tail(10000), "the token is told to whoever reads")
     must("PRIVATE" not in shop.certs(), "/certs tells the key")
 
 
@@ -320,7 +345,8 @@ def token_refused(s):
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop", token="nonsense")
     shop.caller.until_refused(limit_s=30)
-    within(CHANGE_S, lambda: "the status says it:\n" + shop.daemon.status() + shop.certs(), lambda: "authenticat" in shop.daemon.status() + shop.certs())
+    within(CHANGE_S, lambda: "/certs says it: " + shop.certs(), lambda: "authenticat" in shop.secret("certificate").get("why", ""))
+    w.note("%s", shop.secret("certificate")["why"])
     certs.write(shop.token, "default/shop")
     shop.caller.until_answered(RECONNECT_S)
     is_mtls(shop.caller)
@@ -334,26 +360,12 @@ def ca_renewed(s):
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop", ttl="30s")
     shop.caller.until_answered(20)
-    first = (serials(shop), serials(provider))
     shop.caller.load(LOAD)
-    for n in (1, 2):
-        within(20, "both were renewed", lambda: not (first[0] & serials(shop)) and not (first[1] & serials(provider)))
-        first = (serials(shop), serials(provider))
+    for _ in range(2):
+        first = (shop.serial(), provider.serial())
+        within(20, "both were renewed", lambda: shop.serial() != first[0] and provider.serial() != first[1])
     is_mtls(Caller(w, "unix:" + shop.daemon.socket, AUTHORITY))
     w.note("%d calls, none failed", shop.caller.none_failed())
-
-
-def serials(member):
-    """Of the leaves on /certs."""
-    def walk(node):
-        if isinstance(node, dict):
-            if "serial" in node:
-                yield node["serial"]
-            node = list(node.values())
-        if isinstance(node, list):
-            for one in node:
-                yield from walk(one)
-    return set(walk(json.loads(member.certs())))
 
 
 def ca_absent(s):
