@@ -37,7 +37,7 @@ static void retire_stale(struct pool *p, const struct pool_conn *but)
 	}
 }
 
-/* True: calls are on one of them. One that is still being made is judged by the roots that were there when it began: once it is up it is one of these. */
+/* True: calls are on one of them. One that is still being made is begun again by its dial, which is told, too: it will be judged by the roots of now. */
 static bool mark_stale(struct pool *p)
 {
 	bool in_use = false;
@@ -46,11 +46,9 @@ static bool mark_stale(struct pool *p)
 	{
 		struct pool_conn *c = list_entry(n, struct pool_conn, node);
 
-		if (c->state == CONN_RETIRING)
+		if (c->state == CONN_RETIRING || c->state == CONN_CONNECTING)
 			continue;
 		c->stale = true;
-		if (c->state == CONN_CONNECTING)
-			continue;
 		if (h2_conn_streams(c->h2))
 			in_use = true;
 		else
@@ -93,11 +91,6 @@ void pool_tls_up(struct pool_conn *c)
 	snprintf(t->version, sizeof(t->version), "%s", tls_version(s));
 	t->resumed = tls_resumed(s);
 	retire_stale(p, c);
-	/* The roots have changed while it was made: what waits for it may have it, until it is replaced in its turn. */
-	if (c->stale && p->pending && !p->pools->draining && !p->opening)
-		pool_dial(p);
-	else if (c->stale && !p->pending)
-		conn_retire(c);
 }
 
 /* By the new roots nobody was found who may be trusted, and those that stand are not trusted any more. */

@@ -361,13 +361,14 @@ START_TEST(other_roots_close_idle_connections_and_replace_busy_ones_before_they_
 	struct call c[3];
 
 	ready(w);
+	trust_also(w, true);
 	declare(w, spec_tls(accepts(ID("a")), NULL), ONE "+istio " TWO "+istio");
 	call_start(w->r, &c[0]);
 	call_start(w->r, &c[1]);
 	lb_rig_advance(w->r, 0);
 	ck_assert_uint_eq(idle->requests, 1);
 	ck_assert_uint_eq(busy->held, 1);
-	trust_also(w, true);
+	rig_put_trust(w->roots, &w->ca[0]); /* one root less */
 	lb_rig_advance(w->r, SEC / 10);
 	ck_assert_uint_eq(provider_conns(idle), 0);
 	ck_assert_uint_eq(idle->accepted, 1);    /* nobody needs another one yet */
@@ -389,6 +390,36 @@ START_TEST(other_roots_close_idle_connections_and_replace_busy_ones_before_they_
 	ck_assert_int_eq(c[2].cause, END_DONE);
 	ck_assert_uint_eq(provider_conns(busy), 1);
 	ck_assert_uint_eq(stat_get(&w->r->loop->stats, STAT_CONNECT_FAILED), 0);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(one_that_is_being_made_when_roots_change_twice_is_the_replacement_and_no_further_one_is_needed)
+{
+	struct world *w = world_new();
+	struct provider *p = secure(w, ONE, HOLDS, &w->a[0]);
+	struct call held, next;
+
+	ready(w);
+	trust_also(w, true);
+	declare(w, spec_tls(accepts(ID("a")), NULL), ONE "+istio");
+	call_start(w->r, &held);
+	lb_rig_advance(w->r, SEC);
+	ck_assert_uint_eq(p->held, 1);
+	simnet_knobs(w->r->net)->latency_ns = 300 * MS;
+	rig_put_trust(w->roots, &w->ca[0]);
+	lb_rig_advance(w->r, SEC + SEC / 10); /* a handshake is under way */
+	trust_also(w, true);
+	rig_put_trust(w->roots, &w->ca[0]);
+	lb_rig_advance(w->r, 4 * SEC);
+	ck_assert_uint_eq(p->accepted, 3); /* it was begun again, by the roots of now */
+	call_start(w->r, &next);
+	ck_assert_int_eq(next.state, CALL_OPEN); /* at once */
+	lb_rig_advance(w->r, SEC);
+	ck_assert_uint_eq(p->accepted, 3);
+	provider_answer(p);
+	provider_answer(p);
+	lb_rig_advance(w->r, SEC);
 	world_free(&w);
 }
 END_TEST
@@ -748,7 +779,8 @@ END_TEST
 UNIT_SUITE("pool_tls", a_call_goes_over_mtls_and_people_see_who_answered, equal_wants_share_a_pool_and_others_never_do, plaintext_and_tls_live_beside_each_other_in_one_cluster,
 	a_provider_of_another_identity_is_not_called_and_the_call_says_who_it_was, a_secret_that_comes_late_keeps_the_call_waiting_and_no_longer,
 	a_secret_that_cannot_be_had_fails_the_call_with_its_reason_and_no_back_off_outlives_its_coming, a_new_certificate_of_ours_is_for_connections_to_come,
-	other_roots_close_idle_connections_and_replace_busy_ones_before_they_drain, who_is_trusted_no_more_serves_no_call_that_comes_after, no_call_is_lost_while_everything_rotates,
+	other_roots_close_idle_connections_and_replace_busy_ones_before_they_drain,
+	one_that_is_being_made_when_roots_change_twice_is_the_replacement_and_no_further_one_is_needed, who_is_trusted_no_more_serves_no_call_that_comes_after, no_call_is_lost_while_everything_rotates,
 	other_names_are_another_pool_and_the_old_one_drains, where_tls_cannot_be_had_nothing_is_sent_and_the_reason_is_told, without_a_space_of_secrets_there_is_no_tls,
 	an_endpoint_that_joins_the_mesh_gets_no_plaintext_from_then_on, a_provider_by_name_must_have_that_name, two_names_of_one_address_share_a_pool_unless_tls_asks_for_them,
 	a_hundred_thousand_endpoints_with_other_names_are_taken_over_in_slices_and_by_two_transports)
