@@ -603,6 +603,16 @@ bool transport_shows(const struct transport *t)
 	return t->footing->cert != NULL;
 }
 
+int64_t transport_ends(const struct transport *t)
+{
+	const struct secret *s = t->footing->cert;
+	int64_t from, to = 0;
+
+	if (s && s->cert)
+		tls_cert_times(s->cert, &from, &to);
+	return to;
+}
+
 void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain))
 {
 	transport_unwatch(w);

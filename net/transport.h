@@ -30,6 +30,7 @@ struct transport_meeting { struct tls_peer peer; char ip[ADDR_TEXT]; };
 bool transport_meet(const struct transport *t, const char *host, const struct addr *at, struct transport_meeting *ret);
 bool transport_asks_host(const struct transport *t);          /* that name matters: endpoints of one address that differ in it share no connection */
 bool transport_shows(const struct transport *t);              /* a certificate of ours is shown: mtls */
+int64_t transport_ends(const struct transport *t);            /* when that ends (seconds since 1970); 0: nothing is shown, or it has not come */
 /* changed: something came or changed. drain: connections that stand were judged by roots that are no longer trusted, or are somebody's whom we were before. */
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };
 void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain));

@@ -67,6 +67,7 @@ struct ads {
 	struct ads_stream *making;  /* what the dial is for */
 	int port;
 	char *token;                /* "Bearer ..."; NULL: none */
+	bool token_told;            /* that the certificate speaks for us without it */
 	struct transports *transports;
 	const struct secret_space *space;
 	struct transport *transport; /* counted; of the present try and of the streams: by it we hear of other roots. NULL: none of them is TLS */
@@ -588,9 +589,10 @@ static const char *token_fresh(struct ads *a)
 	/* Without TLS conf has one only where every server is on this machine. */
 	const char *path = a->conf->tls.token_file;
 
-	free(a->token);
-	a->token = NULL;
-	return path ? token_read(path, &a->token) : NULL;
+	token_free(&a->token);
+	const char *why = path ? token_read(path, &a->token) : NULL;
+	a->token_told &= why != NULL;
+	return why;
 }
 
 /* ---- TLS ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -656,12 +658,25 @@ static struct transport *transport_by(struct ads *a, struct tls_want *want, cons
 	return a->transports && want ? transport_get(a->transports, want, a->space, false, why) : NULL;
 }
 
-static bool is_there(struct transport *t)
+/* With a certificate that is good now, where one is to be shown: who shows one that has ended is refused, however good its token is. */
+static bool is_there(struct ads *a, struct transport *t)
 {
 	const char *why;
 	int err;
+	int64_t ends = transport_ends(t), now = (int64_t)(a->loop->ops->wall_ns(a->loop->ops_ctx) / second);
 
-	return transport_context(t, &err, &why) != NULL;
+	return transport_context(t, &err, &why) != NULL && (!ends || now < ends);
+}
+
+/* A token that cannot be read is no reason to stay away from a server that knows us by our certificate. */
+static bool may_go_without_token(struct ads *a)
+{
+	const char *why;
+	struct transport *t = a->conf->tls.on && !is_unix(ads_server(a)) ? transport_by(a, a->conf->tls.want, &why) : NULL;
+	bool may = t && transport_shows(t) && is_there(a, t);
+
+	transport_unref(&t);
+	return may;
 }
 
 /* Asked of the space for each try: an identity may have come meanwhile. NULL, or why there is none. */
@@ -673,7 +688,7 @@ static const char *transport_fresh(struct ads *a)
 	if (!c->tls.on || is_unix(ads_server(a)))
 		return NULL; /* what streams that stand were judged by is watched on */
 	struct transport *full = transport_by(a, c->tls.want, &why);
-	bool without = full ? a->token && c->tls.bare && transport_shows(full) && !is_there(full) : c->tls.identity && !c->tls.identity_demanded;
+	bool without = full ? a->token && c->tls.bare && transport_shows(full) && !is_there(a, full) : c->tls.identity && !c->tls.identity_demanded;
 	struct transport *bare = without ? transport_by(a, c->tls.bare, &why) : NULL;
 	if (!full && !bare)
 		return why;
@@ -690,7 +705,11 @@ static void try_now(struct timer *t)
 	struct str host;
 
 	a->phase = CONNECTING;
-	if (why) {
+	if (why && may_go_without_token(a)) {
+		if (!a->token_told)
+			log_warn(a->log, "%s '%s': token_file %s: %s; the certificate speaks for us", a->word, a->view, a->conf->tls.token_file, why);
+		a->token_told = true;
+	} else if (why) {
 		char text[TEXT_MAX];
 		snprintf(text, sizeof(text), "token_file %s: %s", a->conf->tls.token_file, why);
 		a->phase = SETTLED;
@@ -874,7 +893,7 @@ void ads_free(struct ads **pa)
 	if (a->next)
 		stream_leave(a->next);
 	transports_drop(a);
-	free(a->token);
+	token_free(&a->token);
 	free(a);
 }
 

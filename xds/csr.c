@@ -151,14 +151,6 @@ static void answer_forget(struct csr *c)
 	c->whole = false;
 }
 
-static void token_forget(struct csr *c)
-{
-	if (c->token)
-		explicit_bzero(c->token, strlen(c->token));
-	free(c->token);
-	c->token = NULL;
-}
-
 static void try_over(struct csr *c)
 {
 	static const struct h2_client_events nobody = {.on_up = nothing, .on_room = nothing, .on_goaway = nothing, .on_closed = nothing_closed};
@@ -174,7 +166,7 @@ static void try_over(struct csr *c)
 	c->conn = NULL;
 	transport_unref(&c->transport);
 	tls_wipe_free(&c->key, c->key_n);
-	token_forget(c);
+	token_free(&c->token);
 	answer_forget(c);
 	sb_end(&c->pem);
 }

@@ -19,21 +19,31 @@ const char *token_read(const char *path, char **ret)
 		return strerror(errno);
 	char *text = xalloc(LEAD + TOKEN_MAX + 1);
 	size_t n = 0;
-	for (ssize_t r; n < TOKEN_MAX && (r = read(fd, text + LEAD + n, TOKEN_MAX - n)) > 0;)
+	ssize_t r = 0;
+	while (n < TOKEN_MAX && (r = read(fd, text + LEAD + n, TOKEN_MAX - n)) > 0)
 		n += (size_t)r;
+	int err = r < 0 ? errno : 0;
 	close(fd);
 	while (n && strchr(" \t\r\n", text[LEAD + n - 1]))
 		n--;
-	const char *why = !n ? "the file is empty" : n == TOKEN_MAX ? "the file is too large for a token" : NULL;
+	const char *why = err ? strerror(err) : !n ? "the file is empty" : n == TOKEN_MAX ? "the file is too large for a token" : NULL;
 	for (size_t i = 0; i < n && !why; i++)
 		if (text[LEAD + i] <= ' ' || text[LEAD + i] > '~')
 			why = "the file holds no token: blanks or control characters inside";
-	if (why) {
-		free(text);
-		return why;
+	if (!why) { /* in a block of its size: what lies about of a token is little, and is wiped */
+		*ret = xalloc(LEAD + n + 1);
+		memcpy(*ret, bearer, LEAD);
+		memcpy(*ret + LEAD, text + LEAD, n);
 	}
-	memcpy(text, bearer, LEAD);
-	text[LEAD + n] = 0;
-	*ret = text;
-	return NULL;
+	explicit_bzero(text, LEAD + TOKEN_MAX);
+	free(text);
+	return why;
+}
+
+void token_free(char **p)
+{
+	if (*p)
+		explicit_bzero(*p, strlen(*p));
+	free(*p);
+	*p = NULL;
 }

@@ -2,5 +2,6 @@
  * Owner of the text: the caller. */
 #pragma once
 
-/* NULL, and "Bearer ..." in *ret, to be freed; or why not, static (strerror's for a file that cannot be read), and NULL in *ret. */
+/* NULL, and "Bearer ..." in *ret, to be freed by token_free, which wipes it; or why not, static (strerror's for a file that cannot be read), and NULL in *ret. */
 const char *token_read(const char *path, char **ret);
+void token_free(char **p);  /* accepts NULL inside */

@@ -224,7 +224,7 @@ void xdsrig_put_roots(struct xdsrig *r, const char *pem)
 	ck_assert_int_eq(secret_put_trust(r->roots, trust, &why), 0);
 }
 
-void xdsrig_put_cert(struct xdsrig *r, const char *uri)
+void xdsrig_put_cert_for(struct xdsrig *r, const char *uri, int64_t life_s)
 {
 	struct sb chain = {0}, key = {0}, sans = {0};
 	struct tls_cert *cert;
@@ -232,12 +232,17 @@ void xdsrig_put_cert(struct xdsrig *r, const char *uri)
 	const char *why;
 
 	sb_fmt(&sans, "URI:%s", uri);
-	authority_leaf(r->authority, &(struct paper){.sans = sans.p}, &chain, &key);
+	authority_leaf(r->authority, &(struct paper){.sans = sans.p, .from_s = -120, .to_s = life_s}, &chain, &key);
 	ck_assert_msg(tls_cert_new("cert", sb_view(&chain), sb_view(&key), &cert, &err) == 0, "%s", err_str(&err));
 	ck_assert_int_eq(secret_put_cert(r->cert, cert, &why), 0);
 	sb_end(&chain);
 	sb_end(&key);
 	sb_end(&sans);
+}
+
+void xdsrig_put_cert(struct xdsrig *r, const char *uri)
+{
+	xdsrig_put_cert_for(r, uri, 86400);
 }
 
 void xdsrig_tls(struct xdsrig *r)

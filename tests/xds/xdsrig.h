@@ -57,6 +57,7 @@ struct plane *xdsrig_other(struct xdsrig *r, const char *at, enum plane_kind kin
 /* Before the start: xds.tls is on, the plane speaks it; roots are there, our certificate is not. */
 void xdsrig_tls(struct xdsrig *r);
 void xdsrig_put_cert(struct xdsrig *r, const char *uri);
+void xdsrig_put_cert_for(struct xdsrig *r, const char *uri, int64_t life_s);
 void xdsrig_put_roots(struct xdsrig *r, const char *pem);
 struct tls_want *xdsrig_want_tls(bool identity);        /* as conf/ makes it */
 void xdsrig_advance(struct xdsrig *r, uint64_t ms);
