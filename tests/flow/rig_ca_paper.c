@@ -43,6 +43,8 @@ static X509 *certificate(struct authority *a, EVP_PKEY *key, const char *cn, boo
 	add_ext(x, issuer, NID_basic_constraints, ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
 	add_ext(x, issuer, NID_key_usage, ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature,keyEncipherment");
 	add_ext(x, issuer, NID_subject_key_identifier, "hash");
+	if (issuer != x) /* as all CAs of meshes say it: of two roots with one name, this tells which */
+		add_ext(x, issuer, NID_authority_key_identifier, "keyid");
 	if (!ca)
 		add_ext(x, issuer, NID_ext_key_usage, usages[usage]);
 	if (sans)
