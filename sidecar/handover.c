@@ -170,8 +170,23 @@ static bool read_life(struct handover *h, struct str line)
 	return true;
 }
 
+static bool read_identity(struct handover *h, struct str line)
+{
+	char *app = NULL;
+	for (struct str key, value; next_word(&line, &key, &value);)
+		if (str_is(key, "app") && !app)
+			app = unescaped(value);
+	if (!app || h->nidentities >= HANDOVER_LIVES_MAX) {
+		free(app);
+		return false;
+	}
+	h->identities = xrealloc(h->identities, (h->nidentities + 1) * sizeof *h->identities);
+	h->identities[h->nidentities++] = app;
+	return true;
+}
+
 static const struct { const char *word; bool (*read)(struct handover *h, struct str line); } kinds[] = {
-	{"from", read_from}, {"door", read_door}, {"life", read_life},
+	{"from", read_from}, {"door", read_door}, {"life", read_life}, {"identity", read_identity},
 };
 
 static void read_line(struct handover *h, struct str line)
@@ -218,6 +233,9 @@ void handover_end(struct handover *h)
 		free(h->lives[i].app);
 		free(h->lives[i].text);
 	}
+	for (uint32_t i = 0; i < h->nidentities; i++)
+		free(h->identities[i]);
+	free(h->identities);
 	free(h->lives);
 	free(h->doors);
 	*h = (struct handover){0};
@@ -246,5 +264,12 @@ void handover_write_life(struct sb *out, const char *app, struct str text)
 	add_escaped(out, str_of(app));
 	sb_str(out, " text=");
 	add_escaped(out, text);
+	sb_char(out, '\n');
+}
+
+void handover_write_identity(struct sb *out, const char *app)
+{
+	sb_str(out, "identity app=");
+	add_escaped(out, str_of(app));
 	sb_char(out, '\n');
 }

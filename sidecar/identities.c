@@ -838,6 +838,16 @@ bool identities_info(const struct identities *i, const char *app, struct identit
 	return true;
 }
 
+bool identities_good(const struct identities *i, const char *app)
+{
+	struct identity_info info;
+	int64_t from, to;
+	if (!identities_info(i, app, &info) || info.cert->state != SECRET_READY || info.roots->state != SECRET_READY)
+		return false;
+	tls_cert_times(info.cert->cert, &from, &to);
+	return to > (int64_t)(i->sc->loop->ops->wall_ns(i->sc->loop->ops_ctx) / 1000000000);
+}
+
 bool identities_own(const struct identities *i, const struct secret *s, struct identity_info *ret)
 {
 	list_each(n, tmp, &i->identities) {

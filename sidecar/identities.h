@@ -35,6 +35,7 @@ struct identity_info {
 	uint64_t renews_wall_ns;          /* of a CA: when it is asked next; 0: now, or never */
 	const char *last_error;           /* "" */
 };
+bool identities_good(const struct identities *i, const char *app);  /* it has a certificate that has not ended, and roots; false also where it has no identity */
 bool identities_info(const struct identities *i, const char *app, struct identity_info *ret); /* false: it has none */
 void identities_each(const struct identities *i, void (*fn)(void *ctx, const struct identity_info *info), void *ctx); /* each once, whoever has it */
 bool identities_own(const struct identities *i, const struct secret *s, struct identity_info *ret);    /* whose own it is; false: nobody's, it was asked for by a name */

@@ -161,11 +161,17 @@ static void describe_life(void *ctx, const char *app, struct str text)
 	handover_write_life(ctx, app, text);
 }
 
+static void describe_identity(void *ctx, const char *app)
+{
+	handover_write_identity(ctx, app);
+}
+
 static void on_describe(void *ctx, struct upgrade *u, struct sb *out)
 {
 	struct daemon *d = ctx;
 	inherited_describe(&d->inherited, d->sc->doors, u, out);
 	sidecar_each_life(d->sc, describe_life, out);
+	sidecar_each_identity(d->sc, describe_identity, out);
 }
 
 /* The manager listens to its main process alone (NotifyAccess=main): this is the last that it hears of us. */
@@ -225,6 +231,17 @@ static void on_said_before(void *ctx, const char *app, const char *text)
 	struct daemon *d = ctx;
 	if (d->sc)
 		sidecar_restore_life(d->sc, app, str_of(text));
+}
+
+/* Keys are not handed over: each process gets its own. While an agent or a CA is away the one that has them serves on. */
+static bool on_able(void *ctx)
+{
+	struct daemon *d = ctx;
+	const struct handover *h = upgrade_handed(d->upgrade);
+	for (uint32_t i = 0; h && i < h->nidentities; i++)
+		if (!sidecar_is_who_it_was(d->sc, h->identities[i]))
+			return false;
+	return true;
 }
 
 static bool on_prepared(void *ctx)
@@ -374,7 +391,7 @@ static int run_daemon(char **argv, char **paths, size_t npaths)
 		return EXIT_FAILED;
 	}
 	struct upgrade_spec upgrade = {.loop = d.loop, .log = d.log, .argv = argv, .ctx = &d, .lend = on_lend, .describe = on_describe, .served = on_served, .here = on_here, .failed = on_upgrade_failed,
-		.died = on_successor_died, .bye = on_successor_bye, .prepared = on_prepared, .said = on_said_before, .go = on_go};
+		.died = on_successor_died, .bye = on_successor_bye, .able = on_able, .prepared = on_prepared, .said = on_said_before, .go = on_go};
 	d.upgrade = upgrade_new(&upgrade);
 	daemon_environment(&d);
 	inherited_claim_names(&d.inherited, conf);

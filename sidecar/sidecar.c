@@ -359,6 +359,19 @@ bool sidecar_is_prepared(const struct sidecar *sc)
 	return identities_prepared(sc->identities) && (!sc->xds || xds_is_prepared(sc->xds));
 }
 
+bool sidecar_is_who_it_was(const struct sidecar *sc, const char *app)
+{
+	struct identity_info info;
+	return !identities_info(sc->identities, app, &info) || identities_good(sc->identities, app);
+}
+
+void sidecar_each_identity(const struct sidecar *sc, void (*fn)(void *ctx, const char *app), void *ctx)
+{
+	for (uint32_t i = 0; i < sc->conf->napps; i++)
+		if (identities_good(sc->identities, sc->conf->apps[i].name))
+			fn(ctx, sc->conf->apps[i].name);
+}
+
 bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text)
 {
 	struct app *a = sidecar_app(sc, app);

@@ -100,6 +100,8 @@ void sidecar_take_back(struct sidecar *sc);
 /* The one that comes (spec.takeover): what was known of an app, before the first turn; is there reason to wait; serve. */
 bool sidecar_restore_life(struct sidecar *sc, const char *app, struct str text);
 bool sidecar_is_prepared(const struct sidecar *sc);
+bool sidecar_is_who_it_was(const struct sidecar *sc, const char *app); /* its identity is good, or it has none (any more) */
+void sidecar_each_identity(const struct sidecar *sc, void (*fn)(void *ctx, const char *app), void *ctx); /* apps whose identity is good: the one that goes */
 void sidecar_go(struct sidecar *sc);
 void sidecar_reopen_logs(struct sidecar *sc);
 void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */

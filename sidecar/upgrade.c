@@ -537,7 +537,7 @@ static void look(struct timer *t)
 {
 	struct upgrade *u = container_of(t, struct upgrade, up_timer);
 	struct loop *l = u->spec.loop;
-	if (!u->spec.prepared(u->spec.ctx) && l->now_ns < u->until_ns) {
+	if (!u->spec.able(u->spec.ctx) || (!u->spec.prepared(u->spec.ctx) && l->now_ns < u->until_ns)) {
 		timer_in(l, t, LOOK_NS, look);
 		return;
 	}

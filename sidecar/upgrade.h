@@ -3,7 +3,7 @@
  *   the one that goes                                                     the one that comes
  *   IDLE --upgrade_begin--> LENDING   the snapshot is written out
  *        --lent-----------> STARTED   posix_spawn: the same arguments -->  FOLLOWS  reads the hand-over (sidecar/handover), opens its doors, accepts nothing
- *                                     drain.takeover                        |prepared: control plane, or its snapshot, or PREPARE_NS
+ *                                     drain.takeover                        |able: each identity that it has; prepared: control plane, or its snapshot, or PREPARE_NS
  *                           SERVED    <---------------- "ready" ----------  READY
  *                             |        MAINPID=; stops accepting, drains
  *                             |-------------------------- "go" ---------->  SERVES   accepts
@@ -32,7 +32,8 @@ struct upgrade_spec {
 	void (*died)(void *ctx);              /* served was wrong: take everything back */
 	void (*bye)(void *ctx);               /* the successor ends by its own will: what we still hold for its sake may go */
 	/* The one that comes. */
-	bool (*prepared)(void *ctx);
+	bool (*able)(void *ctx);              /* to do what the predecessor could: else we are not ready, however long it takes, and it goes on */
+	bool (*prepared)(void *ctx);          /* for the rest we do not wait for ever */
 	void (*said)(void *ctx, const char *app, const char *text); /* of an app's life, later than what was handed */
 	void (*go)(void *ctx, bool alone);    /* serve. alone: the predecessor is no more, nobody has told the manager */
 };

@@ -2,6 +2,7 @@
 import os
 import pwd
 import re
+import signal
 
 from ca_server import CaServer
 from certs import read, spiffe, write
@@ -37,6 +38,48 @@ def an_upgrade_under_mTLS_fails_no_call(t):
 	own = Files(t, ca.leaf("shop", spiffe("shop")), ca.roots)
 	d = service(t, {DEMO: {"endpoints": [p.address], "tls": SERVED}}, app={"identity": own.identity})
 	upgraded(t, p, d)
+
+
+@case
+def an_upgrade_fails_no_call_where_an_agent_or_a_CA_gives_the_identity(t):
+	ca = authority(t)
+	p = TlsProvider(t, ca.leaf("demo", spiffe("demo")), clients=ca.roots)
+	agent = SdsServer("unix:" + t.path("sds.sock"))
+	t.after(agent.stop)
+	agent.cert("default", ca.leaf("shop", spiffe("shop")))
+	agent.roots("ROOTCA", read(ca.roots))
+	d = service(t, {DEMO: {"endpoints": [p.address], "tls": SERVED}}, app={"identity": {"sds": {"server": "unix:" + t.path("sds.sock")}}})
+	upgraded(t, p, d)
+	d.stop()
+	giver = CaServer(ca, "unix:" + t.path("ca.sock"))
+	t.after(giver.stop)
+	identity = {"ca": {"server": "unix:" + t.path("ca.sock"), "token_file": write(t.path("token"), "x")}, "service_account": "shop"}
+	d = service(t, {DEMO: {"endpoints": [p.address], "tls": SERVED}}, app={"identity": identity})
+	upgraded(t, p, d)
+	same(len(giver.seen), 3, "each process has a key of its own")
+
+
+@case
+def an_upgrade_while_the_CA_is_away_leaves_the_process_that_has_a_certificate_in_service(t):
+	ca = authority(t)
+	p = TlsProvider(t, ca.leaf("demo", spiffe("demo")), clients=ca.roots)
+	giver = CaServer(ca, "unix:" + t.path("ca.sock"))
+	identity = {"ca": {"server": "unix:" + t.path("ca.sock"), "token_file": write(t.path("token"), "x")}, "service_account": "shop"}
+	d = service(t, {DEMO: {"endpoints": [p.address], "tls": SERVED}}, app={"identity": identity}, drain={"deadline": "2s", "takeover": "2s"})
+	d.expect_error("upgrade")
+	with t.h2(d) as h:
+		call(h)
+		giver.stop()
+		pid = d.pid
+		d.signal(signal.SIGUSR2)
+		d.wait_stat("upgrades_failed", timeout_s=8)
+		same(d.status()["pid"], pid)
+		call(h)
+	giver = CaServer(ca, "unix:" + t.path("ca.sock"))
+	t.after(giver.stop)
+	same(follow(d).wait(8 * PATIENCE), 0)
+	with t.h2(d) as h:
+		call(h)
 
 
 @case

@@ -97,6 +97,8 @@ static const struct { const char *text; int rc; uint32_t doors, lives, unknown, 
 	/* lives */
 	{HEAD "life\n", 0, 0, 0, 0, 1},
 	{HEAD "life app=a\n", 0, 0, 0, 0, 1},
+	{HEAD "identity app=a\nidentity app=b%20c age=3\n", 0, 0, 0, 0, 0},
+	{HEAD "identity\nidentity app=%z\n", 0, 0, 0, 0, 2},
 	{HEAD "life app=a app=b text=x text=y\n", 0, 0, 1, 0, 0},
 	{HEAD "life app=a text=%\n", 0, 0, 0, 0, 1},
 	{HEAD "life app=%zz text=x\n", 0, 0, 0, 0, 1},
@@ -113,6 +115,22 @@ START_TEST(a_text_is_read_as_far_as_it_can_be_understood)
 			h.nlives, h.unknown, h.bad, rows[i].text);
 		handover_end(&h);
 	}
+}
+END_TEST
+
+START_TEST(identities_are_read_as_they_were_written)
+{
+	struct sb b = {0};
+	struct handover h;
+	sb_str(&b, HEAD);
+	handover_write_identity(&b, "shop");
+	handover_write_identity(&b, "a b%");
+	ck_assert_int_eq(handover_parse(&h, sb_view(&b)), 0);
+	ck_assert_uint_eq(h.nidentities, 2);
+	ck_assert_str_eq(h.identities[0], "shop");
+	ck_assert_str_eq(h.identities[1], "a b%");
+	handover_end(&h);
+	sb_end(&b);
 }
 END_TEST
 
@@ -149,4 +167,4 @@ START_TEST(what_is_beyond_its_bounds_is_refused)
 END_TEST
 
 UNIT_SUITE("handover", what_is_written_is_read_again, a_text_is_read_as_far_as_it_can_be_understood, a_line_that_is_bad_takes_nothing_else_along,
-	what_is_beyond_its_bounds_is_refused)
+	what_is_beyond_its_bounds_is_refused, identities_are_read_as_they_were_written)
