@@ -179,11 +179,27 @@ static void forget(struct archive *a, int kind, struct str name, uint32_t i)
 		file_put(a, RECORD_TOMB, kind, name, 0, NULL, 0, &at);
 }
 
+/* As text, which is how all of them come: a PEM with a private key. Whoever writes it in another way has a resource that nobody takes. */
+static bool holds_key(const void *p, size_t n)
+{
+	static const char end_of_line[] = "PRIVATE KEY-----";
+
+	return memmem(p, n, end_of_line, sizeof(end_of_line) - 1) != NULL;
+}
+
+static void tell_key(struct archive *a, struct str name)
+{
+	if (!a->told_key)
+		log_info(a->spec.log, "snapshot '%s': '%.*s' has a private key in it: such resources are kept in memory only, and the next start does not have them", a->path,
+			(int)(name.n > 200 ? 200 : name.n), name.p);
+	a->told_key = true;
+}
+
 static int store(struct archive *a, int kind, struct str name, uint64_t hash, const void *p, size_t n, uint64_t *ret_at)
 {
 	if (n > UINT32_MAX / 2)
 		return -ENOSPC;
-	return file_is_on(a) ? file_put(a, 0, kind, name, hash, p, n, ret_at) : pack_put(a, kind, name, p, n, ret_at);
+	return file_is_on(a) && !holds_key(p, n) ? file_put(a, 0, kind, name, hash, p, n, ret_at) : pack_put(a, kind, name, p, n, ret_at);
 }
 
 int archive_put(struct archive *a, int kind, struct str name, uint64_t hash, const void *p, size_t n)
@@ -199,6 +215,13 @@ int archive_put(struct archive *a, int kind, struct str name, uint64_t hash, con
 	if (name.n > NAME_MAX_) {
 		a->refused++;
 		return -EINVAL;
+	}
+	if (file_is_on(a) && holds_key(p, n)) {
+		tell_key(a, name);
+		if (i >= 0 && !(a->records[i].at & AT_MEMORY)) { /* the next start shall not take the older one for it */
+			forget(a, kind, name, (uint32_t)i);
+			i = -1;
+		}
 	}
 	code = store(a, kind, name, hash, p, n, &r.at);
 	if (code < 0) {

@@ -5,6 +5,7 @@
  *
  *   file: header {magic, version, identity of the view}  record {magic, kind, flags, lengths, hash, check} name body ...   a record flagged TOMB: gone
  *
+ * What has a private key in it (inline, in a cluster) lies in memory in any case, and never in the file: the next start does not have it, and waits for the control plane.
  * Without a folder (dir NULL or not writable) there is no snapshot, and bodies lie deflated in memory in blocks of about 64 KiB (CDS packs to a few %).
  * At open the file is scanned: a wrong header, version or identity: refused whole with a warning (and begun anew); a record that is cut or whose check does not fit: the scan
  * ends there, what came before is kept, told once. Compaction: when the dead are more than the living and 1 MiB: a new file is written by the helper, fsync, rename.

@@ -74,7 +74,7 @@ struct archive {
 	struct compaction *compaction;       /* running; later pieces wait for it */
 	uint64_t compact_above;              /* after a failed one: not before the file is so big */
 	uint64_t memory;                     /* charged, of pieces and a compaction */
-	bool broken, orphan, lent;
+	bool broken, orphan, lent, told_key;
 	uint64_t refused, damaged, compactions;
 	char state[120];
 	struct packer packer;

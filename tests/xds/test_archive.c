@@ -700,6 +700,53 @@ START_TEST(a_flipped_bit_never_comes_back_as_an_answer)
 }
 END_TEST
 
+/* Inline in a cluster: found again while we run, by nobody in the file, and not by the next start, which does not have the older one either. */
+START_TEST(a_private_key_is_never_in_the_file)
+{
+	static const char *const keys[] = {
+		"..-----BEGIN PRIVATE KEY-----\nMHcCAQEEIBsomething\n-----END PRIVATE KEY-----\n..",
+		"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIBsomething\n-----END EC PRIVATE KEY-----",
+		"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMHcCAQEEIBsomething\n",
+	};
+	struct str plain = STR("just a cluster"), names[3] = {STR("one"), STR("two"), STR("three")};
+	struct bench b;
+	size_t n, got_n;
+	void *got;
+
+	bench_begin(&b, true);
+	b.a = opened(&b, true);
+	ck_assert_int_eq(archive_put(b.a, CDS, names[0], 1, plain.p, plain.n), 0); /* it gets its key later */
+	ck_assert_int_eq(archive_put(b.a, CDS, STR("other"), 1, plain.p, plain.n), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(archive_put(b.a, CDS, names[i], 10 + (uint64_t)i, keys[i], strlen(keys[i])), 0);
+	archive_flush(b.a);
+	settle(&b);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(archive_get(b.a, CDS, names[i], &got, &got_n), 0);
+		ck_assert(str_eq(str_n(got, got_n), str_of(keys[i])));
+		archive_got(b.a, got, got_n);
+		ck_assert(archive_keep(b.a, CDS, names[i], 10 + (uint64_t)i));
+	}
+	ck_assert_ptr_nonnull(strstr(b.said, "'one' has a private key in it"));
+	ck_assert_ptr_null(strstr(b.said, "'two'")); /* said once */
+	/* Back: without a key it is as others are. */
+	ck_assert_int_eq(archive_put(b.a, CDS, names[2], 20, plain.p, plain.n), 0);
+	ck_assert(info_of(&b).on_disk);
+	restart(&b);
+	char *bytes = slurp(path_of(&b), &n);
+	ck_assert_uint_gt(n, plain.n);
+	ck_assert_ptr_nonnull(memmem(bytes, n, plain.p, plain.n));
+	ck_assert_ptr_null(memmem(bytes, n, "PRIVATE", 7));
+	ck_assert_ptr_null(memmem(bytes, n, "MHcCAQEE", 8));
+	free(bytes);
+	ck_assert(!archive_has(b.a, CDS, names[0], NULL, NULL));
+	ck_assert(!archive_has(b.a, CDS, names[1], NULL, NULL));
+	ck_assert(archive_has(b.a, CDS, names[2], NULL, NULL));
+	ck_assert(archive_has(b.a, CDS, STR("other"), NULL, NULL));
+	bench_end(&b);
+}
+END_TEST
+
 START_TEST(a_foreign_or_old_file_is_refused_whole_and_begun_anew)
 {
 	static const struct {
@@ -1121,7 +1168,7 @@ UNIT_SUITE("archive", a_successor_knows_all_that_was_lent_and_the_file_is_its_ow
 	memory_of_what_is_gone_comes_back, a_record_is_read_while_it_is_on_its_way_and_after, file_and_folder_are_for_the_daemon_alone,
 	a_simulated_loop_has_no_files_unless_a_test_says_so, of_two_daemons_on_one_file_the_second_goes_without, a_link_or_a_pipe_of_that_name_is_not_followed,
 	a_file_that_was_cut_anywhere_in_its_last_record_keeps_the_others, a_flipped_bit_never_comes_back_as_an_answer,
-	a_foreign_or_old_file_is_refused_whole_and_begun_anew, a_record_that_is_damaged_while_we_run_is_dropped,
+	a_private_key_is_never_in_the_file, a_foreign_or_old_file_is_refused_whole_and_begun_anew, a_record_that_is_damaged_while_we_run_is_dropped,
 	when_the_disk_is_full_all_goes_on_in_memory_and_the_file_stays_an_older_truth, a_file_has_a_bound,
 	a_file_of_mostly_dead_records_is_written_anew_while_all_goes_on, the_lock_goes_with_the_new_file,
 	a_compaction_that_fails_leaves_the_old_file_in_its_place, an_archive_that_ends_in_a_compaction_loses_nothing)
