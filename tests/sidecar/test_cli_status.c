@@ -115,6 +115,89 @@ START_TEST(who_is_not_well_is_shown_with_who_says_so)
 }
 END_TEST
 
+/* Who answers and how, and who we are: nothing of it where all is in plain text (the pages above). */
+static const char encrypted[] = "{" DAEMON ",\"apps\":["
+	"{\"name\":\"shop\",\"state\":\"ok\",\"since_unix_ms\":1000,\"identity\":{\"id\":\"spiffe://td/ns/x/sa/shop\",\"kind\":\"ca\",\"source\":\"ca istiod:15012\",\"state\":\"ready\",\"roots\":\"ready\","
+	"\"age_s\":7200,\"expires_unix\":1,\"left_s\":79200,\"renews_unix\":1,\"renews_s\":36000,\"why\":\"UNAVAILABLE: not now\"},\"calls_active\":0,\"listen\":[{\"address\":\"/run/shop.sock\",\"connections\":3}]},"
+	"{\"name\":\"till\",\"state\":\"ok\",\"since_unix_ms\":1000,\"identity\":{\"id\":\"spiffe://td/ns/x/sa/till\",\"kind\":\"sds\",\"source\":\"sds unix:/run/x\",\"state\":\"waiting\",\"roots\":\"failing\"},"
+	"\"calls_active\":0,\"listen\":[{\"address\":\"@x\",\"connections\":0}]},"
+	"{\"name\":\"cart\",\"state\":\"ok\",\"since_unix_ms\":1000,\"identity\":{\"id\":\"spiffe://td/ns/x/sa/cart\",\"kind\":\"files\",\"source\":\"files\",\"state\":\"ready\",\"roots\":\"ready\","
+	"\"age_s\":90000,\"expires_unix\":1,\"left_s\":0,\"ended_s\":3600},\"calls_active\":0,\"listen\":[{\"address\":\"@y\",\"connections\":0}]}],"
+	"\"services\":[{\"name\":\"demo:1\",\"lb\":\"random\",\"active\":0,\"pending\":0,\"connections\":1,\"calls\":7,\"errors\":0,\"endpoints\":["
+	"{\"address\":\"10.0.0.1:1\",\"state\":\"up\",\"weight\":1,\"active\":0,\"connections\":1,\"calls\":5,\"errors\":0,\"tls\":\"mtls\",\"tls_version\":\"TLSv1.3\",\"peer\":\"spiffe://td/ns/x/sa/demo\"},"
+	"{\"address\":\"10.0.0.2:1\",\"state\":\"up\",\"weight\":1,\"active\":0,\"connections\":1,\"calls\":2,\"errors\":0,\"tls\":\"plain\"},"
+	"{\"address\":\"10.0.0.3:1\",\"state\":\"idle\",\"weight\":1,\"active\":0,\"connections\":0,\"calls\":0,\"errors\":0}]}]}\n";
+
+static const char encrypted_shown[] =
+	"thinmesh 0.1.0, pid 42: ready, up 1h 2m\n"
+	"calls: 9, 1 open, 2 failed; memory: 1.2 MiB\n"
+	"\n"
+	"APP   STATE  FOR    OPEN  CONNS  LISTENS ON\n"
+	"shop  ok     2m 0s     0      3  /run/shop.sock\n"
+	"    spiffe://td/ns/x/sa/shop, ca istiod:15012: 2h 0m old, ends in 22h 0m, renewed in 10h 0m\n"
+	"    its certificate: last failure: UNAVAILABLE: not now\n"
+	"till  ok     2m 0s     0      0  @x\n"
+	"    spiffe://td/ns/x/sa/till, sds unix:/run/x: none yet\n"
+	"    no certificate yet (waiting); no roots yet (failing)\n"
+	"cart  ok     2m 0s     0      0  @y\n"
+	"    spiffe://td/ns/x/sa/cart, files: 1d 1h old\n"
+	"    its certificate has ended, 1h 0m ago\n"
+	"\n"
+	"SERVICE       STATE        LOAD  CONNS  CALLS  ERRORS  TLS\n"
+	"demo:1        3 endpoints     0      1      7       0         random\n"
+	"  10.0.0.1:1  up              0      1      5       0  mtls   TLSv1.3, spiffe://td/ns/x/sa/demo\n"
+	"  10.0.0.2:1  up              0      1      2       0  plain\n"
+	"  10.0.0.3:1  idle            0      0      0       0\n";
+
+START_TEST(who_is_encrypted_is_shown_with_who_answers_and_who_we_are)
+{
+	struct sb out = {0};
+
+	ck_assert(cli_status_text(str_of(encrypted), 121000, false, NULL, &out));
+	ck_assert_str_eq(out.p, encrypted_shown);
+	sb_end(&out);
+}
+END_TEST
+
+static const char certs[] = "{\"secrets\":["
+	"{\"kind\":\"certificate\",\"app\":\"shop\",\"name\":\"default\",\"source\":\"ca istiod:15012\",\"state\":\"ready\",\"changes\":2,\"failures\":1,\"since_s\":60,\"why\":\"UNAVAILABLE: not\\nnow\","
+	"\"id\":\"spiffe://td/ns/x/sa/shop\",\"subject\":\"O=shop\",\"issuer\":\"O=mesh\",\"serial\":\"01\",\"sans\":[\"spiffe://td/ns/x/sa/shop\",\"shop.x\"],\"not_before\":\"2026-01-01T00:00:00Z\","
+	"\"not_after\":\"2026-01-02T00:00:00Z\",\"key\":\"EC 256\",\"chain\":1,\"expires_unix\":9,\"left_s\":7200,\"renews_unix\":1,\"renews_s\":0},"
+	"{\"kind\":\"certificate\",\"app\":\"\",\"name\":\"old\",\"source\":\"files\",\"state\":\"ready\",\"changes\":1,\"failures\":0,\"since_s\":60,\"id\":\"old\",\"issuer\":\"O=mesh\",\"sans\":[],"
+	"\"not_after\":\"2026-01-01T00:00:00Z\",\"expires_unix\":9,\"left_s\":0,\"ended_s\":61},"
+	"{\"kind\":\"roots\",\"app\":\"shop\",\"name\":\"ROOTCA\",\"source\":\"sds unix:/run/x\",\"state\":\"waiting\",\"changes\":0,\"failures\":0},"
+	"{\"kind\":\"roots\",\"app\":\"\",\"name\":\"/r.pem\",\"source\":\"files\",\"state\":\"ready\",\"changes\":1,\"failures\":0,\"since_s\":5,\"roots\":[{\"subject\":\"O=a\",\"not_after\":\"x\"},{\"subject\":\"O=b\"}],"
+	"\"count\":2,\"crls\":0,\"trust_domains\":[],\"expires_unix\":9,\"left_s\":86400}],\"more\":3,\"transports\":1}\n";
+
+static const char certs_shown[] =
+	"NAME                      APP   KIND         STATE    FOR    ENDS IN    RENEWED IN  FROM\n"
+	"spiffe://td/ns/x/sa/shop  shop  certificate  ready    1m 0s  2h 0m      now         ca istiod:15012\n"
+	"    until 2026-01-02T00:00:00Z, issued by O=mesh, also shop.x\n"
+	"    UNAVAILABLE: not\\x0anow\n"
+	"old                             certificate  ended    1m 0s  1m 1s ago              files\n"
+	"    until 2026-01-01T00:00:00Z, issued by O=mesh\n"
+	"ROOTCA                    shop  roots        waiting                                sds unix:/run/x\n"
+	"/r.pem                          roots        ready    5s     1d 0h                  files\n"
+	"    O=a, O=b\n"
+	"and 3 more\n";
+
+START_TEST(certificates_and_roots_become_a_table)
+{
+	struct sb out = {0};
+
+	ck_assert(cli_certs_text(str_of(certs), 121000, false, NULL, &out));
+	ck_assert_str_eq(out.p, certs_shown);
+	out.n = 0;
+	ck_assert(cli_certs_text(STR("{\"secrets\":[],\"more\":0}\n"), 0, false, NULL, &out));
+	sb_char(&out, '\0');
+	ck_assert_str_eq(out.p, "no certificates and no roots: nothing is encrypted here\n");
+	out.n = 0;
+	for (size_t n = 0; n < sizeof(certs) - 3; n++) /* cut anywhere: told, and nothing read beyond it */
+		ck_assert(!cli_certs_text(str_n(certs, n), 0, false, NULL, &out));
+	sb_end(&out);
+}
+END_TEST
+
 /* A page of one service and one endpoint, as `--watch` sees it. */
 static bool watched(struct rates *rates, unsigned pid, unsigned uptime_ms, unsigned calls, unsigned errors, struct sb *out)
 {
@@ -228,6 +311,8 @@ Suite *suite(void)
 	TCase *t = tcase_create("cli_status");
 	tcase_add_test(t, the_page_becomes_a_table);
 	tcase_add_test(t, who_is_not_well_is_shown_with_who_says_so);
+	tcase_add_test(t, who_is_encrypted_is_shown_with_who_answers_and_who_we_are);
+	tcase_add_test(t, certificates_and_roots_become_a_table);
 	tcase_add_test(t, two_pages_tell_how_much_a_second);
 	tcase_add_test(t, every_cut_of_a_rich_page_is_told_as_such);
 	tcase_add_test(t, colours_add_nothing_but_colours);
