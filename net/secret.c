@@ -80,6 +80,7 @@ void secret_unref(struct secret **at)
 	tls_key_over(&s->guard);
 	store_leave(s->all, &s->trust);
 	free(s->name);
+	free(s->asked);
 	free(s->source);
 	free(s->why);
 	free(s);
@@ -172,6 +173,12 @@ void secret_fail(struct secret *s, const char *why)
 	why_is(s, why);
 	if (s->state == SECRET_WAITING)
 		state_is(s, SECRET_FAILING);
+}
+
+void secret_ask_as(struct secret *s, const char *name)
+{
+	free(s->asked);
+	s->asked = name ? xstrdup(name) : NULL;
 }
 
 void secret_hand(struct secret *s, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx)

@@ -22,6 +22,7 @@ struct secret {
 	enum secret_kind kind;
 	enum secret_state state;
 	char *name;                  /* for people, and what providers know it by: "default", "/etc/certs/cert-chain.pem" */
+	char *asked;                 /* where its provider knows it by another one than people; NULL */
 	char *source;                /* for people: "sds unix:/run/spire.sock", "files", "ca istiod:15012" */
 	struct tls_cert *cert;       /* SECRET_CERT: counted; NULL: none yet */
 	struct tls_trust *trust;     /* SECRET_ROOTS */
@@ -50,6 +51,7 @@ enum { SECRET_EARLY_S = 300 };               /* Istio's CA dates back by two min
 int secret_put_cert(struct secret *s, struct tls_cert *taken, const char **why);
 int secret_put_trust(struct secret *s, struct tls_trust *taken, const char **why);
 void secret_fail(struct secret *s, const char *why);
+void secret_ask_as(struct secret *s, const char *name);       /* who fills it from now on knows it by this one; NULL: by its own */
 /* The provider is another one from now on (a reload): source and its own; what there is stays. The one before is told gone: the secret is none of its any more. Where nothing had come yet, who
  * needs it waits for the new provider, whatever the old one had failed with. A provider that ends lets go of what it gave out by handing it to nobody (its own source, gone NULL), and is not told. */
 void secret_hand(struct secret *s, const char *source, void (*gone)(void *ctx, struct secret *s), void *ctx);

@@ -237,9 +237,9 @@ static const char *kind_text(const struct secret *s)
 static int lacks(struct footing *f, const struct secret *s)
 {
 	if (s->state == SECRET_WAITING)
-		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s has not come", kind_text(s), s->name, s->source);
+		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s has not come", kind_text(s), s->asked ? s->asked : s->name, s->source);
 	else
-		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s: %s", kind_text(s), s->name, s->source, s->why ? s->why : "it is of another kind");
+		snprintf(f->why, sizeof(f->why), "no %s yet: '%s' of %s: %s", kind_text(s), s->asked ? s->asked : s->name, s->source, s->why ? s->why : "it is of another kind");
 	return s->state == SECRET_WAITING ? -EAGAIN : -ENOKEY;
 }
 

@@ -309,6 +309,8 @@ static void begin_csr(struct identity *id)
 static void provider_begin(struct identity *id, const struct conf_app *app)
 {
 	const struct conf_identity *c = id->conf;
+	secret_ask_as(id->cert, NULL);
+	secret_ask_as(id->roots, NULL);
 	switch (c->kind) {
 	case IDENTITY_NONE:
 		break;

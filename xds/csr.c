@@ -644,6 +644,7 @@ static struct secret *adopt(struct csr *c, struct secret *given, enum secret_kin
 {
 	if (!given)
 		return secret_new(c->spec.transports, kind, name, c->source, NULL, NULL);
+	secret_ask_as(given, name);
 	secret_hand(given, c->source, NULL, NULL);
 	return secret_ref(given);
 }

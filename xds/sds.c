@@ -358,6 +358,7 @@ void sds_take(struct sds *d, struct secret *secret, const char *name)
 
 	n->secret = secret;
 	n->heard = secret->state == SECRET_READY;
+	secret_ask_as(secret, name); /* whoever reads that it misses looks for this one at the agent, not for an id that nobody knows yet */
 	secret_hand(secret, d->source, secret_gone, n);
 	name_start(n);
 }

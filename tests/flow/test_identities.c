@@ -7,6 +7,7 @@
 
 #include "net/transport.h"
 #include "sidecar/identities.h"
+#include "tests/flow/rig_ca.h"
 #include "tests/flow/rig_sds.h"
 #include "tests/flow/rig_tls.h"
 #include "tests/flow/rig_world.h"
@@ -391,7 +392,7 @@ START_TEST(ready_waits_for_the_first_certificate_but_not_for_ever)
 			ck_assert(w->r->sc->ready);
 			ck_assert_uint_eq(said_count(&w->said, "its certificate has not come yet; ready without it"), 1);
 			rig_advance(w->r, 5000);
-			ck_assert_msg(k->grpc == GRPC_UNAVAILABLE, "%d '%s'", k->grpc, call_text(k));
+			ck_assert_msg(k->grpc == GRPC_UNAVAILABLE && strstr(call_text(k), "no certificate yet: 'default' of sds unix:/run/sds.sock has not come"), "%d '%s'", k->grpc, call_text(k));
 			ck_assert_uint_eq(w->p->requests, 0);
 		}
 		sds_server_end(agent);
@@ -491,6 +492,74 @@ START_TEST(files_that_nobody_renews_are_told_at_their_end_and_calls_say_so)
 }
 END_TEST
 
+#define BY_CA(n) "    identity: {service_account: shop, ca: {server: \"unix:/run/ca" n ".sock\", token_file: @/token}}\n"
+
+/* The second one is mute at first: what the first one gave is shown until there is another. */
+START_TEST(from_one_ca_to_another_no_call_fails)
+{
+	struct folk *w = folk_bare();
+	struct ca *one = ca_new(simnet_loop(w->r->net), &w->r->account, "unix:/run/ca1.sock", w->mesh, NULL), *two = ca_new(simnet_loop(w->r->net), &w->r->account, "unix:/run/ca2.sock", w->mesh, NULL);
+	struct call *k;
+
+	put_file(w, "token", STR("abc"));
+	one->identity = TD "first";
+	two->identity = TD "second";
+	two->quirks.mute = true;
+	folk_start(w, TOP "apps:\n" APP("shop", BY_CA("1")) "services:\n" SERVICE(ONE, ", identity: shop"));
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_str_eq(saw(w), TD "first");
+	ck_assert_int_eq(rig_reload(w->r, written(w, TOP "apps:\n" APP("shop", BY_CA("2")) "services:\n" SERVICE(ONE, ", identity: shop"))), 0);
+	rig_advance(w->r, 3000);
+	ck_assert_uint_eq(two->requests, 1);
+	provider_cut(w->p);
+	rig_advance(w->r, 50);
+	k = calls(w, w->app, ONE);
+	ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_str_eq(saw(w), TD "first");
+	two->quirks.mute = false;
+	ca_cut(two);
+	for (int i = 0; i < 20; i++) {
+		rig_advance(w->r, 100);
+		k = calls(w, w->app, ONE);
+		ck_assert_msg(call_ok(k), "%d '%s'", k->grpc, call_text(k));
+	}
+	ck_assert_str_eq(saw(w), TD "second");
+	ck_assert_uint_eq(one->requests, 1);
+	ca_end(one);
+	ca_end(two);
+	rig_settle(w->r);
+	ca_free(&one);
+	ca_free(&two);
+	folk_end(w);
+}
+END_TEST
+
+/* An agent serves one stream: of two apps that are not the same one, the second calls what the mesh says as the first. Said once, and again only after it was well. */
+START_TEST(apps_that_an_agent_does_not_tell_apart_are_told_of_once)
+{
+	static const char both[] = TOP "xds: {server: \"unix:/run/agent.sock\"}\napps:\n" APP("shop", FILES("shop")) APP("till", FILES("till"));
+	static const char alike[] = TOP "xds: {server: \"unix:/run/agent.sock\"}\napps:\n" APP("shop", FILES("shop")) APP("till", FILES("shop"));
+	static const char warning[] = "apps 'shop' and 'till' have different identities, but the agent 'unix:/run/agent.sock' serves one stream";
+	struct folk *w = folk_bare();
+
+	put_paper(w, "shop", "shop");
+	put_paper(w, "till", "till");
+	folk_start(w, both);
+	ck_assert_uint_eq(said_count(&w->said, warning), 1);
+	ck_assert_int_eq(rig_reload(w->r, written(w, both)), 0);
+	rig_advance(w->r, 100);
+	ck_assert_uint_eq(said_count(&w->said, warning), 1);
+	ck_assert_int_eq(rig_reload(w->r, written(w, alike)), 0);
+	rig_advance(w->r, 100);
+	ck_assert_uint_eq(said_count(&w->said, warning), 1);
+	ck_assert_int_eq(rig_reload(w->r, written(w, both)), 0);
+	rig_advance(w->r, 100);
+	ck_assert_uint_eq(said_count(&w->said, warning), 2);
+	folk_end(w);
+}
+END_TEST
+
 START_TEST(insecure_is_said_aloud)
 {
 	struct folk *w = folk_bare();
@@ -507,4 +576,5 @@ UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_name
 	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names, a_rotated_certificate_is_shown_by_the_next_connection,
 	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
 	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails,
-	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, insecure_is_said_aloud)
+	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, from_one_ca_to_another_no_call_fails,
+	apps_that_an_agent_does_not_tell_apart_are_told_of_once, insecure_is_said_aloud)
