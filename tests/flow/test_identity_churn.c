@@ -21,7 +21,7 @@
 #define SDS_AT "unix:/run/sds.sock"
 #define CA_AT "unix:/run/ca.sock"
 
-enum { PROVIDERS = 3, CALLS = 4096, MINUTES = 6, LEAF_S = 200, TROUBLE_MS = 30000, CALM_MS = 50000, SEEDS = 8 };
+enum { PROVIDERS = 3, CALLS = 4096, MINUTES = 6, LEAF_S = 200, TROUBLE_MS = 30000, CALM_MS = 50000, FIRST = 8, LAST = 15 /* 14 is one that a CA with another mesh's roots breaks where its answers are believed */ };
 enum stage { BOTH_COME /* both roots are on their way to all */, LEAVES_COME /* certificates by the new root are */, OLD_GOES /* the new root alone is */, STAGES };
 struct churn_call { struct call *call; bool trap; uint64_t named_ns; const char *wanted; };
 struct churn {
@@ -437,7 +437,7 @@ static void churn_end(struct churn *c)
 START_TEST(no_call_is_lost_or_in_the_open_whatever_becomes_of_who_gives_papers)
 {
 	const char *text = getenv("CHURN_SEEDS");
-	unsigned long from = text ? strtoul(text, NULL, 10) : 1, to = text && strstr(text, "..") ? strtoul(strstr(text, "..") + 2, NULL, 10) : text ? from : SEEDS;
+	unsigned long from = text ? strtoul(text, NULL, 10) : FIRST, to = text && strstr(text, "..") ? strtoul(strstr(text, "..") + 2, NULL, 10) : text ? from : LAST;
 	struct churn *c = xnew(struct churn);
 	uint32_t rotations = 0, troubles = 0, calls = 0;
 
