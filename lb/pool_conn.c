@@ -306,6 +306,7 @@ static void on_goaway(void *owner)
 	if (!p || !c->h2 || c->state == CONN_RETIRING)
 		return;
 	in_use = h2_conn_streams(c->h2) > 0;
+	c->carried |= h2_conn_has_answered(c->h2); /* the answer and the GOAWAY may have come in one read, before on_room */
 	p->refs++;
 	if (conn_is_good(c)) {
 		conn_proves(c);

@@ -578,6 +578,7 @@ uint32_t h2_conn_room(const struct h2_conn *c)
 }
 
 uint32_t h2_conn_streams(const struct h2_conn *c) { return c->nstreams; }
+bool h2_conn_has_answered(const struct h2_conn *c) { return c->answered; }
 bool h2_conn_is_up(const struct h2_conn *c) { return c->up && !c->draining && !c->closing && !c->finished; }
 struct loop *h2_conn_loop(const struct h2_conn *c) { return c->loop; }
 uint64_t h2_conn_last_read_ns(const struct h2_conn *c) { return c->last_read_ns; }

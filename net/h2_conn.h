@@ -31,6 +31,7 @@ struct stream *h2_conn_open(struct h2_conn *c, const struct stream_events *ev, v
 void h2_conn_early(struct h2_conn *c);
 uint32_t h2_conn_room(const struct h2_conn *c);       /* streams that may be opened now */
 uint32_t h2_conn_streams(const struct h2_conn *c);    /* open now */
+bool h2_conn_has_answered(const struct h2_conn *c);   /* a stream was served to its end (END_DONE) */
 bool h2_conn_is_up(const struct h2_conn *c);
 uint64_t h2_conn_last_read_ns(const struct h2_conn *c);
 struct loop *h2_conn_loop(const struct h2_conn *c);   /* borrowed: the one it lives on */

@@ -515,11 +515,14 @@ static void frames_closed(struct h2_conn *c, struct h2_stream *st, uint32_t code
 {
 	bool sent = st->head_end && st->head_end <= c->out_written;
 	if (st->peer_reset) {
-		if (st->peer_code == H2_NO_ERROR && c->client && st->head_in && st->fin_in)
+		if (st->peer_code == H2_NO_ERROR && c->client && st->head_in && st->fin_in) {
+			c->answered = true;
 			h2_stream_end(st, END_DONE, 0, NULL);
-		else
+		} else {
 			h2_stream_end(st, st->peer_code == H2_REFUSED_STREAM ? END_REFUSED : END_RESET, st->peer_code, NULL);
+		}
 	} else if (st->fin_in && st->fin_out && code == H2_NO_ERROR) {
+		c->answered = true;
 		h2_stream_end(st, END_DONE, 0, NULL);
 	} else if (c->client && (!st->head_end || (c->goaway_in && code == H2_REFUSED_STREAM))) {
 		h2_stream_end(st, END_UNPROCESSED, code, "the provider's GOAWAY leaves it unprocessed");

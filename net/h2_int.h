@@ -68,6 +68,7 @@ struct h2_conn {
 	uint32_t nstreams;           /* open at nghttp2 */
 	uint32_t uncounted, granted; /* server: of these the Watches; how many more streams than limits.streams_per_connection the peer was told of because of them */
 	uint64_t carried;
+	bool answered; /* a stream was served to its end */
 	/* in */
 	struct h2_stream *partial;   /* its DATA frame is not whole yet, or its data not delivered */
 	bool in_block;               /* between HEADERS and END_HEADERS */

@@ -321,6 +321,30 @@ START_TEST(backoff_doubles_from_a_tenth_of_a_second)
 }
 END_TEST
 
+START_TEST(a_provider_that_answers_and_goes_in_one_write_has_not_failed)
+{
+	struct provider *p;
+	struct lb_rig *r = rig_with(NULL, HOLDS, &p);
+	struct call a, b;
+
+	ck_assert_int_eq(call_start(r, &a), CALL_WAITS);
+	lb_rig_advance(r, 0);
+	ck_assert_uint_eq(p->held, 1);
+	provider_answer(p);
+	provider_goaway(p);
+	lb_rig_advance(r, 0);
+	ck_assert_int_eq(a.cause, END_DONE);
+	ck_assert_uint_eq(stat_get(&r->loop->stats, STAT_CONNECT_FAILED), 0);
+	p->behave = ANSWERS;
+	call_start(r, &b);
+	lb_rig_advance(r, 0); /* no back-off: at once */
+	ck_assert_int_eq(b.state, CALL_ENDED);
+	ck_assert_int_eq(b.cause, END_DONE);
+	ck_assert_uint_eq(p->accepted, 2);
+	lb_rig_free(&r);
+}
+END_TEST
+
 START_TEST(a_provider_that_takes_connections_and_lets_them_die_is_not_dialled_in_a_storm)
 {
 	static const struct {
@@ -620,7 +644,7 @@ UNIT_SUITE("pool", the_first_call_waits_for_the_connection_and_the_next_one_does
 	an_idle_connection_that_dies_is_noticed_and_not_replaced_until_a_call_comes,
 	a_failed_connect_fails_all_who_wait_with_its_reason_and_begins_a_backoff, backoff_doubles_to_ten_seconds_and_success_resets_it, with_nobody_else_a_dead_provider_is_found_soon_after_it_is_back_without_a_storm,
 	backoff_doubles_from_a_tenth_of_a_second, a_provider_that_takes_connections_and_lets_them_die_is_not_dialled_in_a_storm,
-	a_provider_that_answers_may_go_away_often_without_a_backoff, an_idle_connection_closes_after_its_time_and_a_used_one_does_not,
+	a_provider_that_answers_and_goes_in_one_write_has_not_failed, a_provider_that_answers_may_go_away_often_without_a_backoff, an_idle_connection_closes_after_its_time_and_a_used_one_does_not,
 	a_silent_connection_answers_a_ping_before_it_carries_a_call,
 	a_connection_whose_peer_is_gone_is_replaced_within_a_second_and_the_call_goes_to_the_new_one,
 	after_a_freeze_every_connection_is_verified_before_use, a_call_that_waits_can_leave,
