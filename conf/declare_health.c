@@ -95,6 +95,8 @@ static void take_inbound(struct schema *s, const struct yaml *node, struct conf_
 	schema_init(s, MAP_INBOUND, &d);
 	schema_read(s, MAP_INBOUND, node, &d);
 	told = s->problems->count != problems;
+	if (!told)
+		conf_inbound_tls_settle(s, node, in);
 	sound = take_socket(s, node, told, d.unix_path, d.tcp, &in->addr);
 	if (!declare_has(node, "to") && !told)
 		schema_problem(s, node, "has no `to`, expected to: HOST:PORT or unix:/PATH of the app's own server");

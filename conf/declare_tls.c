@@ -242,7 +242,8 @@ void conf_take_inbound_tls(struct schema *s, const struct yaml *node, void *base
 	} else if (node->kind == YAML_SCALAR && (str_is(node->scalar, "strict") || str_is(node->scalar, "permissive"))) {
 		d->tls_mode = str_is(node->scalar, "permissive");
 	} else {
-		schema_problem(s, node, "expected strict, permissive, or a map with mode and client_certificate");
+		schema_problem(s, node, "%s%.40s%sexpected strict, permissive, or a map with mode and client_certificate", node->kind == YAML_SCALAR ? "'" : "",
+			node->kind == YAML_SCALAR ? node->scalar.p : "", node->kind == YAML_SCALAR ? "' is not known, " : "");
 		return;
 	}
 	in->tls = d->tls_mode ? INBOUND_PERMISSIVE : INBOUND_STRICT;
@@ -329,6 +330,17 @@ void conf_take_inbound_allow(struct schema *s, const struct yaml *node, void *ba
 		}
 		schema_pop(s, mark);
 	}
+}
+
+/* Without a certificate nobody has an id: such a rule would fit nothing, and look as if it let somebody in. */
+void conf_inbound_tls_settle(struct schema *s, const struct yaml *node, const struct conf_inbound *in)
+{
+	bool ids = false;
+
+	for (uint32_t i = 0; i < in->nallow; i++)
+		ids |= in->allow[i].nids > 0;
+	if (ids && in->tls == INBOUND_PLAIN)
+		declare_problem(s, node, "allow", "ids would fit nobody, expected tls: strict or permissive beside it: callers show who they are by a certificate");
 }
 
 void conf_inbound_tls_end(struct conf_inbound *in)

@@ -97,6 +97,7 @@ schema_take_fn conf_take_identity, conf_take_default_identity, conf_take_identit
 void conf_identity_end(struct conf_identity *id);
 void conf_identity_finish(struct schema *s);     /* parts of conf_finish: who has which identity; what asks for one */
 void conf_tls_finish(struct schema *s);
+void conf_inbound_tls_settle(struct schema *s, const struct yaml *node, const struct conf_inbound *in);   /* all keys of the door have been read, and were right */
 void conf_inbound_tls_end(struct conf_inbound *in);
 uint64_t conf_inbound_tls_hash(const struct conf_inbound *in, uint64_t seed);
 void conf_instances_end(struct conf_instance **list, uint32_t *count);

@@ -78,7 +78,7 @@ int tls_client(struct loop *l, struct tls_context *c, struct sock *under_taken, 
  * a resumed caller is judged again by peer. */
 int tls_server(struct loop *l, struct tls_context *c, struct sock *under_taken, const struct tls_peer *peer, const void *first, size_t n, struct account *a,
 	const struct sock_events *ev, void *user, struct sock **ret);
-/* Why the handshake or the connection failed, for people: which check, with both values: "certificate has expired (CN=..., not after ...)", "the peer is 'spiffe://a', wanted 'spiffe://b'".
+/* Why the handshake or the connection failed, for people: which check, with both values: "the peer's certificate has expired (CN=..., not after ...)", "the peer is 'spiffe://a', wanted 'spiffe://b'".
  * "": nothing that TLS knows of. Lives as long as the sock, and after sock_close until the end of the turn. */
 const char *tls_why(const struct sock *s);
 /* The same as a class, for statistics. TLS_FINE: nothing that TLS knows of. */

@@ -99,17 +99,17 @@ static void tell_names(struct tls_verify *v, const X509 *leaf, const OPENSSL_STA
 		why_is(v, TLS_WRONG_NAME, "the peer's certificate (%s) has no name in it (subjectAltName), wanted %s", peer_subject(v, leaf, subject), wanted);
 }
 
-static void tell_expired(struct tls_verify *v, const X509 *bad, bool early)
+static void tell_expired(struct tls_verify *v, const X509 *bad, const char *whose, bool early)
 {
 	const struct tls_lib *o = v->context->lib;
 	char subject[TLS_TEXT_MAX], limit[32], now[32];
 
 	peer_subject(v, bad, subject);
 	if (early)
-		why_is(v, TLS_EXPIRED, "certificate is not yet valid (%s, not before %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
+		why_is(v, TLS_EXPIRED, "the %s's certificate is not yet valid (%s, not before %s, now %s)", whose, subject, tls_time_text(tls_time(o, o->X509_get0_notBefore(bad)), limit),
 			tls_time_text(v->now, now));
 	else
-		why_is(v, TLS_EXPIRED, "certificate has expired (%s, not after %s, now %s)", subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
+		why_is(v, TLS_EXPIRED, "the %s's certificate has expired (%s, not after %s, now %s)", whose, subject, tls_time_text(tls_time(o, o->X509_get0_notAfter(bad)), limit),
 			tls_time_text(v->now, now));
 }
 
@@ -138,6 +138,7 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 	const struct tls_lib *o = v->context->lib;
 	int err = o->X509_STORE_CTX_get_error(x);
 	const X509 *bad = o->X509_STORE_CTX_get_current_cert(x);
+	const char *whose = bad && bad != o->X509_STORE_CTX_get0_cert(x) ? "issuer" : "peer";
 	char subject[TLS_TEXT_MAX] = "no certificate", issuer[TLS_TEXT_MAX] = "?", roots[TLS_TEXT_MAX];
 
 	if (bad) {
@@ -147,7 +148,7 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 	switch (bad ? err : X509_V_ERR_UNSPECIFIED) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		tell_expired(v, bad, err == X509_V_ERR_CERT_NOT_YET_VALID);
+		tell_expired(v, bad, whose, err == X509_V_ERR_CERT_NOT_YET_VALID);
 		return;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
@@ -157,7 +158,7 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
 		say_roots(v->context->trust, b, roots, sizeof(roots));
-		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the peer's certificate (%s, issued by %s): %s", roots, subject, issuer, o->X509_verify_cert_error_string(err));
+		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the %s's certificate (%s, issued by %s): %s", roots, whose, subject, issuer, o->X509_verify_cert_error_string(err));
 		return;
 	case X509_V_ERR_INVALID_PURPOSE:
 		why_is(v, TLS_UNTRUSTED, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
@@ -492,7 +493,7 @@ bool tls_verify_again(struct tls_verify *v, X509 *leaf)
 	from = tls_time(o, o->X509_get0_notBefore(leaf));
 	to = tls_time(o, o->X509_get0_notAfter(leaf));
 	if (v->context->trust && !v->context->expired_ok && (v->now < from || v->now > to)) {
-		tell_expired(v, leaf, v->now < from);
+		tell_expired(v, leaf, "peer", v->now < from);
 		return false;
 	}
 	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);

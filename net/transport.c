@@ -551,6 +551,11 @@ struct tls_context *transport_context(struct transport *t, int *err, const char 
 	return f->held->tls;
 }
 
+bool transport_serves(const struct transport *t)
+{
+	return t->footing->key.server;
+}
+
 const struct tls_want *transport_want(const struct transport *t)
 {
 	return t->want;

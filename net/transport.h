@@ -22,6 +22,7 @@ void transport_unref(struct transport **t);                   /* accepts NULL in
 /* Borrowed for this turn (who keeps it takes a ref). NULL with *err: -EAGAIN: a secret has not come yet, watch and wait; otherwise it cannot be had now. *why: a sentence, good until the next turn. */
 struct tls_context *transport_context(struct transport *t, int *err, const char **why);
 const struct tls_want *transport_want(const struct transport *t);
+bool transport_serves(const struct transport *t);             /* a door's: peers are callers */
 void transport_peer(const struct transport *t, struct tls_peer *ret);   /* whom tls_client and tls_server are to accept; borrowed from the transport, which outlives its connections' handshakes */
 bool transport_trusts_alike(const struct transport *a, const struct transport *b); /* by roots from one and the same place; names are another matter */
 /* Whom tls_client is to accept at one address, and which name it asks for; borrowed from here, from the transport and from host. host: the endpoint's own name, without a port; NULL: it has none.

@@ -83,7 +83,7 @@ static void judge_times(const struct check *c, const char *path, const struct tl
 	else if (to - c->now_s < (to - from) / 20)
 		sb_fmt(c->warnings, "%s: warning: the certificate '%s' ends soon, %s (%s)\n", path, tls_cert_id(cert), day(to, text), c->place);
 	if (wanted && strncmp(tls_cert_id(cert), "spiffe://", 9) == 0 && strcmp(tls_cert_id(cert), wanted) != 0)
-		sb_fmt(c->warnings, "%s: warning: the certificate is of '%s', the configuration says '%s' (%s)\n", path, tls_cert_id(cert), wanted, c->place);
+		sb_fmt(c->warnings, "%s: warning: the certificate is of '%s'; by service_account, trust_domain and the namespace, or their defaults, the app is '%s' (%s)\n", path, tls_cert_id(cert), wanted, c->place);
 }
 
 /* key NULL: in the same file. wanted: the SPIFFE id that it is meant to have; NULL: any. */

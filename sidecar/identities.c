@@ -169,7 +169,7 @@ static void cert_ended(struct timer *t)
 	if (id->end_told == id->cert->generation)
 		return;
 	id->end_told = id->cert->generation;
-	snprintf(text, sizeof text, "the certificate has expired at %s, and %s has brought no other one%s%.300s", day_text(to, day), id->cert->source, id->cert->why ? ": " : "",
+	snprintf(text, sizeof text, "the certificate has expired at %s, and no other one has come from %s%s%.300s", day_text(to, day), id->cert->source, id->cert->why ? ": " : "",
 		id->cert->why ? id->cert->why : "");
 	log_error(id->all->sc->log, "app '%s': %s; peers will refuse it", id->app, text);
 	secret_fail(id->cert, text);

@@ -289,6 +289,11 @@ static void handshake_failed(void *ctx, const struct transport *t, const struct 
 	if (untold)
 		snprintf(more, sizeof more, "; %llu others that failed before it were not told", (unsigned long long)untold);
 	const bool named = w->cert.from == SECRET_IDENTITY && w->cert.name && *w->cert.name;
+	if (transport_serves(t)) {
+		log_warn(sc->log, "TLS with the caller %s failed: %s; the connection is closed; callers that fail for the same reason are not told until one succeeds%s",
+			peer && addr_text(peer, text) ? text : "?", why, more);
+		return;
+	}
 	log_warn(sc->log, "TLS with %s%s%s%s%s%s%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds%s", peer ? addr_text(peer, text) : "a peer",
 		w->sni ? " (" : "", w->sni ? w->sni : "", w->sni ? ")" : "", named ? " as app '" : "", named ? w->cert.name : "", named ? "'" : "", why, more);
 }

@@ -111,7 +111,7 @@ def check_reads_the_files_that_a_configuration_names(t):
 		(garbage, good.key, ca.roots, 2, garbage, "certificate"),
 		(good.cert, good.key, garbage, 2, garbage, ""),
 		(t.path("absent.pem"), good.key, ca.roots, 0, t.path("absent.pem"), "warning: cannot be judged here: No such file"),
-		(other.cert, other.key, ca.roots, 0, other.cert, "warning: the certificate is of '%s', the configuration says '%s'" % (spiffe_id("cart"), SHOP)),
+		(other.cert, other.key, ca.roots, 0, other.cert, "warning: the certificate is of '%s'; by service_account, trust_domain and the namespace, or their defaults, the app is '%s'" % (spiffe_id("cart"), SHOP)),
 	]:
 		got, said = checked(t, cert, key, roots)
 		same(got, code, said)
