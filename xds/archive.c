@@ -184,7 +184,7 @@ static bool holds_key(const void *p, size_t n)
 {
 	static const char end_of_line[] = "PRIVATE KEY-----";
 
-	return memmem(p, n, end_of_line, sizeof(end_of_line) - 1) != NULL;
+	return n && memmem(p, n, end_of_line, sizeof(end_of_line) - 1) != NULL;
 }
 
 static void tell_key(struct archive *a, struct str name)
