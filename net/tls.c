@@ -15,6 +15,9 @@
  * whole cannot be read by the peer, so "not taken" still means "not processed": that decides whether a call may go to another provider. For the
  * same reason out with pieces is flushed by writev only, never behind its caller's back.
  *
+ * The end of a client's handshake is the one thing that is held back, until the end of the turn at most: whoever gets the connection mostly has
+ * something to say at once, and both go down in one write. Nothing is written, and nothing closed, but behind it.
+ *
  * A server's side differs in its beginning: the sock below is connected, and some of its bytes may have been read already (`first`).
  *
  * Owner: whoever got the sock. Memory goes with the morgue. */
@@ -61,19 +64,26 @@ static void out_free(struct tls_sock *k)
 	k->out = NULL;
 	k->out_n = k->out_at = k->out_cap = 0;
 	k->npieces = 0;
+	k->held = false;
 }
 
 /* What the sock below takes of it; 0 where it fails, which write_err then tells. */
-static size_t write_below(struct tls_sock *k, char *p, size_t n)
+static size_t writev_below(struct tls_sock *k, const struct iovec *iov, int n)
 {
-	struct iovec iov = {p, n};
-	ssize_t took = k->write_err ? 0 : sock_writev(k->under, &iov, 1);
+	ssize_t took = k->write_err ? 0 : sock_writev(k->under, iov, n);
 
 	if (took >= 0)
 		return (size_t)took;
 	if (took != -EAGAIN && took != -ENOTCONN) /* not connected: connected() is still to come, and will tell */
 		k->write_err = (int)took;
 	return 0;
+}
+
+static size_t write_below(struct tls_sock *k, char *p, size_t n)
+{
+	struct iovec iov = {p, n};
+
+	return writev_below(k, &iov, 1);
 }
 
 static void out_add(struct tls_sock *k, const char *p, size_t n)
@@ -97,6 +107,7 @@ static void out_add(struct tls_sock *k, const char *p, size_t n)
 /* True: nothing is left. */
 static bool out_flush(struct tls_sock *k)
 {
+	k->held = false;
 	while (k->out_at < k->out_n) {
 		size_t took = write_below(k, k->out + k->out_at, k->out_n - k->out_at);
 		if (took == 0)
@@ -113,6 +124,32 @@ static bool out_flush(struct tls_sock *k)
 	return !k->write_err;
 }
 
+static void wide_empty(struct tls_sock *k)
+{
+	lib(k)->wide->length = 0;
+	lib(k)->BIO_ctrl(k->wbio, BIO_C_SET_BUF_MEM, BIO_NOCLOSE, lib(k)->wide);
+}
+
+/* What is held back, and n bytes behind it. How many of those the sock below took. */
+static size_t write_behind(struct tls_sock *k, char *p, size_t n)
+{
+	struct iovec iov[] = {{k->out, k->out_n}, {p, n}};
+	size_t took = writev_below(k, iov, 2);
+
+	k->held = false;
+	if (k->write_err) {
+		out_free(k);
+		return 0;
+	}
+	if (took < k->out_n) {
+		k->out_at = took;
+		return 0;
+	}
+	took -= k->out_n;
+	out_free(k);
+	return took;
+}
+
 /* What OpenSSL has just written. How much of it the sock below took. */
 static size_t push(struct tls_sock *k)
 {
@@ -121,12 +158,29 @@ static size_t push(struct tls_sock *k)
 
 	if (n == 0)
 		return 0;
-	took = k->out ? 0 : write_below(k, wide->data, n);
+	took = k->held ? write_behind(k, wide->data, n) : k->out ? 0 : write_below(k, wide->data, n);
 	if (took < n)
 		out_add(k, wide->data + took, n - took);
-	wide->length = 0;
-	lib(k)->BIO_ctrl(k->wbio, BIO_C_SET_BUF_MEM, BIO_NOCLOSE, wide);
+	wide_empty(k);
 	return took;
+}
+
+/* Instead of push: what OpenSSL has written waits for what comes next. Where there is no memory for that, it goes at once. */
+static void hold(struct tls_sock *k)
+{
+	BUF_MEM *wide = lib(k)->wide;
+	size_t n = wide->length;
+
+	if (n && !k->out && !k->write_err)
+		k->out = acct_alloc(k->account, n);
+	if (!n || !k->out || k->out_n || k->write_err) {
+		push(k);
+		return;
+	}
+	memcpy(k->out, wide->data, n);
+	k->out_n = k->out_cap = n;
+	k->held = true;
+	wide_empty(k);
 }
 
 /* ---- in: from the sock below ------------------------------------------------------------------------------------------------------- */
@@ -267,7 +321,7 @@ static bool has_pieces(const struct tls_sock *k)
 static void want_below(struct tls_sock *k)
 {
 	bool read = k->phase == TLS_SHAKING || (k->phase == TLS_OPEN && (k->s.want_read || k->write_waits_for_read) && !k->ended);
-	bool write = k->phase == TLS_SHAKING ? k->out != NULL : k->phase == TLS_OPEN && ((k->s.want_write && !k->write_waits_for_read) || (k->out && !has_pieces(k)));
+	bool write = k->phase == TLS_SHAKING ? k->out != NULL : k->phase == TLS_OPEN && ((k->s.want_write && !k->write_waits_for_read) || (k->out && !k->held && !has_pieces(k)));
 
 	if (!k->closed)
 		sock_want(k->under, read, write);
@@ -370,6 +424,20 @@ static void shake_failed(struct tls_sock *k, int err)
 	k->s.ev->connected(k->s.user, err);
 }
 
+/* Nobody has written behind it. */
+static void held_due(struct dirty *d)
+{
+	struct tls_sock *k = container_of(d, struct tls_sock, release);
+
+	if (k->closed || !k->held)
+		return;
+	out_flush(k);
+	if (k->write_err) /* which the user's next call meets */
+		out_free(k);
+	want_below(k);
+}
+
+/* The sock below is told what is wanted when the user has said it: mostly it wants to read, as we did. */
 static void shake_done(struct tls_sock *k)
 {
 	const struct tls_lib *o = lib(k);
@@ -389,24 +457,33 @@ static void shake_done(struct tls_sock *k)
 	stat_inc(&k->s.loop->stats, k->server ? STAT_TLS_CONNS_DOWN : STAT_TLS_CONNS_UP);
 	k->more = k->in || o->SSL_has_pending(k->ssl); /* the peer may have gone on speaking */
 	k->verify.peer = (struct tls_peer){0}; /* it was borrowed until now */
-	want_below(k);
 	k->s.ev->connected(k->s.user, 0);
+	if (k->closed)
+		return;
+	want_below(k);
+	if (k->held) /* behind the user's flush, where it has one */
+		loop_dirty(k->s.loop, &k->release, held_due);
 }
 
-/* 1: done. -EAGAIN: bytes must come first. Otherwise what ended it. */
-static int shake_on(struct tls_sock *k, char *buf, size_t cap)
+/* 1: done. -EAGAIN: bytes must come first. Otherwise what ended it. may_read: the sock below may have something. */
+static int shake_on(struct tls_sock *k, char *buf, size_t cap, bool may_read)
 {
 	const struct tls_lib *o = lib(k);
 
-	k->drained = false;
+	k->drained = !may_read;
 	for (int i = 0; i < REFILLS_MAX; i++) {
 		clean(o);
 		int r = o->SSL_do_handshake(k->ssl);
-		push(k);
+		if (r == 1 && !k->server)
+			hold(k);
+		else
+			push(k);
 		if (r == 1)
 			return k->write_err ? k->write_err : 1;
 		if (o->SSL_get_error(k->ssl, r) != SSL_ERROR_WANT_READ)
 			return ssl_failed(k);
+		if (!may_read && k->write_err)
+			k->drained = false;
 		ssize_t n = refill(k, buf, cap);
 		if (n == -EAGAIN || n == -ENOTCONN) /* a write that failed is told when the peer has not said why */
 			return k->write_err ? k->write_err : -EAGAIN;
@@ -420,10 +497,10 @@ static int shake_on(struct tls_sock *k, char *buf, size_t cap)
 	return -EAGAIN; /* the sock below is still readable, and will say so */
 }
 
-static void shake(struct tls_sock *k)
+static void shake(struct tls_sock *k, bool may_read)
 {
 	char buf[READ_MAX];
-	int r = shake_on(k, buf, sizeof(buf));
+	int r = shake_on(k, buf, sizeof(buf), may_read);
 
 	if (!settle(k) && (r == 1 || r == -EAGAIN))
 		r = -ENOMEM;
@@ -440,8 +517,9 @@ static void start(struct task *t)
 	struct tls_sock *k = container_of(t, struct tls_sock, start);
 
 	k->started = true;
+	/* What is there already will be told; a client's peer has nothing to say yet. */
 	if (k->phase == TLS_SHAKING)
-		shake(k);
+		shake(k, false);
 }
 
 /* ---- recv -------------------------------------------------------------------------------------------------------------------------------- */
@@ -587,13 +665,14 @@ static uint32_t encrypt(struct tls_sock *k, const struct iovec *iov, int n, size
 /* Down with them. How much plaintext is out; the rest waits in out. */
 static size_t ship(struct tls_sock *k, const struct tls_piece *pieces, uint32_t count)
 {
-	size_t took = push(k), taken = 0;
+	size_t n = lib(k)->wide->length, took = push(k), taken = 0;
+	size_t before = k->out && !k->write_err ? k->out_n - (n - took) : 0; /* of what was held back */
 
 	for (uint32_t i = 0; i < count; i++)
 		if (pieces[i].end <= took)
 			taken += pieces[i].plain;
 		else if (k->out)
-			k->pieces[k->npieces++] = (struct tls_piece){(uint32_t)(pieces[i].end - took), pieces[i].plain};
+			k->pieces[k->npieces++] = (struct tls_piece){(uint32_t)(before + pieces[i].end - took), pieces[i].plain};
 	return taken;
 }
 
@@ -622,7 +701,7 @@ static ssize_t tls_writev(struct sock *s, const struct iovec *iov, int n)
 		return -EBADF;
 	if (k->phase != TLS_OPEN || (k->ended && k->end < 0))
 		return k->ended ? k->end : -EAGAIN;
-	bool whole = out_flush(k);
+	bool whole = k->held || out_flush(k);
 	if (k->write_err)
 		return write_failed(k);
 	for (int i = 0; i < n; i++)
@@ -636,7 +715,7 @@ static ssize_t tls_writev(struct sock *s, const struct iovec *iov, int n)
 			taken += ship(k, pieces, count);
 		else
 			r = unblock(k);
-		whole = !k->out;
+		whole = !k->out || k->held;
 		if (k->ended && k->end < 0)
 			r = k->end;
 		else if (k->write_err)
@@ -660,7 +739,7 @@ static void below_connected(void *user, int err)
 	if (err)
 		shake_failed(k, err);
 	else if (k->started)
-		shake(k);
+		shake(k, true);
 }
 
 static void below_readable(void *user)
@@ -670,7 +749,7 @@ static void below_readable(void *user)
 
 	if (k->phase == TLS_SHAKING) {
 		if (k->started)
-			shake(k);
+			shake(k, true);
 		return;
 	}
 	if (k->phase == TLS_OPEN && k->s.want_read)
@@ -689,7 +768,7 @@ static void below_writable(void *user)
 	if (k->phase != TLS_OVER && !has_pieces(k))
 		out_flush(k);
 	if (k->phase == TLS_SHAKING && k->write_err) {
-		shake(k); /* reads why, if the peer has said it */
+		shake(k, true); /* reads why, if the peer has said it */
 		return;
 	}
 	if (k->phase == TLS_OPEN && k->s.want_write)
@@ -742,7 +821,7 @@ static void tls_close(struct sock *s)
 	o = lib(k);
 	if (k->phase == TLS_OPEN)
 		stat_dec(&k->s.loop->stats, k->server ? STAT_TLS_CONNS_DOWN : STAT_TLS_CONNS_UP);
-	if (k->phase == TLS_OPEN && !k->write_err && !k->out && !(k->ended && k->end < 0)) {
+	if (k->phase == TLS_OPEN && !k->write_err && (!k->out || k->held) && !(k->ended && k->end < 0)) {
 		clean(o);
 		o->SSL_shutdown(k->ssl); /* close_notify, as far as the sock below takes it */
 		push(k);
@@ -750,6 +829,7 @@ static void tls_close(struct sock *s)
 	k->closed = true;
 	loop_undefer(&k->start);
 	loop_undefer(&k->retell);
+	loop_clean(&k->release);
 	/* However it ended, what HTTP/2 needs was framed by HTTP/2: OpenSSL shall not spoil the session that others may resume. */
 	o->SSL_set_shutdown(k->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	tls_drop(k);

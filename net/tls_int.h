@@ -153,8 +153,10 @@ struct tls_sock {
 	bool ended, more, closed, started, resumed, write_waits_for_read;
 	bool showed;                 /* our certificate went to the peer, now or in the session that was resumed */
 	bool heard;                  /* something that was not TLS's own came */
-	bool drained;                /* the last read below was short */
+	bool drained;                /* nothing is there to be read below: the last read was short */
+	bool held;                   /* out is the end of a client's handshake, which waits for the user's first bytes; release: until then */
 	struct task start, retell;
+	struct dirty release;
 	struct grave grave;
 	char alpn[64];               /* tls_alpn's text */
 	char why[TLS_WHY];
