@@ -87,8 +87,8 @@ def certificate_missing(s):
         answer = caller.call(demo, 20000)
         must(answer["code"] == UNAVAILABLE, "a call without a control plane: %s", answer)
         text = daemon.status()
-        must("alert" in text or "certificate" in text, "status does not say why (%s):\n%s", which, text)
-        w.note("%s", [line.strip() for line in text.splitlines() if "alert" in line or "certificate" in line][0])
+        must("refuses" in text or "certificate" in text, "status does not say why (%s):\n%s", which, text)
+        w.note("%s", [line.strip() for line in text.splitlines() if "refuses" in line or "certificate" in line][0])
     must(plane.seen()["open"] == 0, "a stream was opened: %s", plane.seen())
 
 
