@@ -51,6 +51,13 @@ static void inbound_request(void *user, struct uds_client *client, struct stream
 {
 	struct door *d = user;
 	struct app *a = d->set->app;
+
+	/* It crossed our GOAWAY: refused so that HTTP/2 says it was not begun (RFC 9113 8.7), and its client takes it elsewhere by itself. An answer would be the end of it. */
+	if (inbound_closed(a) && uds_client_was_sent_off(client)) {
+		stat_inc(&a->sc->loop->stats, STAT_INBOUND_REFUSED);
+		stream_reset(s, H2_REFUSED_STREAM);
+		return;
+	}
 	struct exchange_door door = {.sc = a->sc, .app = a, .inbound = d->line, .cred = uds_client_cred(client), .caller = uds_client_identity(client)};
 	exchange_start(&door, s, head, fin, refuse);
 }

@@ -1,6 +1,6 @@
 /* sidecar/inbound: calls to the app (apps[].inbound): TCP (or Unix) in, the app's own server out. The same exchange as any call, with a cluster that the configuration names instead of an
  * authority. Gated by the app's life: while it is not open, new calls are answered UNAVAILABLE (503, flag LH) and HTTP/2 connections are told to go (a GOAWAY is right here: the caller is not
- * the app); calls in progress go on. Counted in life_inbound from their first byte to their end.
+ * the app); a call that crosses that GOAWAY is refused as not begun (REFUSED_STREAM), and calls in progress go on. Counted in life_inbound from their first byte to their end.
  *
  * Answers carry what Envoy's health_check filter gives: x-envoy-immediate-health-check-fail: true while the app is failing.
  * One an app. Owner: its app; a reload keeps doors whose lines did not change. */

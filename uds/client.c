@@ -346,3 +346,4 @@ bool uds_client_carries(const struct uds_client *c) { return c->carries; }
 void uds_client_carry(struct uds_client *c) { c->carries = true; }
 
 bool uds_client_is_h1(const struct uds_client *c) { return c->h1 != NULL; }
+bool uds_client_was_sent_off(const struct uds_client *c) { return c->h2 && c->draining; }

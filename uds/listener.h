@@ -97,3 +97,4 @@ bool uds_client_carries(const struct uds_client *c);              /* it was mark
 void uds_client_carry(struct uds_client *c);
 struct uds_listener *uds_client_listener(const struct uds_client *c);
 bool uds_client_is_h1(const struct uds_client *c);
+bool uds_client_was_sent_off(const struct uds_client *c);         /* HTTP/2: a GOAWAY is on its way to it, or there */

@@ -286,6 +286,25 @@ START_TEST(who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_
 }
 END_TEST
 
+START_TEST(a_call_that_crosses_the_goaway_is_refused_as_not_begun)
+{
+	struct world w = world(ECHOES);
+	struct call *crosses;
+
+	answered(&w, w.net);
+	crosses = call_unary(w.net, "shop", NULL);
+	life_fail(life_of(&w), NULL, "it goes");
+	rig_advance(w.r, 10);
+	ck_assert_uint_ge(w.net->goaways, 1);
+	ck_assert_uint_eq(crosses->ends, 1);
+	ck_assert_int_eq(crosses->end.cause, END_REFUSED);
+	ck_assert_uint_eq(w.server->requests, 1);
+	ck_assert_uint_eq(rig_stat(w.r, STAT_INBOUND_REFUSED), 1);
+	refused(&w, caller_new(w.r, IN), "it is "); /* who comes anew is told why */
+	rig_free(&w.r);
+}
+END_TEST
+
 START_TEST(the_same_doors_serve_again_after_ok)
 {
 	struct world w = world(ECHOES);
@@ -707,7 +726,7 @@ END_TEST
 UNIT_SUITE("inbound", the_apps_server_sees_what_the_caller_sent, what_only_a_proxy_may_say_does_not_reach_the_app_nor_steer_the_call,
 	a_head_without_an_authority_gets_the_host_or_the_apps_name, a_name_of_the_mesh_is_no_way_out_of_the_inbound_door, a_health_call_at_the_inbound_door_is_the_apps_to_answer, nobody_outside_speaks_for_the_app,
 	calls_come_in_only_while_the_app_is_ok, the_death_of_the_app_closes_the_gate_in_the_same_turn, an_app_with_a_check_of_its_own_is_closed_until_it_has_passed,
-	a_check_at_the_apps_own_inbound_door_asks_its_server_and_not_the_gate, who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, the_same_doors_serve_again_after_ok,
+	a_check_at_the_apps_own_inbound_door_asks_its_server_and_not_the_gate, who_is_connected_when_the_app_closes_is_told_to_go_and_its_calls_end_in_order, a_call_that_crosses_the_goaway_is_refused_as_not_begun, the_same_doors_serve_again_after_ok,
 	http_1_is_served_at_the_same_door_and_closes_in_order, a_call_counts_as_in_flight_from_its_head_to_its_end_however_it_ends,
 	a_server_that_is_not_there_is_told_as_such, a_server_that_starts_again_within_a_second_costs_no_call, a_caller_waits_for_the_server_no_longer_than_its_deadline,
 	what_the_server_has_begun_or_refuses_does_not_go_to_it_twice, a_goaway_of_the_server_costs_no_call,
