@@ -191,6 +191,8 @@ static void failed(struct csr *c, int status, const char *why)
 	for (uint32_t i = 1; i < c->failures && most < backoff_most_ns; i++)
 		most *= 2;
 	c->retry_ns = l->now_ns + 1 + loop_random_below(l, most < backoff_most_ns ? most : backoff_most_ns);
+	if (patient && c->retry_ns > c->began_ns + PATIENCE_MS * ms) /* who waits is told when the second is over, however far the back-off has gone */
+		c->retry_ns = c->began_ns + PATIENCE_MS * ms;
 	timer_set(l, &c->due, c->retry_ns, due);
 	if (!patient && c->told_status != status) { /* the same bad news each second tells nobody anything */
 		c->told_status = status;

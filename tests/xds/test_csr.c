@@ -660,6 +660,24 @@ START_TEST(without_a_token_and_a_certificate_nobody_is_asked)
 }
 END_TEST
 
+/* The back-off may have grown beyond the second by then: whoever waits for the certificate is told all the same. */
+START_TEST(the_second_of_patience_has_an_end_whatever_the_back_off)
+{
+	for (int i = 0; i < 48; i++) {
+		struct csrrig *r = rig_new(PLAIN);
+		for (int k = 0; k < i; k++)
+			loop_random(r->loop);
+		unlink(r->token);
+		start(r);
+		advance(r, 900);
+		ck_assert_int_eq(r->cert->state, SECRET_WAITING);
+		advance(r, 51);
+		ck_assert_msg(r->cert->state == SECRET_FAILING && r->roots->state == SECRET_FAILING, "seed %d: still waiting", i);
+		rig_free(&r);
+	}
+}
+END_TEST
+
 START_TEST(when_the_token_is_gone_the_certificate_speaks_for_us)
 {
 	struct csrrig *r = rig_new(ISTIOD);
@@ -907,8 +925,8 @@ UNIT_SUITE("csr", a_certificate_is_asked_for_with_a_token_over_tls, a_unix_socke
 	renewals_of_many_are_spread, of_a_short_life_too_there_is_always_something_left, a_thousand_renewals_leave_nothing_behind, roots_that_change_come_with_the_next_certificate,
 	what_is_due_is_asked_at_a_thaw, a_ca_that_is_not_there_yet_is_waited_for_a_second_and_then_told, a_renewal_that_fails_leaves_the_old_one_to_its_end,
 	answers_that_are_no_good_are_refused_with_their_reason, a_certificate_that_the_cas_own_roots_do_not_stand_for_is_refused, bad_news_of_another_kind_is_told_too, a_clock_that_is_a_little_behind_the_cas_is_no_failure, memory_that_is_refused_is_a_failure_like_others,
-	a_token_is_read_again_each_time, without_a_token_and_a_certificate_nobody_is_asked, when_the_token_is_gone_the_certificate_speaks_for_us,
-	a_token_that_is_refused_is_helped_by_the_certificate, a_machine_without_tokens_begins_with_a_certificate_from_files, files_that_the_space_does_not_know_are_told,
+	a_token_is_read_again_each_time, without_a_token_and_a_certificate_nobody_is_asked, the_second_of_patience_has_an_end_whatever_the_back_off,
+	when_the_token_is_gone_the_certificate_speaks_for_us, a_token_that_is_refused_is_helped_by_the_certificate, a_machine_without_tokens_begins_with_a_certificate_from_files, files_that_the_space_does_not_know_are_told,
 	another_configuration_is_asked_at_once_and_the_certificate_stays_until_then, a_try_in_every_stage_may_be_ended, secrets_of_another_provider_are_filled,
 	what_is_written_for_others_fits_together_and_the_key_is_nobodys_business, a_folder_that_cannot_be_written_is_told_and_nothing_else_happens, without_output_nothing_is_written,
 	a_chain_is_read_in_place, more_entries_than_a_chain_has_are_refused)
