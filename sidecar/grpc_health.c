@@ -13,7 +13,7 @@
 #include "sidecar/health_truth.h"
 #include "sidecar/sidecar.h"
 
-enum { PREFIX = 5, MESSAGE_MAX = 4096, LIST_MAX = 100 /* health.proto: a server that has more may say RESOURCE_EXHAUSTED */, PARK_APPS = 4 /* as in sidecar/exchange */ };
+enum { PREFIX = 5, MESSAGE_MAX = 4096, LIST_MAX = 100 /* health.proto: a server that has more may say RESOURCE_EXHAUSTED */, PARK_APPS = 4 /* as in sidecar/exchange_park */ };
 #define AGAIN_NS UINT64_C(1000000000)
 
 enum method { CHECK, WATCH, LIST };
