@@ -1,10 +1,12 @@
 """A mesh whose endpoints want TLS (tlsMode istio): a control plane's clusters, one endpoint encrypted and the next not, names that change; and ADS itself over TLS, by token and by certificate."""
+import json
 import ssl
 
 from ca_server import CaServer
 from certs import spiffe, write
 from harness import DEMO, GREETER, case, check, same, until
 from providers import Provider
+from sds_server import field
 from tls_parts import Ears, Fast, Files, Front, Load, TlsProvider, authority, becomes, call, mesh_tls, refused, spiffe_id
 
 SHOP, DEMO_ID = spiffe_id("shop"), spiffe_id("demo")
@@ -103,6 +105,48 @@ def two_apps_with_two_identities_are_two_callers_to_one_provider(t):
 			call(h)
 		same(p.shown[-1], [spiffe_id(name)])
 	same(d.stat("tls_handshakes"), 2)
+
+
+def by_provider(name, *sans):
+	"""As a control plane of gRPC's clients says it (gRFC A29): certificate and roots of a certificate provider that the bootstrap names."""
+	instance = field(1, name)
+	return field(1, field(14, instance) + field(8, field(1, field(13, instance) + b"".join(field(9, field(1, s)) for s in sans))))
+
+
+@case
+def certificate_providers_of_the_bootstrap_are_shown_and_trusted_where_a_cluster_names_them(t):
+	ca, partners, plane = authority(t), authority(t, "partners"), t.plane()
+	p = TlsProvider(t, partners.leaf("demo", spiffe("demo", domain="partner.example")), clients=partners.roots)
+	own, partner = member(t, ca), Files(t, partners.leaf("shop", spiffe("shop", domain="partner.example")), partners.roots, name="partner")
+	providers = {name: {"plugin_name": "file_watcher", "config": {"certificate_file": f.cert, "private_key_file": f.key, "ca_certificate_file": f.roots, "refresh_interval": "900s"}}
+		for name, f in (("own", own), ("partner", partner))}
+	bootstrap = {"xds_servers": [{"server_uri": plane.at, "channel_creds": [{"type": "insecure"}]}], "certificate_providers": providers}
+	d = t.daemon(snapshot={"dir": ""}, xds={}, env={"GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(bootstrap)})
+	wanted = spiffe_id("demo", "partner.example")
+
+	mesh_tls(plane, [p.address], tls=by_provider("partner", wanted))
+	with t.h2(d) as h:
+		call(h)
+		same(p.shown[-1], [spiffe_id("shop", "partner.example")])
+		# The files are watched like those of an identity.
+		partner.show(partners.leaf("till", spiffe("till", domain="partner.example")))
+
+		def shown():
+			p.stop()
+			p.restart()
+			becomes(h, 0)
+			return p.shown[-1] == [spiffe_id("till", "partner.example")]
+		until(shown, 8, "the provider to be shown the new one")
+		# The app's own is another provider's: this one does not know it, and its roots are not ours.
+		mesh_tls(plane, [p.address], tls=by_provider("own", wanted))
+		becomes(h, 14)
+		seen = len(p.calls)
+		refused(h, p.address)
+		mesh_tls(plane, [p.address], tls=by_provider("nobody", wanted))
+		until(lambda: "no certificate provider 'nobody' in the bootstrap of gRPC" in h.call(DEMO, GREETER).grpc_message, 5, "the reason")
+		same(len(p.calls), seen)
+		mesh_tls(plane, [p.address], tls=by_provider("partner", wanted))
+		becomes(h, 0)
 
 
 # ---- the control plane itself --------------------------------------------------------------------------------------------

@@ -243,8 +243,8 @@ def upstream_tls(sans=(), sni="outbound_.50051_._.demo.default.svc.cluster.local
 	return field(1, common) + field(2, sni)
 
 
-def mesh_cluster(name, sans):
-	tls = field(1, "tlsMode-istio") + field(2, text_struct("tlsMode", "istio")) + field(3, field(1, "envoy.transport_sockets.tls") + field(3, any_of(TLS_TYPE + "UpstreamTlsContext", upstream_tls(sans))))
+def mesh_cluster(name, context):
+	tls = field(1, "tlsMode-istio") + field(2, text_struct("tlsMode", "istio")) + field(3, field(1, "envoy.transport_sockets.tls") + field(3, any_of(TLS_TYPE + "UpstreamTlsContext", context)))
 	raw = field(1, "tlsMode-disabled") + field(2, b"") + field(3, field(1, "envoy.transport_sockets.raw_buffer")
 		+ field(3, any_of("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", b"")))
 	options = any_of("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", field(3, field(2, b"")))
@@ -258,13 +258,13 @@ def mesh_endpoint(address, tls):
 	return field(2, field(1, field(1, field(1, field(2, host) + field(3, int(port))))) + (field(3, metadata) if metadata else b"") + field(4, field(1, 1)))
 
 
-def mesh_tls(plane, encrypted, plain=(), sans=(), name=DEMO):
-	"""The service; again: its clusters and endpoints are other ones from now on."""
+def mesh_tls(plane, encrypted, plain=(), sans=(), name=DEMO, tls=None):
+	"""The service; again: its clusters and endpoints are other ones from now on. tls: another UpstreamTlsContext than istiod's."""
 	host, port = name.rsplit(":", 1)
 	cluster = "outbound|%s||%s" % (port, host)
 	plane.hold()
 	plane.service(name, *encrypted, *plain)
-	plane.resource("CDS", cluster, mesh_cluster(cluster, sans))
+	plane.resource("CDS", cluster, mesh_cluster(cluster, upstream_tls(sans) if tls is None else tls))
 	every_one = b"".join(mesh_endpoint(a, True) for a in encrypted) + b"".join(mesh_endpoint(a, False) for a in plain)
 	plane.resource("EDS", cluster, field(1, cluster) + field(2, field(1, b"") + every_one + field(3, field(1, len(encrypted) + len(plain)))))
 	plane.release()
