@@ -232,9 +232,29 @@ static int validator(struct tls_reading *t, const Pb__CertificateValidationConte
 	return code;
 }
 
-static int roots(struct tls_reading *t, const Pb__CertificateValidationContext *v)
+/* Beside roots that come as a secret there is one case in which both are files after all: the root that istiod names for its agent, with a rule's caCrl. */
+static int crl_beside(struct tls_reading *t, const Pb__DataSource *source)
 {
-	bool beside = false;
+	struct secret_ref *roots = &t->want->roots;
+	struct data crl;
+	int code = tls_data(t, source, VALIDATION ".crl", &crl);
+	if (code < 0 || !crl.kind)
+		return code;
+	if (roots->from != SECRET_FILES || crl.kind != DATA_FILE || strchr(roots->name, '\n')) {
+		tls_unbuilt(t, "crl beside roots of a secret");
+		return 0;
+	}
+	struct sb both = {0};
+	sb_fmt(&both, "%s\n%.*s", roots->name, (int)crl.text.n, crl.text.p);
+	tls_secret(t, roots, SECRET_ROOTS, SECRET_FILES, sb_view(&both));
+	sb_end(&both);
+	return 0;
+}
+
+/* secret_follows: the roots, and what becomes of a CRL beside them, are said after this. */
+static int roots(struct tls_reading *t, const Pb__CertificateValidationContext *v, bool secret_follows)
+{
+	bool beside = secret_follows;
 	int code = 0;
 	if (v->ca_certificate_provider_instance) {
 		code = tls_secret_instance(t, v->ca_certificate_provider_instance, VALIDATION ".ca_certificate_provider_instance", &t->want->roots, SECRET_ROOTS);
@@ -254,7 +274,7 @@ static int roots(struct tls_reading *t, const Pb__CertificateValidationContext *
 
 /* ---- the whole ---- */
 
-static int context(struct tls_reading *t, const Pb__CertificateValidationContext *v, bool server_name)
+static int context(struct tls_reading *t, const Pb__CertificateValidationContext *v, bool server_name, bool secret_follows)
 {
 	if (v->trust_chain_verification < 0 || v->trust_chain_verification > 1)
 		return tls_refuse(t, -EINVAL, VALIDATION ".trust_chain_verification", "%d is none", v->trust_chain_verification);
@@ -268,7 +288,7 @@ static int context(struct tls_reading *t, const Pb__CertificateValidationContext
 		tls_note(t, "only_verify_leaf_cert_crl: whoever issued a list is asked");
 	if (v->require_signed_certificate_timestamp)
 		tls_note(t, "require_signed_certificate_timestamp: not looked at");
-	int code = roots(t, v);
+	int code = roots(t, v, secret_follows);
 	if (code == 0)
 		code = pins(t, v);
 	if (code == 0)
@@ -281,15 +301,15 @@ static int context(struct tls_reading *t, const Pb__CertificateValidationContext
 static int combined(struct tls_reading *t, const Pb__CommonTlsContext__CombinedCertificateValidationContext *c, bool server_name)
 {
 	static const char field[] = "common_tls_context.combined_validation_context";
-	int code = c->default_validation_context ? context(t, c->default_validation_context, server_name) : tls_refuse(t, -EINVAL, field, "default_validation_context: missing");
+	bool secret = c->validation_context_sds_secret_config;
+	int code = c->default_validation_context ? context(t, c->default_validation_context, server_name, secret) : tls_refuse(t, -EINVAL, field, "default_validation_context: missing");
 	if (code < 0)
 		return code;
-	bool crl = c->default_validation_context->crl, named = t->want->roots.from == SECRET_INSTANCE;
-	if (c->validation_context_sds_secret_config) {
-		if (crl)
-			tls_unbuilt(t, "crl beside roots of a secret");
-		return tls_secret_sds(t, c->validation_context_sds_secret_config, "common_tls_context.combined_validation_context.validation_context_sds_secret_config", &t->want->roots,
+	bool named = t->want->roots.from == SECRET_INSTANCE;
+	if (secret) {
+		code = tls_secret_sds(t, c->validation_context_sds_secret_config, "common_tls_context.combined_validation_context.validation_context_sds_secret_config", &t->want->roots,
 			SECRET_ROOTS);
+		return code < 0 ? code : crl_beside(t, c->default_validation_context->crl);
 	}
 	if (c->validation_context_certificate_provider_instance && !named) /* deprecated: the other one goes before it */
 		return tls_secret_instance(t, c->validation_context_certificate_provider_instance,
@@ -302,7 +322,7 @@ static int combined(struct tls_reading *t, const Pb__CommonTlsContext__CombinedC
 static int read_any(struct tls_reading *t, const Pb__CommonTlsContext *c, bool server_name)
 {
 	switch (c->validation_context_type_case) {
-	case PB__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT: return context(t, c->validation_context, server_name);
+	case PB__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT: return context(t, c->validation_context, server_name, false);
 	case PB__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_COMBINED_VALIDATION_CONTEXT: return combined(t, c->combined_validation_context, server_name);
 	case PB__COMMON_TLS_CONTEXT__VALIDATION_CONTEXT_TYPE_VALIDATION_CONTEXT_SDS_SECRET_CONFIG:
 		return tls_secret_sds(t, c->validation_context_sds_secret_config, "common_tls_context.validation_context_sds_secret_config", &t->want->roots, SECRET_ROOTS);

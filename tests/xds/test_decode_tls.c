@@ -182,7 +182,7 @@ START_TEST(a_context_becomes_a_want)
 		{"1:{8:{1:{" CA "9:{1:'x'}} 2:{1:'roots' " ADS "}}}", " roots=ads:roots any:exact:x", NULL},
 		{"1:{8:{1:{13:{1:'new'} 9:{1:'x'}} 4:{1:'old'}}}", " roots=instance:new any:exact:x", NULL},
 		{"1:{8:{1:{9:{1:'x'}} 4:{1:'old'}}}", " roots=instance:old any:exact:x", NULL},
-		{"1:{8:{1:{7:{3:'CRL'}} 2:{1:'roots' " ADS "}}}", " roots=ads:roots UNBUILT crl without trusted_ca beside it is not built", NULL},
+		{"1:{8:{1:{7:{3:'CRL'}} 2:{1:'roots' " ADS "}}}", " roots=ads:roots UNBUILT crl beside roots of a secret is not built", NULL},
 		{"1:{8:{1:{" CA "7:{1:'/crl'}} 2:{1:'roots' " ADS "}}}", " roots=ads:roots UNBUILT crl beside roots of a secret is not built", NULL},
 		/* names */
 		{"1:{3:{" CA "9:{1:'a'} 9:{2:'b' 6:1} 9:{3:'c'} 9:{7:'d'} 9:{5:{2:'e.*'}}}}", " roots=files:/ca.pem any:exact:a any:prefix~:b any:suffix:c any:contains:d any:regex:e.*", NULL},
@@ -243,6 +243,11 @@ START_TEST(istio_means_its_own_certificates_and_its_own_protocols)
 			" cert=instance:default roots=instance:default" SNI " alpn=istio-h2,istio,h2 any:exact:spiffe://x/y", NULL},
 		/* others: no trust domain, no mesh's protocols */
 		{"1:{4:'h2' 8:{1:{9:{1:'tls.test'}} 2:{1:'file-root:/etc/ca.pem' " API "}}} 2:'tls.test'", " roots=files:/etc/ca.pem sni=tls.test any:exact:tls.test", NULL},
+		/* and a rule's caCrl, which is a file too */
+		{"1:{4:'h2' 8:{1:{9:{1:'tls.test'} 7:{1:'/etc/ca.crl'}} 2:{1:'file-root:/etc/ca.pem' " API "}}} 2:'tls.test'", " roots=files:/etc/ca.pem+/etc/ca.crl sni=tls.test any:exact:tls.test", NULL},
+		{"1:{8:{1:{9:{1:'tls.test'} 7:{3:'CRL'}} 2:{1:'file-root:/etc/ca.pem' " API "}}}", " roots=files:/etc/ca.pem any:exact:tls.test UNBUILT crl beside roots of a secret is not built", NULL},
+		{"1:{8:{1:{9:{1:'tls.test'} 7:{1:'/etc/ca.crl'}} 2:{1:'file-root:system' " API "}}}", " roots=system any:exact:tls.test UNBUILT crl beside roots of a secret is not built", NULL},
+		{"1:{8:{1:{9:{1:'tls.test'} 7:{1:'/etc/ca.crl'}} 2:{1:'ROOTCA' " API "}}}", " roots=sds:ROOTCA any:exact:tls.test UNBUILT crl beside roots of a secret is not built", NULL},
 		{"1:{6:{1:'file-cert:/c.pem~/k.pem' " API "} 7:{1:'file-root:system' " API "}}", " cert=files:/c.pem+/k.pem roots=system", "any certificate of the roots"},
 		{"1:{6:{1:'kubernetes://mine' " ADS "} 7:{1:'kubernetes://mine-cacert' " ADS "}}", " cert=ads:kubernetes://mine roots=ads:kubernetes://mine-cacert", NULL},
 		{"1:{6:{1:'file-cert:/c.pem' " API "}}", " cert=sds:file-cert:/c.pem", NULL},
