@@ -5,6 +5,7 @@
  * says anything; here a probe's own connection stays open only for who asks: a probe rides on the data connection anyway where one is open. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "conf/health.h"
 #include "conf/match.h"
@@ -265,12 +266,32 @@ static int http(struct cluster_reading *r, const Pb__HealthCheck__HttpHealthChec
 
 /* ---- tcp, grpc ---- */
 
+/* A server that takes connections from proxies alone closes those that do not say so first. Nobody is relayed here, and both versions have a word for it
+ * (PROXY protocol 2.1: UNKNOWN; 2.2: LOCAL), so what is sent is the same each time and stands in front of the payload. */
+static int proxied(struct cluster_reading *r, const Pb__HealthCheck__ProxyProtocolConfig *p, struct check_bytes *send)
+{
+	static const struct { const char *text; uint32_t n; } heads[] = {{"PROXY UNKNOWN\r\n", 15}, {"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16}};
+	static const char field[] = "health_checks.tcp_health_check.proxy_protocol_config";
+	if (p->version < 0 || p->version > 1)
+		return cluster_refuse(r, -EINVAL, field, "version: %d is none", (int)p->version);
+	struct check_bytes both = {.n = heads[p->version].n + send->n};
+	if (both.n > CHECK_BYTES_MAX)
+		return cluster_refuse(r, ERR_LIMIT, field, "%u bytes with send, more than %d", (unsigned)both.n, CHECK_BYTES_MAX);
+	both.p = keep_array(r, both.n, 1);
+	memcpy(both.p, heads[p->version].text, heads[p->version].n);
+	if (send->n)
+		memcpy(both.p + heads[p->version].n, send->p, send->n);
+	free(send->p);
+	*send = both;
+	return 0;
+}
+
 static int tcp(struct cluster_reading *r, const Pb__HealthCheck__TcpHealthCheck *t, struct health_check *c)
 {
 	c->kind = CHECK_TCP;
-	if (t->proxy_protocol_config)
-		cluster_note(r, "health_checks.tcp_health_check.proxy_protocol_config: no PROXY header is sent");
 	int code = t->send ? payload(r, t->send, "health_checks.tcp_health_check.send", &c->send) : 0;
+	if (code == 0 && t->proxy_protocol_config)
+		code = proxied(r, t->proxy_protocol_config, &c->send);
 	return code < 0 ? code : payloads(r, t->n_receive, t->receive, "health_checks.tcp_health_check.receive", c);
 }
 

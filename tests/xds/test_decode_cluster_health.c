@@ -244,6 +244,14 @@ START_TEST(tcp_and_grpc_have_theirs)
 	c = check_of(&r, TCP(""), &d);
 	ck_assert(c->send.n == 0 && c->nreceive == 0); /* that it can be connected to */
 	cluster_decoded_free(&d);
+	/* who takes connections from proxies alone is told in front that this is nobody's */
+	c = check_of(&r, TCP("1:{2:'PING'} 2:{2:'PONG'} 3:{}"), &d);
+	ck_assert(c->send.n == 19 && memcmp(c->send.p, "PROXY UNKNOWN\r\nPING", 19) == 0 && c->nreceive == 1);
+	cluster_decoded_free(&d);
+	c = check_of(&r, TCP("3:{1:1}"), &d);
+	ck_assert(c->send.n == 16 && memcmp(c->send.p, "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16) == 0 && c->nreceive == 0);
+	ck_assert(!d->notes || !*d->notes);
+	cluster_decoded_free(&d);
 	c = check_of(&r, GRPC("1:'greeter' 2:'demo:50051' 3:{1:{1:'x-probe' 2:'1'}}"), &d);
 	ck_assert_int_eq(c->kind, CHECK_GRPC);
 	ck_assert_str_eq(c->service, "greeter");
@@ -381,6 +389,7 @@ START_TEST(what_breaks_a_rule_is_refused_with_its_field)
 		{HTTP("11:{2:''}"), "health_checks.http_health_check.service_name_matcher: empty"},
 		{HTTP("11:{5:{2:'('}}"), "health_checks.http_health_check.service_name_matcher: safe_regex '('"},
 		{TCP("1:{}"), "health_checks.tcp_health_check.send: payload: missing"},
+		{TCP("3:{1:2}"), "health_checks.tcp_health_check.proxy_protocol_config: version: 2 is none"},
 		{TCP("2:{1:'z'}"), "health_checks.tcp_health_check.receive: text: 'z' is not hexadecimal"},
 		{GRPC("2:'a\n'"), "health_checks.grpc_health_check.authority: a blank or a line break"},
 		{GRPC("3:{1:{}}"), "health_checks.grpc_health_check.initial_metadata: header.key"},
@@ -411,7 +420,6 @@ START_TEST(what_has_no_effect_is_told)
 		{CHECK("17:'/var/log' 9:{}"), "health_checks.event_logger: events are in our own log"},
 		{CHECK("22:{} 9:{}"), "health_checks.event_logger: events are in our own log"},
 		{CHECK("25:{1:'x'} 9:{}"), "health_checks.event_logger: events are in our own log"},
-		{TCP("3:{1:1}"), "health_checks.tcp_health_check.proxy_protocol_config: no PROXY header is sent"},
 		{HTTP("10:2"), "health_checks.http_health_check.codec_client_type: HTTP/2 instead of HTTP/3"},
 		{HTTP("11:{8:{1:'x'}}"), "health_checks.http_health_check.service_name_matcher: a custom matcher: any name fits"},
 		{HTTP("6:{1:{1:'a'} 3:1}"), "health_checks.http_health_check.request_headers_to_add: append_action 1: the header is written in any case"},
@@ -463,6 +471,7 @@ START_TEST(lists_are_bounded)
 	/* bytes: as they are, and as hexadecimal */
 	bounded(EDS "8:{" USUAL "9:{1:{2:'", "x", "'}}}", CHECK_BYTES_MAX, "send: 65537 bytes");
 	bounded(EDS "8:{" USUAL "9:{1:{1:'", "7a", "'}}}", CHECK_BYTES_MAX, "send: 65537 bytes");
+	bounded(EDS "8:{" USUAL "9:{3:{1:1} 1:{2:'", "x", "'}}}", CHECK_BYTES_MAX - 16, "proxy_protocol_config: 65537 bytes with send");
 }
 END_TEST
 
@@ -473,7 +482,7 @@ START_TEST(a_change_of_any_field_is_another_spec)
 {
 	static const char *const texts[] = {EDS, EDS "19:{}", EDS "19:{1:{1:4}}", EDS "32:1", TCP(""), GRPC(""), GRPC("1:'a'"), GRPC("2:'a'"), GRPC("3:{1:{1:'a'}}"),
 		CHECK("9:{} 7:{1:1}"), CHECK("9:{} 3:{1:1}"), CHECK("9:{} 20:{1:1}"), CHECK("9:{} 18:1"), CHECK("9:{} 12:{1:1}"), CHECK("9:{} 14:{1:1}"), CHECK("9:{} 15:{1:1}"),
-		CHECK("9:{} 16:{1:1}"), CHECK("9:{} 24:{1:1}"), CHECK("9:{} 19:1"), CHECK("9:{} 26:1"), TCP("1:{2:'a'}"), TCP("2:{2:'a'}"), TCP("2:{2:'a'} 2:{2:'b'}"), TCP("2:{2:'ab'}"),
+		CHECK("9:{} 16:{1:1}"), CHECK("9:{} 24:{1:1}"), CHECK("9:{} 19:1"), CHECK("9:{} 26:1"), TCP("1:{2:'a'}"), TCP("2:{2:'a'}"), TCP("2:{2:'a'} 2:{2:'b'}"), TCP("2:{2:'ab'}"), TCP("3:{}"), TCP("3:{1:1}"),
 		HTTP(""), HTTP("1:'a'"), HTTP("10:1"), HTTP("13:2"), HTTP("14:{1:1}"), HTTP("9:{1:200 2:201}"), HTTP("12:{1:200 2:201}"), HTTP("8:'a'"), HTTP("11:{1:'a'}"),
 		HTTP("11:{1:'b'}"), HTTP("11:{1:'b' 6:1}"), HTTP("6:{1:{1:'a' 2:'b'}}"), HTTP("6:{1:{1:'a' 2:'c'}}"), HTTP("6:{1:{1:'a' 2:'c'} 3:2}"), whole};
 	uint64_t seen[UNIT_COUNT(texts)];
