@@ -455,6 +455,42 @@ static void count_tick(struct timer *t)
 	timer_in(i->l, t, 100 * ms, count_tick);
 }
 
+/* A machine that is restored from a snapshot twice must not draw the same numbers twice. */
+struct seeded { struct slow slow; uint32_t asked; };
+
+static void seeded_random(void *ctx, void *out, size_t n)
+{
+	struct seeded *s = ctx;
+
+	memset(out, (int)++s->asked, n);
+}
+
+START_TEST(a_standstill_seeds_randomness_again)
+{
+	static const struct loop_ops ops = {.now_ns = slow_now, .wall_ns = slow_now, .random = seeded_random, .wait = slow_wait};
+	struct seeded s = {.slow.now_ns = 5000 * ms}, twin = {.slow.now_ns = 5000 * ms};
+	struct loop *l = s.slow.l = loop_new(&ops, &s, NULL), *t = twin.slow.l = loop_new(&ops, &twin, NULL);
+	struct item a = {.l = l}, b = {.l = t};
+
+	timer_in(l, &a.t, 100 * ms, count_tick);
+	timer_in(t, &b.t, 100 * ms, count_tick);
+	loop_turn(l, -1);
+	loop_turn(t, -1);
+	ck_assert_uint_eq(s.asked, 1);
+	ck_assert_uint_eq(loop_random(l), loop_random(t)); /* the same until one of them stands still */
+	s.slow.now_ns += 60000 * ms;
+	loop_turn(l, -1);
+	loop_turn(t, -1);
+	ck_assert(l->thawed && !t->thawed);
+	ck_assert_uint_eq(s.asked, 2);
+	ck_assert_uint_ne(loop_random(l), loop_random(t));
+	timer_cancel(l, &a.t);
+	timer_cancel(t, &b.t);
+	loop_free(&s.slow.l);
+	loop_free(&twin.slow.l);
+}
+END_TEST
+
 START_TEST(a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw)
 {
 	static const struct loop_ops ops = {.now_ns = slow_now, .wall_ns = set_wall, .random = slow_random, .wait = slow_wait};
@@ -505,7 +541,7 @@ END_TEST
 
 UNIT_SUITE("loop", a_turn_runs_timers_then_tasks_then_the_dirty_then_the_dead,
 	flushing_makes_two_passes_and_the_rest_is_for_a_turn_that_does_not_wait, a_task_that_defers_itself_runs_once_a_turn_and_can_be_taken_back,
-	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same, a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw,
+	the_dead_are_buried_in_slices_and_nobody_is_forgotten, a_standstill_draws_loose_timers_anew_and_never_later, a_standstill_seeds_randomness_again, a_freeze_that_is_announced_stops_the_timers_until_the_thaw, who_is_stopped_ten_times_a_second_has_timers_all_the_same, a_wall_clock_that_is_set_moves_no_timer_and_is_no_thaw,
 	a_freeze_moves_the_timers_and_is_told_for_one_turn, memory_goes_back_soon_after_callers_and_now_and_then_while_connections_of_ours_come_and_go,
 	random_numbers_stay_below_their_bound_and_reach_every_value, the_real_loop_hears_signals_and_descriptors,
 	a_timer_of_the_real_loop_costs_few_turns, the_longest_turn_is_known_and_waiting_does_not_count, the_simulation_has_no_signals_and_no_descriptors)
