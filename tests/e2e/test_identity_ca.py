@@ -19,8 +19,8 @@ def by_ca(t, ca, **more):
 	return {"ca": dict({"server": "unix:" + t.path("ca.sock"), "token_file": token}, **more)}
 
 
-def daemon(t, address, identity):
-	return t.daemon({DEMO: {"endpoints": [address], "tls": {"roots": "identity", "identity": "shop", "san": [spiffe_id("demo")]}}}, app={"identity": identity})
+def daemon(t, address, identity, **more):
+	return t.daemon({DEMO: dict({"endpoints": [address], "tls": {"roots": "identity", "identity": "shop", "san": [spiffe_id("demo")]}}, **more)}, app={"identity": identity})
 
 
 def serve(t, ca, **how):
@@ -112,6 +112,7 @@ def a_CA_that_is_killed_leaves_the_certificate_in_use_to_its_end_and_then_nothin
 	("answers with a certificate of another key", "other", ("key",)),
 	("refuses", dict(refuse=(grpc.StatusCode.PERMISSION_DENIED, "not you")), ("not you",)),
 	("takes no such token", dict(token="another"), ("request authenticate failure",)),
+	("takes the request and never answers", dict(mute=True), ("has not come",)),
 ])
 def _(t, _what, how, words):
 	ca = authority(t)
@@ -121,11 +122,13 @@ def _(t, _what, how, words):
 		how = dict(garbage=field(1, ca.leaf("other", "URI:" + SHOP).pem) + field(1, read(ca.roots)))
 	for key, value in how.items():
 		setattr(s, key, value)
-	d = daemon(t, p.address, by_ca(t, ca))
+	d = daemon(t, p.address, by_ca(t, ca), connect_timeout="1s" if s.mute else "5s")
 	with t.h2(d) as h:
 		refused(h, *words)
-		# It is asked again, and what it says then is good.
+		same(p.calls, [])
+		# It is asked again (who never answered is waited for ten seconds: here the answer comes after all), and what it says then is good.
 		s.garbage = s.refuse = s.token = None
+		s.over.set()
 		becomes(h, 0, timeout_s=15)
 	check(len(s.seen) <= 12, "it is asked too often:", len(s.seen))
 

@@ -75,6 +75,13 @@ def without_names_whoever_is_of_our_trust_domain_is_called(t):
 		mesh_tls(plane, [p.address])
 		becomes(h, 0)
 	same(stranger.calls, [])
+	d.stop()
+	# An older name of the domain is as good.
+	d = mesh(t, plane, dict(member(t, ca, "till").identity, trust_domain_aliases=["old.example", "other.example"]))
+	mesh_tls(plane, [stranger.address])
+	with t.h2(d) as h:
+		becomes(h, 0)
+	check(stranger.calls)
 
 
 @case
