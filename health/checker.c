@@ -395,6 +395,12 @@ static void watch_again(struct check *c)
 	timer_in(loop_of(c), &c->timer, back_off / 2 + loop_random_below(loop_of(c), back_off / 2 + 1), check_due);
 }
 
+/* As the pool of its host says it: calls and checks that fail for one reason are told once. */
+static void asker_name(const void *ctx, struct sb *out)
+{
+	sb_fmt(out, "service '%.200s'", cluster_name(ctx));
+}
+
 /* What it costs. c is not to be touched any more afterwards: what could not even begin is done with. */
 static uint32_t check_begin(struct check *c)
 {
@@ -403,7 +409,8 @@ static uint32_t check_begin(struct check *c)
 	const struct health_check *hc = spec_of(c);
 	bool h2 = hc->kind == CHECK_GRPC || (hc->kind == CHECK_HTTP && hc->http2);
 	struct probe_spec spec = {.loop = ck->loop, .limits = ck->limits, .account = &ck->loop->memory, .check = hc, .addrs = h->addr ? h->addr : h->host->addrs,
-		.naddrs = h->addr ? 1 : h->host->addr_count, .host = cluster_name(h->group->cluster), .endpoint_host = h->host_name, .keep = hc->reuse_connection ? &c->keep : NULL, .tls_host = host_name(h->host)};
+		.naddrs = h->addr ? 1 : h->host->addr_count, .host = cluster_name(h->group->cluster), .endpoint_host = h->host_name, .keep = hc->reuse_connection ? &c->keep : NULL, .tls_host = host_name(h->host),
+		.asker = {.name = asker_name, .ctx = h->group->cluster, .what = "health check"}};
 	const char *why = "";
 
 	c->watching = hc->kind == CHECK_GRPC && hc->watch && !c->no_watch;

@@ -310,6 +310,9 @@ void probe_dial(struct probe *p, void (*up)(struct probe *p))
 	struct probe_keep *k = p->keep && !p->watch ? *p->keep : NULL;
 	struct dial_spec spec = {.addrs = p->addrs, .count = p->naddrs, .timeout_ns = p->check->timeout_ns, .limits = p->limits, .account = p->account,
 		.transport = p->tls ? p->tls->transport : NULL, .host_name = p->tls ? p->tls->host : NULL};
+
+	if (p->tls)
+		spec.asker = p->tls->asker;
 	int r;
 
 	if (k && k->h2 && h2_conn_room(k->h2)) {
@@ -371,7 +374,7 @@ static struct probe *probe_new(const struct probe_spec *spec, probe_done_fn *don
 	p->ways = (struct probe_way *)((char *)p + head);
 	if (n)
 		memcpy(p->addrs, spec->addrs, n * sizeof(struct addr));
-	probe_tls_begin(p, spec->transport, spec->tls_host);
+	probe_tls_begin(p, spec);
 	timer_in(p->loop, &p->deadline, p->check->timeout_ns, deadline_due);
 	return p;
 }

@@ -35,6 +35,7 @@ struct probe_spec {
 	const char *endpoint_host;             /* the endpoint's own (health_check_config.hostname): wins over what the check says; NULL: it has none */
 	struct transport *transport;           /* of its own connection: TLS by it (a ref is taken; it waits for secrets that have not come); NULL: plaintext */
 	const char *tls_host;                  /* with it: the endpoint's own name, as net/dial's host_name; NULL */
+	struct transport_asker asker;          /* for whom, as net/dial's; its ctx lives as long as the probe */
 	struct h2_conn *lent;                  /* gRPC and HTTP/2: a connection that stands already; NULL: its own */
 	struct probe_keep **keep;              /* NULL: its own connection is closed. Else where it is kept (NULL at first), owned by the caller: probe_keep_close */
 };

@@ -25,6 +25,7 @@ struct probe_tls {
 	struct transport *transport;        /* counted */
 	struct transport_watch watch;
 	char *host;                         /* NULL: the address is its name */
+	struct transport_asker asker;
 	const struct sock *sock;            /* borrowed: the one that was handed over; what TLS says of it outlives its closing by this turn */
 	const char *waits;                  /* for a secret that has not come: which; NULL */
 	char why[256];                      /* of waits */
@@ -93,7 +94,7 @@ static inline bool probe_was_early(const struct probe *p, enum stream_cause caus
 
 void probe_connect(struct probe *p, void (*got)(struct probe *p, struct sock *taken));
 void probe_connect_end(struct probe *p);
-void probe_tls_begin(struct probe *p, struct transport *t, const char *host);
+void probe_tls_begin(struct probe *p, const struct probe_spec *spec);
 void probe_tls_end(struct probe *p);
 /* Secrets are there: 0. -EAGAIN: `then` once they may be; otherwise with *why. */
 int probe_tls_ready(struct probe *p, void (*then)(struct probe *p), const char **why);

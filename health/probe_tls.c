@@ -9,14 +9,15 @@
 #include "base/err.h"
 #include "health/probe_int.h"
 
-void probe_tls_begin(struct probe *p, struct transport *t, const char *host)
+void probe_tls_begin(struct probe *p, const struct probe_spec *spec)
 {
-	if (!t)
+	if (!spec->transport)
 		return;
 	p->tls = xnew(struct probe_tls);
 	p->tls->probe = p;
-	p->tls->transport = transport_ref(t);
-	p->tls->host = host && *host ? xstrdup(host) : NULL;
+	p->tls->transport = transport_ref(spec->transport);
+	p->tls->host = spec->tls_host && *spec->tls_host ? xstrdup(spec->tls_host) : NULL;
+	p->tls->asker = spec->asker;
 }
 
 /* With the probe: the meetings are borrowed by handshakes that have ended by then. */
@@ -100,6 +101,6 @@ const char *probe_tls_failed(struct probe *p, const struct addr *at, const struc
 	if (!*why)
 		return NULL;
 	transport_count(p->loop, s, err);
-	transport_failed(p->tls->transport, at, why);
+	transport_failed(p->tls->transport, at, &p->tls->asker, why);
 	return why;
 }

@@ -202,6 +202,7 @@ struct clusters *clusters_new(struct loop *l, const struct limits *lim, struct m
 	all->dns = dns;
 	all->transports = transports;
 	all->pools = pools_new(l, lim);
+	pools_set_whose(all->pools, host_whose);
 	account_init(&all->account, &l->memory, "clusters", SIZE_MAX);
 	list_init(&all->clusters);
 	return all;

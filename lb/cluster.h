@@ -147,6 +147,7 @@ void host_fail_now(struct host *h);
 /* How a check connects to its host: as calls do, unless it says otherwise (criteria, alpn). 0 with *ret (borrowed; NULL: plaintext), or -ENOKEY with *why. */
 int host_check_transport(struct host *h, const struct health_check *check, struct transport **ret, const char **why);
 const char *host_name(const struct host *h); /* its own, that TLS may ask for; NULL */
+const char *host_whose(const struct pool_watch *w);   /* its cluster's name: pools_set_whose */
 bool host_is_ejected(const struct host *h);
 /* Would a call find a provider now? For grpc.health.v1 answered with cluster truth. SERVING: some endpoint may be used that nobody knows to be dead (one of the set that stands and
  * is not in back-off, or one that is held). NOT_SERVING: none, also where panic would try them all the same: who asks wants to know what is, and is told when that changes.

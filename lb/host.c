@@ -61,6 +61,11 @@ static void pool_changed(struct pool_watch *w)
 		host_end(h);
 }
 
+const char *host_whose(const struct pool_watch *w)
+{
+	return container_of(w, const struct host, watch)->cluster->spec->name;
+}
+
 const char *host_name(const struct host *h)
 {
 	return endpoint_meta_value(h->meta, ENDPOINT_HOSTNAME);

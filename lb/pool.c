@@ -40,6 +40,11 @@ void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct poo
 	list_push(&p->watches, &w->node);
 }
 
+void pools_set_whose(struct pools *p, const char *(*fn)(const struct pool_watch *w))
+{
+	p->whose = fn;
+}
+
 void pool_unwatch(struct pool_watch *w)
 {
 	struct pool *p = w->pool;

@@ -63,6 +63,8 @@ void pool_peer(const struct pool *p, struct pool_peer *ret);
 struct pool_watch { struct list node; void (*changed)(struct pool_watch *w); struct pool *pool; /* watched; NULL: none */ bool dead; };
 void pool_watch(struct pool *p, struct pool_watch *w, void (*changed)(struct pool_watch *));
 void pool_unwatch(struct pool_watch *w);
+/* Of which cluster a watch is, for what is told of a connection that could not be made. Set once. */
+void pools_set_whose(struct pools *p, const char *(*fn)(const struct pool_watch *w));
 /* Who watches says whether the provider is dead, by what it knows (active checks). Once all who watch say so the pool retires (pool_retire); its watchers are told. */
 void pool_says_dead(struct pool_watch *w, bool dead);
 /* A connection that stands, has room for a stream and is not in doubt: for a probe, which opens one stream on it. NULL: there is none. Borrowed for this turn.

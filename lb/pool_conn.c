@@ -207,6 +207,7 @@ void pool_dial(struct pool *p)
 		.account = &l->memory,
 		.transport = p->tls ? p->tls->transport : NULL,
 		.host_name = p->tls ? p->tls->host : NULL,
+		.asker = {.name = pool_asker, .ctx = p},
 	};
 	int err;
 

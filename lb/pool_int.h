@@ -26,6 +26,7 @@ struct pools {
 	struct map by_key; /* pool_key -> pool */
 	struct list pools; /* all, those without references included */
 	bool draining;
+	const char *(*whose)(const struct pool_watch *w); /* NULL: nobody knows */
 	uint32_t first_id, last_id; /* 0: as h2_conn has them */
 };
 
@@ -103,6 +104,7 @@ void conn_abandon(struct pool_conn *c);       /* it ends now, whatever is on it,
 /* lb/pool_tls.c */
 void pool_tls_begin(struct pool *p, struct transport *transport, const char *host, const char *unusable);
 void pool_tls_end(struct pool *p);
+void pool_asker(const void *pool, struct sb *out); /* which services it is for: a transport_asker's */
 void pool_tls_up(struct pool_conn *c);        /* a connection came up: who is it, and whom does it replace */
 void pool_tls_failed(struct pool *p);         /* a dial failed: nobody replaces those whose peers are trusted no more */
 const char *pool_tls_why(struct pool *p, const char *why); /* a copy, until the next one */

@@ -8,6 +8,7 @@
 #include "lb/pool_int.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TEXT_MAX = 256 }; /* of what is kept: reasons and identities come from others */
 
@@ -22,6 +23,35 @@ static char *kept(char **at, const char *text)
 const char *pool_tls_why(struct pool *p, const char *why)
 {
 	return why ? kept(&p->tls->why, why) : NULL;
+}
+
+/* ---- for whom ------------------------------------------------------------------------------------------------------------------ */
+
+/* One is named, or two; a mesh may have hundreds of clusters on one address. */
+void pool_asker(const void *pool, struct sb *out)
+{
+	const struct pool *p = pool;
+	const char *names[2] = {NULL, NULL};
+	uint32_t more = 0;
+
+	list_each(n, tmp, &p->watches)
+	{
+		const char *name = p->pools->whose ? p->pools->whose(list_entry(n, struct pool_watch, node)) : NULL;
+
+		if (!name || (names[0] && strcmp(names[0], name) == 0) || (names[1] && strcmp(names[1], name) == 0))
+			continue;
+		if (!names[0] || !names[1])
+			names[names[0] != NULL] = name;
+		else
+			more++;
+	}
+	if (!names[0])
+		return;
+	sb_fmt(out, names[1] ? "services '%.200s'" : "service '%.200s'", names[0]);
+	if (names[1])
+		sb_fmt(out, ", '%.200s'", names[1]);
+	if (more)
+		sb_str(out, " and others");
 }
 
 /* ---- other roots ------------------------------------------------------------------------------------------------------------ */

@@ -33,6 +33,7 @@ struct dial {
 	struct account *account;
 	struct transport *transport; /* a ref; NULL: plaintext */
 	struct transport_watch watch;
+	struct transport_asker asker;
 	char *host_name;
 	const struct h2_client_events *ev;
 	void *owner;
@@ -195,7 +196,7 @@ static void attempt_failed(struct attempt *a, int err, const char *why)
 	if (known[0]) /* it knows better than the floors above it */
 		why_is(d, err, known);
 	if (a->tls && (known[0] || a->shaking)) {
-		transport_failed(d->transport, &d->addrs[a - d->attempts], d->why);
+		transport_failed(d->transport, &d->addrs[a - d->attempts], &d->asker, d->why);
 		transport_count(d->loop, a->tls, err);
 	}
 	attempt_drop(a);
@@ -349,7 +350,7 @@ static void deadline_due(struct timer *t)
 		} else if (a->shaking) {
 			why = "the peer does not finish the TLS handshake";
 			transport_count(d->loop, a->tls, ERR_TIMEOUT);
-			transport_failed(d->transport, &d->addrs[i], why);
+			transport_failed(d->transport, &d->addrs[i], &d->asker, why);
 		}
 	}
 	if (d->waiting)
@@ -427,6 +428,7 @@ int dial_start(struct loop *l, const struct dial_spec *spec, const struct h2_cli
 	d->account = spec->account;
 	d->transport = spec->transport ? transport_ref(spec->transport) : NULL;
 	d->host_name = spec->host_name && spec->host_name[0] ? xstrdup(spec->host_name) : NULL;
+	d->asker = spec->asker;
 	d->ev = ev;
 	d->owner = owner;
 	d->fn = fn;

@@ -13,6 +13,7 @@ struct dial_spec {
 	struct account *account;
 	struct transport *transport;             /* NULL: plaintext. The dial takes a ref for its time, and waits in it for secrets that have not come yet */
 	const char *host_name;                   /* the endpoint's, without a port: asked for and checked where transport_asks_host; NULL: it has none. Borrowed during dial_start */
+	struct transport_asker asker;            /* for whom: told with what fails of TLS; ctx lives until fn */
 };
 /* fn: conn (owner events are those given) or NULL with err and why. Never before dial_start returns. After it the dial is gone.
  * why: of a plaintext dial a static text; with TLS it may be the dial's own and is valid in fn only: who keeps it, copies it. */

@@ -636,7 +636,7 @@ void transport_unwatch(struct transport_watch *w)
 /* ---- for people ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Digits do not count: times, addresses and serials make a new text of each handshake. */
-static uint32_t reason_of(const char *why)
+static uint32_t reason_of(const char *why, struct str whom)
 {
 	char text[256];
 	size_t n = 0;
@@ -645,16 +645,16 @@ static uint32_t reason_of(const char *why)
 	for (; *why && n < sizeof(text); why++)
 		if (*why < '0' || *why > '9')
 			text[n++] = *why;
-	hash = str_hash(str_n(text, n));
+	hash = str_hash_seeded(whom, str_hash(str_n(text, n)));
 	return (uint32_t)hash ? (uint32_t)hash : 1;
 }
 
 /* A peer that fails in ever new ways is told of REASONS_MAX times. */
-void transport_failed(struct transport *t, const struct addr *peer, const char *why)
+static void told_maybe(struct transport *t, const struct addr *peer, const struct transport_asker *asker, struct str whom, const char *why)
 {
 	struct transports *all = t->footing->all;
 	uint64_t now_ns = all->loop->now_ns;
-	uint32_t reason = reason_of(why), untold;
+	uint32_t reason = reason_of(why, whom), untold;
 	int at = -1;
 
 	if (!t->told)
@@ -678,8 +678,19 @@ void transport_failed(struct transport *t, const struct addr *peer, const char *
 	t->told->rows[at].at_ns = now_ns;
 	untold = t->told->untold;
 	t->told->untold = 0;
+	struct transport_failure f = {.transport = t, .peer = peer, .whom = whom.n ? whom.p : "", .what = asker && asker->what ? asker->what : "", .why = why, .untold = untold};
 	if (all->tell)
-		all->tell(all->tell_ctx, t, peer, why, untold);
+		all->tell(all->tell_ctx, &f);
+}
+
+void transport_failed(struct transport *t, const struct addr *peer, const struct transport_asker *asker, const char *why)
+{
+	struct sb whom = {0};
+
+	if (asker && asker->name)
+		asker->name(asker->ctx, &whom);
+	told_maybe(t, peer, asker, sb_view(&whom), why);
+	sb_end(&whom);
 }
 
 void transport_succeeded(struct transport *t)
@@ -703,7 +714,7 @@ void transport_count(struct loop *l, const struct sock *s, int err)
 	stat_inc(&l->stats, !s ? STAT_TLS_FAILED_SECRET : err == ERR_TIMEOUT ? STAT_TLS_FAILED_TIMEOUT : rows[tls_reason(s)]);
 }
 
-void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold), void *ctx)
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport_failure *f), void *ctx)
 {
 	t->tell = fn;
 	t->tell_ctx = ctx;

@@ -36,13 +36,23 @@ int64_t transport_ends(const struct transport *t);            /* when that ends 
 struct transport_watch { struct list node; void (*changed)(struct transport_watch *w, bool drain); struct transport *transport; };
 void transport_watch(struct transport *t, struct transport_watch *w, void (*changed)(struct transport_watch *w, bool drain));
 void transport_unwatch(struct transport_watch *w);            /* harmless when not watching */
-/* A handshake failed: told once for each transport and reason, until one of that transport succeeds, and even then (scanners knock beside good callers) the same reason at most once a
- * minute: for the log. net/dial and tls doors say it. untold: how many of that transport failed since the last time something was told of it. */
-void transport_failed(struct transport *t, const struct addr *peer, const char *why);
+/* For whom a connection is, in words: transports and pools are shared, so who has made one says it. name appends "service 'demo'", "control plane 'istiod:15012'" and is asked only when a
+ * handshake has failed. what: which of its connections; NULL: any. Zero: nobody says. Borrowed: ctx lives as long as the connection is being made. */
+struct transport_asker { void (*name)(const void *ctx, struct sb *out); const void *ctx; const char *what; };
+/* A handshake failed: told once for each transport, name of the asker and reason, until one of that transport succeeds, and even then (scanners knock beside good callers) the same at most once
+ * a minute: for the log. net/dial, probes and tls doors say it. Texts are borrowed for the call. */
+struct transport_failure {
+	const struct transport *transport;
+	const struct addr *peer;
+	const char *whom, *what;     /* as the asker says; "" */
+	const char *why;
+	uint64_t untold;             /* how many of that transport failed since the last time something was told of it */
+};
+void transport_failed(struct transport *t, const struct addr *peer, const struct transport_asker *asker, const char *why);
 void transport_succeeded(struct transport *t);
 /* Statistics: a handshake ended, with what connected() told; or what was accepted by us was refused by the peer afterwards (TLS 1.3). s NULL: there was none, for want of a secret. */
 void transport_count(struct loop *l, const struct sock *s, int err);
-void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold), void *ctx);
+void transports_set_tell(struct transports *t, void (*fn)(void *ctx, const struct transport_failure *f), void *ctx);
 /* fn whenever something else than before was put into any secret: for who looks at their ends. Not from inside of it may a secret be let go of; it may defer. */
 void transports_set_look(struct transports *t, void (*fn)(void *ctx), void *ctx);
 /* For people. */

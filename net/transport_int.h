@@ -15,7 +15,7 @@ struct transports {
 	struct task told_later;            /* watches are told of touched footings */
 	bool used;                         /* a transport was asked for: the maps have their seeds */
 	uint32_t ntransports, ncontexts, nstores, nsecrets;
-	void (*tell)(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold);
+	void (*tell)(void *ctx, const struct transport_failure *f);
 	void *tell_ctx;
 	void (*look)(void *ctx);
 	void *look_ctx;

@@ -98,7 +98,13 @@ static struct transport *inbound_transport(struct door_set *s, const void *line,
 	return transport_get(s->app->sc->transports, c->want, s->app->space, true, why);
 }
 
-static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle}, false, inbound_closed_door, inbound_transport};
+static void inbound_name(const void *user, struct sb *out)
+{
+	const struct door *d = user;
+	sb_fmt(out, "app '%.80s' inbound '%.120s'", d->set->app->conf->name, d->text);
+}
+
+static const struct door_kind inbound_doors = {"calls", {.on_request = inbound_request, .on_idle = door_idle, .name = inbound_name}, false, inbound_closed_door, inbound_transport};
 
 /* ---- the room ---- */
 

@@ -280,22 +280,33 @@ static void serve_when_prepared(struct sidecar *sc)
 		identities_on_prepared(sc->identities, begin_to_serve, sc);
 }
 
-/* Once for each transport and reason, until a handshake of that transport succeeds, and then at most once a minute. */
-static void handshake_failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
+/* Once for each transport, user and reason, until a handshake of that transport succeeds, and then at most once a minute. */
+static void handshake_failed(void *ctx, const struct transport_failure *f)
 {
 	const struct sidecar *sc = ctx;
-	const struct tls_want *w = transport_want(t);
-	char text[ADDR_TEXT] = "", more[96] = "";
-	if (untold)
-		snprintf(more, sizeof more, "; %llu others that failed before it were not told", (unsigned long long)untold);
+	const struct tls_want *w = transport_want(f->transport);
 	const bool named = w->cert.from == SECRET_IDENTITY && w->cert.name && *w->cert.name;
-	if (transport_serves(t)) {
-		log_warn(sc->log, "TLS with the caller %s failed: %s; the connection is closed; callers that fail for the same reason are not told until one succeeds%s",
-			peer && addr_text(peer, text) ? text : "?", why, more);
+	char peer[ADDR_TEXT] = "", more[96] = "";
+	struct sb line = {0};
+	if (f->untold)
+		snprintf(more, sizeof more, "; %llu others that failed before it were not told", (unsigned long long)f->untold);
+	if (!f->peer || !addr_text(f->peer, peer))
+		snprintf(peer, sizeof peer, "?");
+	if (transport_serves(f->transport)) {
+		log_warn(sc->log, "TLS to %s from %s failed: %s; the connection is closed; callers that fail for the same reason are not told until one succeeds%s", *f->whom ? f->whom : "us", peer, f->why,
+			more);
 		return;
 	}
-	log_warn(sc->log, "TLS with %s%s%s%s%s%s%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds%s", peer ? addr_text(peer, text) : "a peer",
-		w->sni ? " (" : "", w->sni ? w->sni : "", w->sni ? ")" : "", named ? " as app '" : "", named ? w->cert.name : "", named ? "'" : "", why, more);
+	sb_fmt(&line, "TLS to %s (%s", *f->whom ? f->whom : "a peer", peer);
+	if (w->sni)
+		sb_fmt(&line, ", sni %s", w->sni);
+	if (*f->what)
+		sb_fmt(&line, ", %s", f->what);
+	sb_str(&line, ")");
+	if (named)
+		sb_fmt(&line, " as app '%s'", w->cert.name);
+	log_warn(sc->log, "%s failed: %s; the connection is closed, nothing goes out in plain text; told once until it succeeds%s", line.p, f->why, more);
+	sb_end(&line);
 }
 
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err)

@@ -33,6 +33,7 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c);
 struct handshakes *uds_listener_handshakes(struct uds_listener *l);
 /* Its TLS connections (or those in plaintext) are told to go, those that shake hands once they are up: they were let in by what does not count any more. */
 void uds_listener_judged_anew(struct uds_listener *l, bool tls, bool plain);
+void uds_listener_name(const void *listener, struct sb *out); /* a transport_asker's */
 struct loop *uds_listener_loop(const struct uds_listener *l);
 const struct limits *uds_listener_limits(const struct uds_listener *l);
 struct account *uds_listener_account(const struct uds_listener *l);

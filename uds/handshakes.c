@@ -31,8 +31,9 @@ void handshakes_failed(struct handshakes *h, const struct uds_tls *t, const stru
 	struct transport *transport = t->transport ? t->transport : h->transport;
 	h->failed++;
 	stat_inc(&loop_of(h)->stats, STAT_INBOUND_TLS_FAILURES);
+	const struct transport_asker asker = {.name = uds_listener_name, .ctx = h->listener};
 	if (transport)
-		transport_failed(transport, peer, why);
+		transport_failed(transport, peer, &asker, why);
 }
 
 static void handshakes_refuse(struct handshakes *h, struct uds_tls *t, const char *why)

@@ -226,6 +226,13 @@ void uds_listener_forget(struct uds_listener *l, struct uds_client *c)
 		d->empty(d->empty_ctx);
 }
 
+void uds_listener_name(const void *listener, struct sb *out)
+{
+	const struct uds_listener *l = listener;
+	if (l->ev->name)
+		l->ev->name(l->user, out);
+}
+
 /* A configuration's arrays go with it; a door outlives many of them. */
 static uint32_t *ids_copy(const uint32_t *ids, uint32_t n)
 {

@@ -43,6 +43,7 @@ struct uds_events {
 	/* As stream_server.on_request; user is the listener's. */
 	void (*on_request)(void *user, struct uds_client *client, struct stream *s, struct fields *head, bool fin, const char *refuse);
 	void (*on_idle)(void *user);   /* a draining listener has no client any more */
+	void (*name)(const void *user, struct sb *out); /* of a door for TLS, for what is told of failed handshakes: appends it; NULL: nobody says */
 	void (*on_left)(void *user);   /* a client that was marked by uds_client_carry is gone; may be NULL; not told of a listener that is closed */
 };
 /* Who accepts, where two processes of one daemon have the same doors (hot upgrade):

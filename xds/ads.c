@@ -526,6 +526,11 @@ static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, c
 
 /* ---- a try --------------------------------------------------------------------------------------------------------------------------------- */
 
+static void asker_name(const void *ctx, struct sb *out)
+{
+	sb_fmt(out, "control plane '%.200s'", ads_server(ctx));
+}
+
 static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 {
 	struct ads_stream *s = xnew(struct ads_stream);
@@ -536,7 +541,8 @@ static void try_dial(struct ads *a, const struct addr *addrs, size_t count)
 	s->ads = a;
 	s->loop = a->loop;
 	s->server = a->at;
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory};
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = a->conf->connect_timeout_ns, .limits = a->limits, .account = &a->loop->memory,
+		.asker = {.name = asker_name, .ctx = a}};
 	/* An agent's socket is on this machine and speaks in plain text, whatever other servers of the list want. */
 	if (!is_unix(server_at(a, s->server))) {
 		spec.transport = a->transport;

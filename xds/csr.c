@@ -422,9 +422,17 @@ static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, c
 		failed(c, UNHEARD, "no room for the call");
 }
 
+static void asker_name(const void *ctx, struct sb *out)
+{
+	const struct csr *c = ctx;
+
+	sb_fmt(out, "the CA '%.200s' of app '%.80s'", c->conf->ca.server, c->app);
+}
+
 static void try_dial(struct csr *c, const struct addr *addrs, size_t count)
 {
-	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = TRY_S * second, .limits = c->spec.limits, .account = &c->spec.loop->memory, .transport = c->transport};
+	struct dial_spec spec = {.addrs = addrs, .count = count, .timeout_ns = TRY_S * second, .limits = c->spec.limits, .account = &c->spec.loop->memory, .transport = c->transport,
+		.asker = {.name = asker_name, .ctx = c}};
 	int r = dial_start(c->spec.loop, &spec, &conn_events, c, dialed, &c->dial);
 
 	if (r < 0)

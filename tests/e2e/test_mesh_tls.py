@@ -186,5 +186,5 @@ def a_control_plane_with_another_name_is_told_nothing(t):
 	ca, plane = authority(t), t.plane()
 	front = Front(t, plane.at, ca.leaf("istiod", "DNS:elsewhere.example"))
 	d = mesh(t, plane, None, server=front.server, tls={"roots": ca.roots, "server_name": "istiod.istio-system.svc", "token_file": write(t.path("token"), "secret")})
-	d.wait_log("warn .*elsewhere.example")
+	d.wait_log("warn .*TLS to control plane '%s' .*elsewhere.example" % front.server)
 	same((plane.stats()["streams"], front.clients), (0, []))

@@ -238,8 +238,36 @@ START_TEST(a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_
 		ck_assert_msg(strstr(call_text(k), TD "somebody") && strstr(call_text(k), TD "demo"), "'%s'", call_text(k));
 	}
 	ck_assert_uint_eq(w->p->requests, 0);
-	ck_assert_uint_eq(said_count(&w->said, "TLS with 10.0.0.1:1 as app 'shop' failed: "), 1);
+	ck_assert_uint_eq(said_count(&w->said, "TLS to service '" ONE "' (10.0.0.1:1) as app 'shop' failed: "), 1);
 	ck_assert_uint_ge(said_count(&w->said, TD "somebody"), 1);
+	folk_end(w);
+}
+END_TEST
+
+/* Two services whose TLS is alike in all, of one provider: the log says of each that it fails, and that checks are told with calls. */
+START_TEST(a_failed_handshake_names_each_service_that_it_was_for_and_calls_and_checks_are_one)
+{
+	struct folk *w = folk_bare();
+	const char *want = "connect_timeout: 200ms, tls: {roots: @/roots.pem, san: [\"" TD "somebody\"], sni: same.example, identity: shop}";
+
+	put_paper(w, "shop", "shop");
+	char *yaml = xasprintf(TOP "apps:\n" APP("shop", FILES("shop")) "services:\n"
+			"  - {name: \"" ONE "\", endpoints: [\"10.0.0.1:1\"], health: {tcp: {}, interval: 1s}, %s}\n"
+			"  - {name: \"" TWO "\", endpoints: [\"10.0.0.2:1\"], %s}\n", want, want);
+	struct provider *other = provider_new(w->r, "10.0.0.2:1", ANSWERS);
+	other->tls = w->p->tls;
+	other->clients = w->anybody;
+	folk_start(w, yaml);
+	free(yaml);
+	rig_advance(w->r, 5000);
+	ck_assert_uint_eq(said_count(&w->said, "TLS to service '" ONE "' (10.0.0.1:1, sni same.example, health check) as app 'shop' failed: "), 1);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(calls(w, w->app, ONE)->grpc, GRPC_UNAVAILABLE);
+		ck_assert_int_eq(calls(w, w->app, TWO)->grpc, GRPC_UNAVAILABLE);
+		rig_advance(w->r, 3000);
+	}
+	ck_assert_uint_eq(said_count(&w->said, "TLS to service '" TWO "' (10.0.0.2:1, sni same.example) as app 'shop' failed: "), 1);
+	ck_assert_uint_eq(said_count(&w->said, "TLS to "), 2);
 	folk_end(w);
 }
 END_TEST
@@ -573,7 +601,8 @@ START_TEST(insecure_is_said_aloud)
 END_TEST
 
 UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_named, two_identities_never_share_a_connection_and_two_services_with_one_identity_do, equal_lines_are_one_identity,
-	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names, a_rotated_certificate_is_shown_by_the_next_connection,
+	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names,
+	a_failed_handshake_names_each_service_that_it_was_for_and_calls_and_checks_are_one, a_rotated_certificate_is_shown_by_the_next_connection,
 	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
 	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails,
 	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, from_one_ca_to_another_no_call_fails,

@@ -59,15 +59,12 @@ static void hall_request(void *user, struct uds_client *client, struct stream *s
 
 static const struct uds_events hall_events = {.on_request = hall_request};
 
-static void hall_told(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
+static void hall_told(void *ctx, const struct transport_failure *f)
 {
 	struct hall *h = ctx;
 
-	(void)t;
-	(void)peer;
-	(void)untold;
 	h->told++;
-	snprintf(h->why, sizeof(h->why), "%s", why);
+	snprintf(h->why, sizeof(h->why), "%s", f->why);
 }
 
 static struct tls_want *hall_want(void)

@@ -285,6 +285,7 @@ START_TEST(a_door_whose_certificate_cannot_be_had_serves_nobody_until_it_can)
 	for (int i = 0; i < 3; i++)
 		ck_assert_msg(caller_tls(w->r, IN, &w->cart)->err != 0, "%d: %s", i, w->said.lines.p);
 	ck_assert_uint_eq(said_count(&w->said, "no certificate yet"), 1); /* the log names it once */
+	ck_assert_uint_eq(said_count(&w->said, "TLS to app 'shop' inbound '" IN "' from "), 1);
 	ck_assert_str_eq(seen(w, call_unary(caller_new(w->r, IN), "shop", FORGED)), ""); /* plaintext needs none */
 	agent_gives(w);
 	is_cart(seen(w, call_unary(caller_tls(w->r, IN, &w->cart), "shop", NULL)));

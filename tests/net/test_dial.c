@@ -99,13 +99,19 @@ static void dialed(void *owner, struct dial *d, struct h2_conn *conn, int err, c
 	c->told_ns = simnet_now_ns(c->n) - c->began_ns;
 }
 
+static void asker_name(const void *ctx, struct sb *out)
+{
+	(void)ctx;
+	sb_str(out, "a caller of the test");
+}
+
 /* addrs: separated by blanks. */
 static void dial_tls(struct simnet *n, struct caller *c, const char *addrs, uint64_t timeout_ns, struct transport *transport, const char *host)
 {
 	static const struct h2_client_events events = {.on_up = nothing, .on_room = nothing, .on_goaway = nothing, .on_closed = conn_closed};
 	struct loop *l = simnet_loop(n);
 	struct addr list[20];
-	struct dial_spec spec = {.addrs = list, .timeout_ns = timeout_ns, .limits = &limits, .account = &l->memory, .transport = transport, .host_name = host};
+	struct dial_spec spec = {.addrs = list, .timeout_ns = timeout_ns, .limits = &limits, .account = &l->memory, .transport = transport, .host_name = host, .asker = {.name = asker_name}};
 	char *text = xstrdup(addrs), *rest = text;
 
 	for (char *one; (one = strsep(&rest, " "));)
@@ -314,15 +320,15 @@ struct tls_rig {
 	char failure[512];
 };
 
-static void failed(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
+static void failed(void *ctx, const struct transport_failure *f)
 {
 	struct tls_rig *r = ctx;
 
-	(void)untold;
-	ck_assert_ptr_nonnull(t);
-	ck_assert_uint_eq(addr_port(peer), 443);
+	ck_assert_ptr_nonnull(f->transport);
+	ck_assert_uint_eq(addr_port(f->peer), 443);
+	ck_assert_str_eq(f->whom, "a caller of the test");
 	r->failures++;
-	snprintf(r->failure, sizeof(r->failure), "%s", why);
+	snprintf(r->failure, sizeof(r->failure), "%s", f->why);
 }
 
 static struct transport *transport_of(struct tls_rig *t, struct tls_want *taken)

@@ -540,15 +540,16 @@ START_TEST(wants_of_equal_hash_but_other_names_stay_apart)
 }
 END_TEST
 
-struct teller { int told; uint64_t untold; };
-static void tell(void *ctx, const struct transport *t, const struct addr *peer, const char *why, uint64_t untold)
+struct teller { int told; uint64_t untold; char whom[64], what[64]; };
+static void tell(void *ctx, const struct transport_failure *f)
 {
 	struct teller *k = ctx;
 
-	(void)t, (void)peer;
-	ck_assert_ptr_nonnull(why);
+	ck_assert_ptr_nonnull(f->why);
 	k->told++;
-	k->untold = untold;
+	k->untold = f->untold;
+	snprintf(k->whom, sizeof(k->whom), "%s", f->whom);
+	snprintf(k->what, sizeof(k->what), "%s", f->what);
 }
 
 START_TEST(a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds)
@@ -560,25 +561,25 @@ START_TEST(a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds)
 
 	rig_new(&r);
 	struct transport *t = get(&r, want_of("a", NULL, "h2")), *u = get(&r, want_of("b", NULL, "h2"));
-	transport_failed(t, &peer, "nobody listens to this");
+	transport_failed(t, &peer, NULL, "nobody listens to this");
 	transports_set_tell(r.all, tell, &k);
-	transport_failed(t, &peer, "certificate has expired (CN=x, now 12:00:01)");
-	transport_failed(t, &peer, "certificate has expired (CN=x, now 12:00:02)"); /* a second later */
+	transport_failed(t, &peer, NULL, "certificate has expired (CN=x, now 12:00:01)");
+	transport_failed(t, &peer, NULL, "certificate has expired (CN=x, now 12:00:02)"); /* a second later */
 	ck_assert_int_eq(k.told, 1);
-	transport_failed(t, &peer, "the peer refuses: unknown ca");
+	transport_failed(t, &peer, NULL, "the peer refuses: unknown ca");
 	ck_assert_uint_eq(k.untold, 1);
-	transport_failed(t, &peer, "certificate has expired (CN=x, now 12:00:03)");
+	transport_failed(t, &peer, NULL, "certificate has expired (CN=x, now 12:00:03)");
 	ck_assert_int_eq(k.told, 2);
-	transport_failed(u, &peer, "the peer refuses: unknown ca");
+	transport_failed(u, &peer, NULL, "the peer refuses: unknown ca");
 	ck_assert_int_eq(k.told, 3);
 	ck_assert_uint_eq(k.untold, 0);
 	for (char c = 'A'; c <= 'Z'; c++) { /* who thinks of ever new names fills no log */
 		snprintf(text, sizeof(text), "the peer is '%c'", c);
-		transport_failed(t, &peer, text);
+		transport_failed(t, &peer, NULL, text);
 	}
 	ck_assert_int_le(k.told, 11);
 	simnet_advance(r.n, 300 * UINT64_C(1000000000));
-	transport_failed(t, &peer, "the peer refuses: unknown ca"); /* time alone changes nothing */
+	transport_failed(t, &peer, NULL, "the peer refuses: unknown ca"); /* time alone changes nothing */
 	ck_assert_int_le(k.told, 11);
 	transport_unref(&t);
 	transport_unref(&u);
@@ -597,15 +598,50 @@ START_TEST(who_fails_between_successes_is_told_of_once_a_minute_with_how_often)
 	transports_set_tell(r.all, tell, &k);
 	for (int minute = 0; minute < 5; minute++) {
 		for (int i = 0; i < 20; i++) { /* a scanner each three seconds, a good caller after it */
-			transport_failed(t, &peer, "the peer closed in the handshake");
+			transport_failed(t, &peer, NULL, "the peer closed in the handshake");
 			transport_succeeded(t);
 			simnet_advance(r.n, 3 * UINT64_C(1000000000));
 		}
 		ck_assert_int_eq(k.told, minute + 1);
 		ck_assert_uint_eq(k.untold, minute ? 19 : 0);
 	}
-	transport_failed(t, &peer, "certificate has expired"); /* another reason is no repetition */
+	transport_failed(t, &peer, NULL, "certificate has expired"); /* another reason is no repetition */
 	ck_assert_int_eq(k.told, 6);
+	transport_unref(&t);
+	rig_end(&r);
+}
+END_TEST
+
+static void asked_by(const void *ctx, struct sb *out)
+{
+	sb_str(out, ctx);
+}
+
+/* Two services whose TLS is alike share a transport: what fails for one says nothing of the other. */
+START_TEST(a_failed_handshake_is_told_with_whom_it_was_for_and_once_for_each_of_them)
+{
+	struct rig r;
+	struct addr peer = simnet_addr("10.0.0.1:443");
+	struct teller k = {0};
+	const struct transport_asker demo = {.name = asked_by, .ctx = "service 'demo'"}, check = {.name = asked_by, .ctx = "service 'demo'", .what = "health check"},
+		cart = {.name = asked_by, .ctx = "service 'cart'"};
+
+	rig_new(&r);
+	struct transport *t = get(&r, want_of("a", NULL, "h2"));
+	transports_set_tell(r.all, tell, &k);
+	transport_failed(t, &peer, &check, "certificate has expired");
+	ck_assert_int_eq(k.told, 1);
+	ck_assert_str_eq(k.whom, "service 'demo'");
+	ck_assert_str_eq(k.what, "health check");
+	for (int i = 0; i < 3; i++)
+		transport_failed(t, &peer, &demo, "certificate has expired");
+	ck_assert_int_eq(k.told, 1);
+	transport_failed(t, &peer, &cart, "certificate has expired");
+	ck_assert_int_eq(k.told, 2);
+	ck_assert_str_eq(k.whom, "service 'cart'");
+	ck_assert_str_eq(k.what, "");
+	transport_failed(t, &peer, NULL, "certificate has expired"); /* nobody says for whom */
+	ck_assert_str_eq(k.whom, "");
 	transport_unref(&t);
 	rig_end(&r);
 }
@@ -686,5 +722,5 @@ UNIT_SUITE("transport", equal_wants_over_the_same_secrets_are_one_transport_and_
 	who_becomes_somebody_else_drains_though_certificates_came_between_that_nobody_used,
 	a_bundle_or_a_certificate_that_was_made_to_have_anothers_hash_does_not_stand_for_it, a_watch_may_end_others_itself_and_the_transport, what_nobody_can_give_or_nobody_has_built_is_refused_at_once_with_the_reason,
 	at_the_memory_limit_there_is_no_further_transport_and_those_that_are_there_stay, whom_to_accept_says_the_want_and_the_spaces_domain, wants_of_equal_hash_but_other_names_stay_apart,
-	a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds, who_fails_between_successes_is_told_of_once_a_minute_with_how_often, a_thousand_transports_have_one_context_and_cost_little,
+	a_failed_handshake_is_told_once_for_each_reason_until_one_succeeds, a_failed_handshake_is_told_with_whom_it_was_for_and_once_for_each_of_them, who_fails_between_successes_is_told_of_once_a_minute_with_how_often, a_thousand_transports_have_one_context_and_cost_little,
 	a_thousand_rotations_leave_nothing_behind)
