@@ -406,7 +406,7 @@ int tls_session_came(SSL *ssl, SSL_SESSION *session)
 	const struct tls_lib *o = tls_lib_found();
 	struct tls_sock *k = o ? o->SSL_get_ex_data(ssl, 0) : NULL;
 
-	if (k && certs_size(o, ssl) <= TLS_KEPT_MAX)
+	if (k && (k->resumed || certs_size(o, ssl) <= TLS_KEPT_MAX)) /* resumed: they are those of the session before */
 		tls_session_keep(k->context, k->session_key, k->phase == TLS_OPEN ? k->showed : was_shown(k), session, &k->verify);
 	return 0;
 }

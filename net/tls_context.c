@@ -157,7 +157,7 @@ int tls_context_new(const struct tls_spec *spec, struct tls_context **ret, struc
 	struct tls_context *c = xnew(struct tls_context);
 	c->refs = 1;
 	c->lib = o;
-	list_init(&c->sessions);
+	tls_session_begin(c);
 	c->server = spec->server;
 	c->no_client_cert = spec->no_client_cert;
 	c->expired_ok = spec->expired_ok;

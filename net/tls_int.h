@@ -22,7 +22,8 @@ enum {
 	TLS_KEPT_MAX = 16384,      /* of certificates in a session that is kept */
 	TLS_NOISE_MAX = 131072,    /* of what comes after the handshake and brings nothing (tickets, key updates) */
 	TLS_URI_MAX = 2048,        /* SPIFFE-ID 2.3 */
-	TLS_SESSIONS = 128,        /* of a context; one is some KB (the ticket, the peer's certificate), most of which a connection that is open shares */
+	TLS_SESSIONS = 512,        /* of a context; one is some KB (the ticket, the peer's certificate), most of which a connection that is open shares */
+	TLS_SESSION_LISTS = 64,    /* they are found by their key's */
 	TLS_SESSIONS_EACH = 2,     /* of one peer: a server that is left by two connections at once is come back to by both */
 	TLS_TICKET_MAX = 4096,     /* no server in use makes a larger one */
 };
@@ -89,7 +90,7 @@ struct str tls_uri_domain(struct str uri);
 
 struct tls_verify;
 /* ---- sessions ---- */
-struct tls_session { struct list node; uint64_t key; int64_t ends; bool once, showed; SSL_SESSION *session; };
+struct tls_session { struct list node /* of its key's list */, by_age; uint64_t key; int64_t ends; bool once, showed; SSL_SESSION *session; };
 struct tls_context {
 	uint32_t refs;
 	struct tls_lib *lib;
@@ -98,9 +99,10 @@ struct tls_context {
 	struct tls_trust *trust;
 	bool server, no_client_cert, expired_ok;
 	unsigned char alpn[256]; uint32_t alpn_n; /* as on the wire */
-	struct list sessions;        /* newest last: the one thing that changes */
+	struct list sessions[TLS_SESSION_LISTS], by_age; /* newest last: the one thing that changes */
 	uint32_t nsessions;
 };
+void tls_session_begin(struct tls_context *c);
 /* key: of the peer's rules, its name and its address. showed: a certificate of ours is in it. */
 void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, const struct tls_verify *v);
 SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed, int64_t *ret_ends); /* owned by the caller; NULL: none that is still good */

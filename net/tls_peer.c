@@ -70,8 +70,6 @@ static struct tls_told *told_make(struct tls_sock *k, X509 *leaf)
 	GENERAL_NAMES *names = o->X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
 	int count = names ? o->OPENSSL_sk_num((const OPENSSL_STACK *)names) : 0;
 	struct reading r = {.nuris = 0};
-	unsigned char md[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
 
 	for (int i = 0; i < count; i++)
 		take_name(o, &r, o->OPENSSL_sk_value((const OPENSSL_STACK *)names, i));
@@ -88,12 +86,6 @@ static struct tls_told *told_make(struct tls_sock *k, X509 *leaf)
 		t->name = put(&at, str_n(r.rank ? r.name : r.subject, name_n));
 		t->subject = put(&at, str_n(r.subject, subject_n));
 		t->hash[0] = 0;
-		if (o->X509_digest(leaf, o->EVP_sha256(), md, &n) == 1 && n == 32)
-			for (unsigned i = 0; i < n; i++) {
-				t->hash[2 * i] = "0123456789abcdef"[md[i] >> 4];
-				t->hash[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
-				t->hash[2 * i + 2] = 0;
-			}
 	}
 	o->GENERAL_NAMES_free(names);
 	o->ERR_clear_error();
@@ -157,10 +149,30 @@ const char *tls_peer_subject(const struct sock *s)
 	return t ? t->subject : "";
 }
 
+/* Not made with the names: only a server passes it on, and encoding the certificate anew takes longer than all of them. */
+static void hash_leaf(const struct tls_sock *k)
+{
+	const struct tls_lib *o = k->context->lib;
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+
+	if (o->X509_digest(o->SSL_get0_peer_certificate(k->ssl), o->EVP_sha256(), md, &n) == 1 && 2 * n < sizeof(k->told->hash)) {
+		for (unsigned i = 0; i < n; i++) {
+			k->told->hash[2 * i] = "0123456789abcdef"[md[i] >> 4];
+			k->told->hash[2 * i + 1] = "0123456789abcdef"[md[i] & 15];
+		}
+		k->told->hash[2 * n] = 0;
+	}
+	o->ERR_clear_error();
+}
+
 const char *tls_peer_hash(const struct sock *s)
 {
 	const struct tls_told *t = told(s);
+	const struct tls_sock *k = tls_sock_of(s);
 
+	if (t && !t->hash[0] && k->ssl && k->phase == TLS_OPEN)
+		hash_leaf(k);
 	return t ? t->hash : "";
 }
 

@@ -7,9 +7,22 @@
 #include "base/mem.h"
 #include "net/tls_int.h"
 
+static struct list *list_of(struct tls_context *c, uint64_t key)
+{
+	return &c->sessions[key % TLS_SESSION_LISTS];
+}
+
+void tls_session_begin(struct tls_context *c)
+{
+	list_init(&c->by_age);
+	for (size_t i = 0; i < TLS_SESSION_LISTS; i++)
+		list_init(&c->sessions[i]);
+}
+
 static void session_free(struct tls_context *c, struct tls_session *s)
 {
 	list_del(&s->node);
+	list_del(&s->by_age);
 	c->nsessions--;
 	c->lib->SSL_SESSION_free(s->session);
 	free(s);
@@ -17,8 +30,8 @@ static void session_free(struct tls_context *c, struct tls_session *s)
 
 void tls_session_forget(struct tls_context *c, uint64_t key)
 {
-	list_each(at, next, &c->sessions) {
-		struct tls_session *s = list_entry(at, struct tls_session, node);
+	list_each(at, next, key ? list_of(c, key) : &c->by_age) {
+		struct tls_session *s = key ? list_entry(at, struct tls_session, node) : list_entry(at, struct tls_session, by_age);
 		if (s->key == key || !key)
 			session_free(c, s);
 	}
@@ -27,16 +40,17 @@ void tls_session_forget(struct tls_context *c, uint64_t key)
 /* Room for one more of that key; the oldest of all goes where there are too many. */
 static void make_room(struct tls_context *c, uint64_t key, uint32_t each)
 {
+	struct list *those = list_of(c, key);
 	uint32_t have = 0;
 
-	for (struct list *at = c->sessions.prev, *before; at != &c->sessions; at = before) { /* the newest first */
+	for (struct list *at = those->prev, *before; at != those; at = before) { /* the newest first */
 		struct tls_session *s = list_entry(at, struct tls_session, node);
 		before = at->prev;
 		if (s->key == key && ++have >= each)
 			session_free(c, s);
 	}
 	if (c->nsessions == TLS_SESSIONS)
-		session_free(c, list_entry(c->sessions.next, struct tls_session, node));
+		session_free(c, list_entry(c->by_age.next, struct tls_session, by_age));
 }
 
 void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESSION *session, const struct tls_verify *v)
@@ -63,14 +77,17 @@ void tls_session_keep(struct tls_context *c, uint64_t key, bool showed, SSL_SESS
 	s->showed = showed;
 	o->SSL_SESSION_up_ref(session);
 	s->session = session;
-	list_push(&c->sessions, &s->node);
+	list_push(list_of(c, key), &s->node);
+	list_push(&c->by_age, &s->by_age);
 	c->nsessions++;
 }
 
 /* A resumed handshake shows no certificate, so that one which has ended meanwhile would be refused only when it is done: without a session it is told like any other. */
 SSL_SESSION *tls_session_take(struct tls_context *c, uint64_t key, int64_t now, bool *ret_showed, int64_t *ret_ends)
 {
-	for (struct list *at = c->sessions.prev, *before; at != &c->sessions; at = before) {
+	struct list *those = list_of(c, key);
+
+	for (struct list *at = those->prev, *before; at != those; at = before) {
 		struct tls_session *s = list_entry(at, struct tls_session, node);
 		before = at->prev;
 		if (s->key != key)

@@ -9,6 +9,7 @@ TlsProxy   our daemon or HAProxy, over TLS to a provider or plain; a Proxy
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -111,6 +112,31 @@ def tls_resumption(lab, calls=500):
 	return {"unit": "us of CPU a resumed handshake", "rounds": len(full), "ours": rounded(median(again)), "full": rounded(median(full)), "goal": {"full": 0.35},
 		"ratio": {"full": rounded(median([a / b for a, b in zip(again, full)])), "with the call and its connection": rounded(median([a / b for a, b in zip(got["resumed"], got["full"])]))},
 		"ratios": [rounded(a / b) for a, b in zip(again, full)]}
+
+
+@row("tls_resumption_counted", default=False)
+def tls_resumption_counted(lab, few=60, many=300):
+	"""The same in instructions of the program and its libraries (valgrind's callgrind): what the kernel does is not in it, and neither is a neighbour of this machine. A long run less a short one."""
+	if not shutil.which("valgrind"):
+		raise Broken("valgrind is not installed")
+	ways = {"plain": (False, ()), "full": (True, ("-t", "0")), "resumed": (True, ())}
+	each = {}
+	with Mesh(lab) as m:
+		for way, (tls, args) in ways.items():
+			ran = []
+			for calls in (few, many):
+				port = m.providers(40, "-1", *args, tls=tls)
+				p = TlsProxy(m, "ours", range(port, port + 40), tls=tls, start=False, lb="round_robin")
+				counts = "%s/counts-%d" % (lab.work, len(ran))
+				p.argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + counts] + p.argv
+				p.start()
+				with p:
+					lab.load(p, "-n", calls, "-c", 1, "-m", 1)
+				ran.append(int(re.search(r"^totals: (\d+)", read(counts), re.M)[1]))
+			each[way] = (ran[1] - ran[0]) / (many - few)
+	shake = {way: n - each["plain"] for way, n in each.items()}
+	return {"unit": "instructions a resumed handshake", "ours": round(shake["resumed"]), "full": round(shake["full"]), "goal": {"full": 0.35},
+		"ratio": {"full": rounded(shake["resumed"] / shake["full"])}}
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------------------
