@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "net/tls.h"
+#include "sidecar/advice.h"
 
 enum { FILE_MOST = 4 << 20 };
 struct check {
@@ -16,6 +17,7 @@ struct check {
 	struct err *err;       /* borrowed */
 	struct sb *warnings;   /* borrowed */
 	const char *place;     /* of what names the files, borrowed: "thinmesh.yaml:3", "service 'demo'" */
+	const char *path;      /* of the certificate that is judged; NULL: the configuration itself is */
 };
 struct text { char *p; size_t n; };
 
@@ -70,7 +72,17 @@ static const char *day(int64_t at, char out[32])
 	return out;
 }
 
-static void judge_times(const struct check *c, const char *path, const struct tls_cert *cert, const char *wanted)
+static void advised(void *ctx, const char *place, const char *whose, const char *text)
+{
+	const struct check *c = ctx;
+
+	if (c->path)
+		sb_fmt(c->warnings, "%s: warning: %s (%s)\n", c->path, text, place ? place : whose);
+	else
+		sb_fmt(c->warnings, "%s: warning: %s: %s\n", place ? place : "?", whose, text);
+}
+
+static void judge_times(const struct check *c, const char *path, const struct tls_cert *cert)
 {
 	int64_t from, to;
 	char text[32];
@@ -82,12 +94,21 @@ static void judge_times(const struct check *c, const char *path, const struct tl
 		err_add(c->err, path, 0, 0, "the certificate '%s' is not valid before %s (%s)", tls_cert_id(cert), day(from, text), c->place);
 	else if (to - c->now_s < (to - from) / 20)
 		sb_fmt(c->warnings, "%s: warning: the certificate '%s' ends soon, %s (%s)\n", path, tls_cert_id(cert), day(to, text), c->place);
-	if (wanted && strncmp(tls_cert_id(cert), "spiffe://", 9) == 0 && strcmp(tls_cert_id(cert), wanted) != 0)
-		sb_fmt(c->warnings, "%s: warning: the certificate is of '%s'; by service_account, trust_domain and the namespace, or their defaults, the app is '%s' (%s)\n", path, tls_cert_id(cert), wanted, c->place);
 }
 
-/* key NULL: in the same file. wanted: the SPIFFE id that it is meant to have; NULL: any. */
-static void check_pair(const struct check *c, const char *path, const char *key_path, const char *wanted)
+static void judge_name(struct check *c, const char *path, const struct tls_cert *cert, const struct conf_app *of)
+{
+	char *wanted = of ? conf_spiffe_id(of) : NULL;
+
+	c->path = path;
+	if (of)
+		advice_cert(&of->identity, of->name, wanted, cert, &(struct advice){.say = advised, .ctx = c});
+	c->path = NULL;
+	free(wanted);
+}
+
+/* key NULL: in the same file. of: the app that shows it; NULL: it is no app's own. */
+static void check_pair(struct check *c, const char *path, const char *key_path, const struct conf_app *of)
 {
 	struct text chain = {0}, key = {0};
 	struct tls_cert *cert = NULL;
@@ -95,10 +116,12 @@ static void check_pair(const struct check *c, const char *path, const char *key_
 	bool there = path && read_whole(c, path, &chain);
 
 	there = (!key_path || read_whole(c, key_path, &key)) && there;
-	if (there && tls_cert_new(path, str_n(chain.p, chain.n), key_path ? str_n(key.p, key.n) : (struct str){0}, &cert, &err) == 0)
-		judge_times(c, path, cert, wanted);
-	else if (there)
+	if (there && tls_cert_new(path, str_n(chain.p, chain.n), key_path ? str_n(key.p, key.n) : (struct str){0}, &cert, &err) == 0) {
+		judge_times(c, path, cert);
+		judge_name(c, path, cert, of);
+	} else if (there) {
 		err_add(c->err, NULL, 0, 0, "%.*s (%s%s%s%s)", (int)strcspn(err_str(&err), "\n"), err_str(&err), key_path ? "key " : "", key_path ? key_path : "", key_path ? "; " : "", c->place);
+	}
 	tls_cert_unref(&cert);
 	err_clear(&err);
 	text_end(&chain);
@@ -130,7 +153,7 @@ static void check_token(const struct check *c, const char *path)
 		(void)unjudged(c, path, strerror(errno));
 }
 
-static void check_ref(const struct check *c, const struct secret_ref *ref)
+static void check_ref(struct check *c, const struct secret_ref *ref)
 {
 	if (ref->from != SECRET_FILES || !ref->name)
 		return;
@@ -146,11 +169,10 @@ static void check_ref(const struct check *c, const struct secret_ref *ref)
 static void check_app(struct check *c, const struct conf_app *a)
 {
 	const struct conf_identity *id = &a->identity;
-	char *wanted = id->kind == IDENTITY_NONE ? NULL : conf_spiffe_id(a);
 
 	c->place = id->place ? id->place : a->name;
 	if (id->kind == IDENTITY_FILES) {
-		check_pair(c, id->files.cert, id->files.key, wanted);
+		check_pair(c, id->files.cert, id->files.key, a);
 		check_roots(c, id->files.roots);
 	} else if (id->kind == IDENTITY_CA) {
 		check_roots(c, id->ca.roots);
@@ -158,13 +180,13 @@ static void check_app(struct check *c, const struct conf_app *a)
 		if (id->ca.cert)
 			check_pair(c, id->ca.cert, id->ca.key, NULL);
 	}
-	free(wanted);
 }
 
 void check_files(const struct conf *conf, int64_t now_s, struct err *err, struct sb *warnings)
 {
 	struct check c = {.now_s = now_s, .err = err, .warnings = warnings, .place = ""};
 
+	advice_conf(conf, &(struct advice){.say = advised, .ctx = &c});
 	for (uint32_t i = 0; i < conf->napps; i++)
 		if (i == 0 || conf->apps[i].identity.hash != conf->apps[i - 1].identity.hash) /* `identity:` for all of them is looked at once */
 			check_app(&c, &conf->apps[i]);

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "net/secret_files.h"
+#include "sidecar/advice.h"
 #include "sidecar/sidecar.h"
 #include "xds/csr.h"
 #include "xds/node.h"
@@ -34,6 +35,7 @@ struct identity {
 	struct secret *cert, *roots;       /* refs: its own for all of its life; NULL: it is nobody */
 	struct secret_watch cert_watch, roots_watch;
 	uint64_t cert_told, roots_told, end_told; /* generations: what the log knows */
+	uint64_t advised;                  /* a hash of the name that advice was given on since the last reload; 0: none */
 	struct timer ends;                 /* of what is shown, where no CSR looks after it */
 	struct sds *sds;                   /* its provider, one of them; or secret_files */
 	struct csr *csr;
@@ -185,6 +187,25 @@ static void end_watch(struct identity *id)
 		timer_in(id->all->sc->loop, &id->ends, 0, cert_ended);
 }
 
+static void advise(void *ctx, const char *place, const char *whose, const char *text)
+{
+	const struct identity *id = ctx;
+	(void)place;
+	log_warn(id->all->sc->log, "%s: %s", whose, text);
+}
+
+/* At each reload, and when a certificate of another name has come; not at each renewal. */
+static void cert_advise(struct identity *id)
+{
+	uint64_t name = id->key && id->cert->cert ? str_hash(str_of(tls_cert_id(id->cert->cert))) : 0;
+	if (id->advised == name)
+		return;
+	id->advised = name;
+	if (!name)
+		return;
+	advice_cert(id->conf, id->app, id->spiffe_id, id->cert->cert, &(struct advice){.say = advise, .ctx = id});
+}
+
 static void cert_came(struct secret_watch *w)
 {
 	struct identity *id = container_of(w, struct identity, cert_watch);
@@ -195,6 +216,7 @@ static void cert_came(struct secret_watch *w)
 		id->cert_told = s->generation;
 		tls_cert_times(s->cert, &from, &to);
 		log_info(id->all->sc->log, "app '%s': certificate '%s' until %s, of %s", id->app, tls_cert_id(s->cert), day_text(to, day), s->source);
+		cert_advise(id);
 		end_watch(id);
 	}
 	prepared_maybe(id->all);
@@ -721,6 +743,7 @@ static void look_at_wishes(struct identities *i, const struct conf *conf)
 	list_each(m, tmp2, &i->identities) {
 		struct identity *id = list_entry(m, struct identity, node);
 		id->kept = id->split = id->wished = false;
+		id->advised = 0;
 		for (uint32_t k = 0; k < conf->napps; k++) {
 			uint64_t key = identities_key(&conf->apps[k]);
 			const struct space *s = space_before(i, conf->apps[k].name);
@@ -779,6 +802,8 @@ void identities_apply(struct identities *i, struct conf *conf)
 		identity_borrow(space_of(i, conf->apps[k].name)->identity, conf, &conf->apps[k]);
 	warn_of_agent(i, conf);
 	files_look(i);
+	list_each(n, tmp, &i->identities)
+		cert_advise(list_entry(n, struct identity, node));
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------------------------- */

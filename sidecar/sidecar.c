@@ -6,6 +6,7 @@
 #include <string.h>
 #include "health/checker.h"
 #include "sidecar/access.h"
+#include "sidecar/advice.h"
 #include "sidecar/attempt.h"
 #include "sidecar/cgroup.h"
 #include "sidecar/control.h"
@@ -80,20 +81,17 @@ static void mesh_defer(void *ctx)
 	loop_defer(sc->loop, &sc->mesh_task, mesh_due);
 }
 
-/* Whoever answers is believed: said as often as it is configured. */
-static void warn_of_insecure(const struct sidecar *sc)
+static void advise(void *ctx, const char *place, const char *whose, const char *text)
 {
-	for (uint32_t i = 0; i < sc->conf->nservices; i++) {
-		const struct conf_service *s = &sc->conf->services[i];
-		if (s->spec->want && s->spec->want->roots.from == SECRET_NOWHERE)
-			log_warn(sc->log, "service '%s': tls.insecure: its endpoints are NOT verified, whoever answers there is believed and can read all calls", s->name);
-	}
+	const struct sidecar *sc = ctx;
+	(void)place;
+	log_warn(sc->log, "%s: %s", whose, text);
 }
 
 static void publish_services(struct sidecar *sc, const struct conf *was)
 {
 	const struct conf *now = sc->conf;
-	warn_of_insecure(sc);
+	advice_conf(now, &(struct advice){.say = advise, .ctx = sc}); /* as often as it is configured */
 	for (uint32_t i = 0; was && i < was->nservices; i++) {
 		bool stays = false;
 		for (uint32_t k = 0; k < now->nservices && !stays; k++)

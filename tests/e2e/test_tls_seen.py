@@ -117,3 +117,11 @@ def check_reads_the_files_that_a_configuration_names(t):
 		same(got, code, said)
 		check(any(line.startswith(file + ": ") and part in line for line in said.splitlines()), "no '%s' of %s in: %s" % (part, file, said))
 		check(t.path("x.yaml") in said or "shop" in said, said)
+
+
+@case
+def what_is_believed_without_a_look_is_warned_of_by_check_too(t):
+	path = t.write("x.yaml", json.dumps({"apps": [{"name": "shop", "listen": [{"unix": t.path("s.sock")}]}], "services": [{"name": DEMO, "endpoints": ["127.0.0.1:9"], "tls": {"insecure": True}}]}, indent=1))
+	done = t.cli("check", "-c", path)
+	same(done.returncode, 0, text(done))
+	check(re.search(r"^%s:\d+: warning: service '%s': tls.insecure: its endpoints are NOT verified, " % (re.escape(path), re.escape(DEMO)), text(done), re.M), text(done))

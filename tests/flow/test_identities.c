@@ -600,10 +600,44 @@ START_TEST(insecure_is_said_aloud)
 }
 END_TEST
 
+/* What `thinmesh check` warns of (e2e: test_tls_seen), the daemon says too. */
+START_TEST(a_certificate_of_somebody_else_than_configured_is_said_at_start_at_each_reload_and_when_it_comes)
+{
+	struct folk *w = folk_bare();
+	const char *yaml = TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop"),
+		*other = TOP "apps:\n" APP("shop", FILES("shop")) "services:\n" SERVICE(ONE, ", identity: shop") SERVICE(TWO, ", identity: shop");
+	const char *shop = "app 'shop': the certificate is of '" TD "shop'; by service_account, trust_domain and the namespace, or their defaults, the app is '" TD "default'";
+
+	put_paper(w, "shop", "shop");
+	folk_start(w, yaml);
+	ck_assert_uint_eq(said_count(&w->said, shop), 1);
+	rig_advance(w->r, 5000);
+	ck_assert(call_ok(calls(w, w->app, ONE)));
+	ck_assert_uint_eq(said_count(&w->said, shop), 1);
+	rig_reload(w->r, written(w, other));
+	rig_advance(w->r, 100);
+	ck_assert_uint_eq(said_count(&w->said, shop), 2);
+	put_paper(w, "shop", "shop"); /* renewed */
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 2000);
+	ck_assert_uint_eq(said_count(&w->said, shop), 2);
+	put_paper(w, "shop", "default"); /* it is who it should be */
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 2000);
+	ck_assert_uint_eq(said_count(&w->said, "the certificate is of"), 2);
+	put_paper(w, "shop", "cart");
+	identities_thaw(w->r->sc->identities);
+	rig_advance(w->r, 2000);
+	ck_assert_uint_eq(said_count(&w->said, "app 'shop': the certificate is of '" TD "cart'"), 1);
+	folk_end(w);
+}
+END_TEST
+
 UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_named, two_identities_never_share_a_connection_and_two_services_with_one_identity_do, equal_lines_are_one_identity,
 	without_a_certificate_a_call_is_unavailable_and_nothing_goes_out, a_provider_that_is_not_who_it_should_be_is_told_once_in_the_log_with_both_names,
 	a_failed_handshake_names_each_service_that_it_was_for_and_calls_and_checks_are_one, a_rotated_certificate_is_shown_by_the_next_connection,
 	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
 	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails,
 	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, from_one_ca_to_another_no_call_fails,
-	apps_that_an_agent_does_not_tell_apart_are_told_of_once, insecure_is_said_aloud)
+	apps_that_an_agent_does_not_tell_apart_are_told_of_once, insecure_is_said_aloud,
+	a_certificate_of_somebody_else_than_configured_is_said_at_start_at_each_reload_and_when_it_comes)
