@@ -19,11 +19,22 @@ struct truth_set {
 	struct truth_cluster clusters[];
 };
 
+/* Dubbo asks for GROUP/INTERFACE:VERSION, and calls /INTERFACE/METHOD with the other two in headers: what stands in `paths` is the interface. */
+static struct str interface_of(struct str service)
+{
+	size_t from = service.n;
+	while (from && service.p[from - 1] != '/')
+		from--;
+	struct str rest = str_cut(service, from, service.n);
+	ptrdiff_t colon = str_find(rest, ':');
+	return colon < 0 ? rest : str_cut(rest, 0, (size_t)colon);
+}
+
 enum truth_says truth_of_app(const struct app *a, struct str service)
 {
 	bool known = service.n == 0;
 	for (uint32_t i = 0; i < a->conf->npaths && !known; i++)
-		known = str_is(service, a->conf->paths[i].from);
+		known = str_is(service, a->conf->paths[i].from) || str_is(interface_of(service), a->conf->paths[i].from);
 	if (!known)
 		return SAYS_UNKNOWN;
 	return life_is_open(a->life) ? SAYS_SERVING : SAYS_NOT_SERVING;
@@ -175,8 +186,9 @@ enum truth_says truth_look(struct truth *t, const struct fields *head, struct st
 	struct sb path = {0};
 	if (!authority.p)
 		authority = fields_value(head, FIELD_HOST);
-	if (service.n)
-		sb_fmt(&path, "/%.*s/Check", (int)service.n, service.p);
+	struct str interface = interface_of(service);
+	if (interface.n)
+		sb_fmt(&path, "/%.*s/Check", (int)interface.n, interface.p);
 	const struct name_hit *hit = names_find(&a->names, a->conf, a->sc->conf->mesh_domain, default_authority, authority, sb_view(&path));
 	sb_end(&path);
 	/* The new set before the old one goes: what both hold is never let go in between. */

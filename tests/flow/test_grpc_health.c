@@ -87,6 +87,11 @@ START_TEST(the_authority_decides_then_the_service_then_the_doors_default)
 		{DOOR, "localhost", "org.x.Up", "SERVING", "SERVING"},
 		{DOOR, "%2Frun%2Fshop.sock", "org.x.Down", "NOT_SERVING", "NOT_SERVING"},
 		{DOOR, "localhost", "org.x.Nobody", "NOT_FOUND", "SERVICE_UNKNOWN"},
+		{DOOR, "127.0.0.1:15051", "red/org.x.Up:1.0.0", "SERVING", "SERVING"}, /* as dubbo-go names what it refers to (dubbo.md 0.2): group/interface:version */
+		{DOOR, "localhost", "org.x.Up:1.0.0", "SERVING", "SERVING"},
+		{DOOR, "localhost", "red/org.x.Down", "NOT_SERVING", "NOT_SERVING"},
+		{DOOR, "localhost", "red/org.x.Nobody:1.0.0", "NOT_FOUND", "SERVICE_UNKNOWN"},
+		{DOOR, "localhost", "red/:1.0.0", "NOT_FOUND", "SERVICE_UNKNOWN"},
 		{DOOR, "localhost", "", "SERVING", "SERVING"}, /* the daemon */
 		{DOOR, NULL, "", "SERVING", "SERVING"},
 		{DOOR, "localhost", "org.x.Unheard", "NOT_FOUND", "SERVICE_UNKNOWN"},
@@ -576,6 +581,7 @@ START_TEST(a_checker_hears_the_apps_own_life)
 	says_now(no, "SERVICE_UNKNOWN");
 	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "", NULL)), "SERVING");
 	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "org.x.Mine", NULL)), "SERVING");
+	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "red/org.x.Mine:1.0.0", NULL)), "SERVING"); /* as Dubbo says it */
 	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "org.x.Other", NULL)), "NOT_FOUND");
 	call_plain(app, "POST", "x", "/healthcheck/fail", NULL, true);
 	rig_settle(r);
