@@ -100,6 +100,40 @@ static int payloads(struct cluster_reading *r, size_t n, Pb__HealthCheck__Payloa
 
 /* ---- headers ---- */
 
+/* HeaderValueOption.append_action. What a question has of itself is known here, so all four are settled now: what remains is added, or takes the place of what is there. */
+enum { ACTION_APPEND, ACTION_ADD_IF_ABSENT, ACTION_OVERWRITE, ACTION_OVERWRITE_IF_EXISTS };
+
+static bool is_removed(const struct health_check *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->nremove; i++)
+		if (strcmp(c->remove[i], name) == 0)
+			return true;
+	return false;
+}
+
+static bool is_there(const struct health_check *c, const char *name)
+{
+	for (uint32_t i = 0; i < c->nadd; i++)
+		if (strcmp(c->add[i].name, name) == 0)
+			return true;
+	return strcmp(name, "user-agent") == 0 && !is_removed(c, name);
+}
+
+static void drop_added(struct health_check *c, const char *name)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < c->nadd; i++) {
+		if (strcmp(c->add[i].name, name) != 0) {
+			c->add[kept++] = c->add[i];
+			continue;
+		}
+		free(c->add[i].name);
+		free(c->add[i].value);
+	}
+	c->nadd = kept;
+}
+
+/* After `removed`: what is removed was there before. */
 static int fields(struct cluster_reading *r, size_t n, Pb__HeaderValueOption *const *all, const char *field, struct health_check *c)
 {
 	if (n > CHECK_FIELDS_MAX)
@@ -118,22 +152,22 @@ static int fields(struct cluster_reading *r, size_t n, Pb__HeaderValueOption *co
 			return cluster_refuse(r, -EINVAL, field, "header.raw_value: too long, or with a line break");
 		if (o->append_action < 0 || o->append_action > 3)
 			return cluster_refuse(r, -EINVAL, field, "append_action: %d is none", (int)o->append_action);
-		struct check_field *f = &c->add[c->nadd];
+		int action = !o->append ? o->append_action : o->append->value ? ACTION_APPEND : ACTION_OVERWRITE;
 		struct str value = raw.n ? raw : str_of(o->header->value);
-		f->name = cluster_keep(r, o->header->key);
-		str_lower(f->name, strlen(f->name));
+		char *name = cluster_keep(r, o->header->key);
+		str_lower(name, strlen(name));
 		/* The API's rules are looser than the wire's. */
-		if (f->name[0] == ':' || !field_name_valid(f->name, strlen(f->name)) || !field_value_valid(value.p, value.n)) {
-			cluster_note(r, "%s: '%.60s' is left out", field, f->name);
-			free(f->name);
+		bool bad = name[0] == ':' || !field_name_valid(name, strlen(name)) || !field_value_valid(value.p, value.n), there = is_there(c, name);
+		if (bad)
+			cluster_note(r, "%s: '%.60s' is left out", field, name);
+		if (bad || (action == ACTION_ADD_IF_ABSENT && there) || (action == ACTION_OVERWRITE_IF_EXISTS && !there)) {
+			free(name);
 			continue;
 		}
-		c->nadd++;
+		if (action == ACTION_OVERWRITE || action == ACTION_OVERWRITE_IF_EXISTS)
+			drop_added(c, name);
 		r->kept += value.n + 1;
-		f->value = xstrndup(value.p, value.n);
-		f->append = o->append ? o->append->value : o->append_action == 0;
-		if (o->append_action & 1)
-			cluster_note(r, "%s: append_action %d: the header is written in any case", field, (int)o->append_action);
+		c->add[c->nadd++] = (struct check_field){.name = name, .value = xstrndup(value.p, value.n), .append = action == ACTION_APPEND};
 	}
 	return 0;
 }
@@ -246,9 +280,9 @@ static int http(struct cluster_reading *r, const Pb__HealthCheck__HttpHealthChec
 	if (code == 0)
 		code = payloads(r, h->n_receive, h->receive, "health_checks.http_health_check.receive", c);
 	if (code == 0)
-		code = fields(r, h->n_request_headers_to_add, h->request_headers_to_add, "health_checks.http_health_check.request_headers_to_add", c);
-	if (code == 0)
 		code = removed(r, h->n_request_headers_to_remove, h->request_headers_to_remove, "health_checks.http_health_check.request_headers_to_remove", c);
+	if (code == 0)
+		code = fields(r, h->n_request_headers_to_add, h->request_headers_to_add, "health_checks.http_health_check.request_headers_to_add", c);
 	if (code == 0)
 		code = ranges(r, h->n_expected_statuses, h->expected_statuses, "health_checks.http_health_check.expected_statuses", &c->expected, &c->nexpected);
 	if (code == 0)

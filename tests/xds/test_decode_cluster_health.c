@@ -232,6 +232,41 @@ START_TEST(the_name_of_a_service_is_matched_in_all_ways)
 }
 END_TEST
 
+/* append_action: 0 append, 1 add if absent, 2 overwrite or add, 3 overwrite if it exists. Of its own a question has a user-agent alone. */
+START_TEST(each_header_is_added_as_its_action_says)
+{
+	static const struct { const char *text, *fields; } rows[] = {
+		{HTTP("6:{1:{1:'a' 2:'1'}} 6:{1:{1:'A' 2:'2'} 3:0}"), " a+1 a+2"},
+		{HTTP("6:{1:{1:'a' 2:'1'}} 6:{1:{1:'a' 2:'2'} 3:1} 6:{1:{1:'b' 2:'3'} 3:1}"), " a+1 b=3"},
+		{HTTP("6:{1:{1:'a' 2:'1'}} 6:{1:{1:'b' 2:'2'}} 6:{1:{1:'a' 2:'3'}} 6:{1:{1:'A' 2:'4'} 3:2}"), " b+2 a=4"},
+		{HTTP("6:{1:{1:'a' 2:'1'} 3:3} 6:{1:{1:'b' 2:'2'}} 6:{1:{1:'b' 2:'3'} 3:3}"), " b=3"},
+		{HTTP("6:{1:{1:'user-agent' 2:'1'} 3:1}"), ""},
+		{HTTP("6:{1:{1:'user-agent' 2:'1'} 3:1} 8:'User-Agent'"), " user-agent=1"},
+		{HTTP("6:{1:{1:'user-agent' 2:'1'} 3:3}"), " user-agent=1"},
+		{HTTP("6:{1:{1:'user-agent' 2:'1'} 3:3} 8:'user-agent'"), ""},
+		{HTTP("6:{1:{1:'a' 2:'1'} 3:3 2:{1:1}}"), " a+1"}, /* append, the older word, counts more */
+		{HTTP("6:{1:{1:'a' 2:'1'}} 6:{1:{1:'a' 2:'2'} 2:{}}"), " a=2"},
+		{GRPC("3:{1:{1:'a' 2:'1'}} 3:{1:{1:'a' 2:'2'} 3:2}"), " a=2"},
+		{GRPC("3:{1:{1:'a' 2:'1'}} 3:{1:{1:'a' 2:'2'} 3:1}"), " a+1"},
+	};
+	struct rig r;
+	struct cluster_decoded *d;
+	rig_begin(&r);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		const struct health_check *c = check_of(&r, rows[i].text, &d);
+		struct sb said = {0};
+		for (uint32_t k = 0; k < c->nadd; k++)
+			sb_fmt(&said, " %s%c%s", c->add[k].name, c->add[k].append ? '+' : '=', c->add[k].value);
+		sb_char(&said, '\0');
+		ck_assert_msg(strcmp(said.p, rows[i].fields) == 0, "row %zu:%s", i, said.p);
+		ck_assert(!d->notes || !*d->notes);
+		sb_end(&said);
+		cluster_decoded_free(&d);
+	}
+	rig_end(&r);
+}
+END_TEST
+
 START_TEST(tcp_and_grpc_have_theirs)
 {
 	struct rig r;
@@ -422,7 +457,6 @@ START_TEST(what_has_no_effect_is_told)
 		{CHECK("25:{1:'x'} 9:{}"), "health_checks.event_logger: events are in our own log"},
 		{HTTP("10:2"), "health_checks.http_health_check.codec_client_type: HTTP/2 instead of HTTP/3"},
 		{HTTP("11:{8:{1:'x'}}"), "health_checks.http_health_check.service_name_matcher: a custom matcher: any name fits"},
-		{HTTP("6:{1:{1:'a'} 3:1}"), "health_checks.http_health_check.request_headers_to_add: append_action 1: the header is written in any case"},
 		/* the API takes them, no wire does */
 		{HTTP("6:{1:{1:':path' 2:'/b'}}"), "health_checks.http_health_check.request_headers_to_add: ':path' is left out"},
 		{GRPC("3:{1:{1:'A b'}}"), "health_checks.grpc_health_check.initial_metadata: 'a b' is left out"},
@@ -541,7 +575,7 @@ START_TEST(what_the_account_refuses_is_given_back)
 END_TEST
 
 UNIT_SUITE("decode_cluster_health", the_numbers_of_the_dubbo_proposal_come_out_as_they_stand_there, what_nobody_says_of_a_check_follows_from_what_is_said,
-	an_http_check_has_all_its_words, the_name_of_a_service_is_matched_in_all_ways, tcp_and_grpc_have_theirs, a_cluster_may_have_several_and_ignore_them_on_removal,
+	an_http_check_has_all_its_words, the_name_of_a_service_is_matched_in_all_ways, each_header_is_added_as_its_action_says, tcp_and_grpc_have_theirs, a_cluster_may_have_several_and_ignore_them_on_removal,
 	outlier_detection_begins_with_envoys_numbers, each_number_of_outlier_detection_lands_where_it_belongs, what_breaks_a_rule_is_refused_with_its_field,
 	what_has_no_effect_is_told, lists_are_bounded, a_change_of_any_field_is_another_spec, a_cluster_that_is_cut_is_refused_or_a_smaller_one,
 	what_the_account_refuses_is_given_back)
