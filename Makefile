@@ -300,9 +300,15 @@ lint:  ## cppcheck, hardening of the binary, units, forbidden functions, mutable
 	@$(MAKE) --no-print-directory $(if $(wildcard $(MAIN)),all,lib)
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tools/lint
 
+# Tables of rows, drawings and columns of comments are laid out by hand, and no option of clang-format leaves those alone: so it sees
+# the lines that differ from HEAD, and files that git does not know yet. ALL=1: every source, whatever becomes of its tables.
 CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format 2>/dev/null) clang-format)
-format:  ## lay the sources out by .clang-format
-	@$(CLANG_FORMAT) -i $(SRC) $(wildcard $(FLOORS:%=%/*.h) tests/*.[ch] tests/*/*.[ch])
+GIT_CLANG_FORMAT ?= $(firstword $(shell command -v git-clang-format-14 git-clang-format 2>/dev/null) git-clang-format)
+format:  ## lay out by .clang-format what differs from HEAD (ALL=1: all sources, hand-made tables too)
+	@tools/deps build format
+	@$(if $(ALL),$(CLANG_FORMAT) -i $(SRC) $(wildcard $(FLOORS:%=%/*.h) tests/*.[ch] tests/*/*.[ch]),\
+		$(GIT_CLANG_FORMAT) --binary $(CLANG_FORMAT) --extensions c,h --force --quiet HEAD -- . && \
+		git ls-files -z --others --exclude-standard -- '*.c' '*.h' | xargs -0 -r $(CLANG_FORMAT) -i)
 
 # ---- installing ----------------------------------------------------------------------------------------------------------
 
