@@ -318,9 +318,14 @@ static int connection_find(struct fields *f, struct h1_head *h, const char **ret
 	h->keep_alive = !h->http10 && !field_lists(f, FIELD_CONNECTION, STR("close"));
 	h->wants_trailers = te && !h->http10;
 	if (field_times(f, FIELD_UPGRADE)) {
-		/* To go on in HTTP/1.1 would be allowed, but who upgrades to h2c may send it right behind, and two readers would differ. */
-		*ret_why = "upgrade is not offered; HTTP/2 is spoken with prior knowledge";
-		return 501;
+		/* `curl --http2` and Java's HttpClient offer h2c with every request and are content with an answer in HTTP/1.1 (RFC 9110 7.8). The
+		 * connection ends with it: who sends HTTP/2 right behind all the same is not read, so no two readers differ. Who offers anything
+		 * else (a WebSocket) can do nothing with such an answer, and is told so. */
+		if (field_times(f, FIELD_UPGRADE) > 1 || !str_eq_nocase(fields_value(f, FIELD_UPGRADE), STR("h2c"))) {
+			*ret_why = "upgrade is not offered; HTTP/2 is spoken with prior knowledge";
+			return 501;
+		}
+		h->keep_alive = false;
 	}
 	if (expects && (expects > 1 || !str_eq_nocase(fields_value(f, FIELD_EXPECT), STR("100-continue")))) {
 		*ret_why = "an expectation that cannot be met";

@@ -20,7 +20,7 @@ def curl_status(*args, **kw):
 	return int(code), body
 
 
-VERSIONS = [("HTTP/1.1", ["--http1.1"]), ("HTTP/2", ["--http2-prior-knowledge"])]
+VERSIONS = [("HTTP/1.1", ["--http1.1"]), ("HTTP/1.1 with an offer of h2c", ["--http2"]), ("HTTP/2", ["--http2-prior-knowledge"])]
 
 
 @cases("the app says ok and fail over %s", VERSIONS)
@@ -153,7 +153,7 @@ def a_unary_call_by_curl_reaches_an_HTTP2_provider(t):
 	seen = []
 	p = json_provider(t, seen)
 	d = t.daemon({DEMO: [p.address]})
-	for flags in (["--http1.1"], ["--http2-prior-knowledge"]):
+	for _, flags in VERSIONS:
 		out = curl(*flags, "-i", "--unix-socket", d.sock, "-H", "content-type: application/json", "-H", "tri-service-version: 1.0.0",
 			"-d", '["Dubbo"]', "http://%s%s" % (DEMO, GREETER))
 		head, _, body = out.partition(b"\r\n\r\n")

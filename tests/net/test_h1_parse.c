@@ -77,6 +77,8 @@ START_TEST(requests_become_field_lists)
 		{"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, Trailers\r\nConnection: te\r\n\r\n",
 			":method: GET|:scheme: http|:authority: a|:path: /|te: trailers|", H1_BODY_NONE, 0, true},
 		{"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip\r\n\r\n", ":method: GET|:scheme: http|:authority: a|:path: /|", H1_BODY_NONE, 0, true},
+		{"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n",
+			":method: GET|:scheme: http|:authority: a|:path: /|", H1_BODY_NONE, 0, false},
 		{"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", ":method: PUT|:scheme: http|:authority: a|:path: /|content-length: 0|",
 			H1_BODY_NONE, 0, true},
 		{"GET / HTTP/1.1\r\nHost: a\r\nX-Utf: caf\xc3\xa9\tx\r\nX-Empty:\r\n\r\n",
@@ -157,7 +159,8 @@ START_TEST(any_doubt_is_refused)
 		{"HTTP/2.0", 505, "GET / HTTP/2.0\r\n" HOST "\r\n"},
 		{"HTTP/1.2", 505, "GET / HTTP/1.2\r\n" HOST "\r\n"},
 		{"CONNECT", 501, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"},
-		{"upgrade to h2c", 501, "GET / HTTP/1.1\r\n" HOST "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n"},
+		{"upgrade to h2c twice", 501, "GET / HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: h2c\r\n\r\n"},
+		{"upgrade to h2c or something", 501, "GET / HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n"},
 		{"upgrade to websocket", 501, "GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"},
 
 		{"content-length and chunked", 400, "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"},
