@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* Of the retry bucket, in thousandths of a retry. */
-enum { RETRY_CALL = 200, RETRY_ONE = 1000, RETRY_FLOOR = 100000, RETRY_CEILING = 1000000 };
+enum { RETRY_CALL = 200, RETRY_ONE = 1000, RETRY_FULL = 1000000 };
 #define RETRY_MILLI_NS UINT64_C(100000) /* 10 a second */
 
 /* ---- waiting for DNS ------------------------------------------------------------------------------------------------------ */
@@ -175,7 +175,7 @@ struct cluster *cluster_live(struct clusters *all, struct mesh_cluster *m)
 	list_init(&c->watches);
 	list_init(&c->held);
 	list_push(&all->clusters, &c->node);
-	c->retry_milli = RETRY_FLOOR;
+	c->retry_milli = RETRY_FULL;
 	c->retry_at_ns = all->loop->now_ns;
 	m->live = c;
 	m->changed = declared_changed;
@@ -385,8 +385,8 @@ enum pick_result cluster_pick(struct cluster *c, uint64_t hash, const struct tri
 		if (__builtin_expect(!c->calls++, 0))
 			cluster_first_call(c);
 		c->retry_milli += RETRY_CALL;
-		if (c->retry_milli > RETRY_CEILING)
-			c->retry_milli = RETRY_CEILING;
+		if (c->retry_milli > RETRY_FULL)
+			c->retry_milli = RETRY_FULL;
 	}
 	if (c->names)
 		names_use(c->names);
@@ -416,8 +416,7 @@ bool cluster_retry_take(struct cluster *c)
 	uint64_t now = c->all->loop->now_ns, earned = (now - c->retry_at_ns) / RETRY_MILLI_NS;
 
 	c->retry_at_ns += earned * RETRY_MILLI_NS;
-	if (c->retry_milli < RETRY_FLOOR)
-		c->retry_milli = c->retry_milli + earned > RETRY_FLOOR ? RETRY_FLOOR : c->retry_milli + earned;
+	c->retry_milli = earned < RETRY_FULL - c->retry_milli ? c->retry_milli + earned : RETRY_FULL;
 	if (c->retry_milli < RETRY_ONE) {
 		stat_inc(&c->all->loop->stats, STAT_RETRY_BUDGET_EMPTY);
 		return false;

@@ -103,8 +103,9 @@ enum host_result { HOST_OK, HOST_ERROR /* the provider failed it: 5xx, UNAVAILAB
 void host_done(struct host **h, enum host_result r);   /* drops the ref, counts */
 void host_outcome(struct host *h, const struct host_outcome *o); /* before host_done; free where the cluster has no outlier detection */
 
-/* Retries and moves. A bucket: each call brings 0.2, it holds 100..1000, and 10 a second come anyway. False: none left (counted).
- * It is full at 100 in the beginning; the 10 a second fill it up to 100, calls up to 1000. */
+/* Retries and moves. A bucket of 1000: each call brings 0.2, and 10 a second come anyway. False: none left (counted).
+ * It is full in the beginning: a provider that dies takes what it has in flight with it, all at once, and a cluster that has carried few calls so far must not lose what an older
+ * one would not. What a bucket is there for is trouble that goes on. */
 bool cluster_retry_take(struct cluster *c);
 
 /* ---- health ----
