@@ -5,7 +5,7 @@
 
 Prints TAP: one case a scenario, named `function: what is promised`. ROOT is where the peers were built (build/interop). Each scenario has providers,
 daemons and callers of its own, in a folder of its own below FOLDER, which is kept where the scenario failed; all are ended by pid. One
-that takes longer than two minutes has failed.
+that takes longer than four minutes has failed.
 """
 import argparse
 import os

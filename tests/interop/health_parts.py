@@ -12,8 +12,8 @@ import mesh_parts as parts
 from mesh_parts import must, within
 
 KINDS = ("grpc-go", "dubbo-go", "dubbo-java")
-START_S = 40  # a JVM on a busy machine
-WORD_S = 10   # until somebody is known to be well or not, where it is at most one interval
+START_S = 90  # a JVM on a busy machine
+WORD_S = 30   # until somebody is known to be well or not, where it is at most one interval
 
 
 def address(port):
@@ -179,7 +179,7 @@ class Caller(parts.Caller):
     def greet(self, *words):
         return self.tell("greet", *(words or ("who",)))
 
-    def who_answers(self, count=20):
+    def who_answers(self, count=40):
         """So many calls at once; all must be answered. Returns who did."""
         self.tell("burst", count, "who")
         total = self.tell("stop")

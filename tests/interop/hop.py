@@ -14,10 +14,28 @@ import time
 MESH = ".default.svc.cluster.local"
 
 
+CLAIMED = []  # sockets that are this process's claims; they end with it
+
+
+def claim(name):
+    """Whether nobody on this machine has claimed this name; it is ours until we end. What is chosen now and bound later, by a child that takes its time or is ended and
+    started again, would otherwise be chosen by two of the suites that run beside each other once in a while."""
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.bind("\0thinmesh-interop/" + name)
+    except OSError:
+        s.close()
+        return False
+    CLAIMED.append(s)
+    return True
+
+
 def free_port():
     """Below the range that the kernel gives to whoever connects: a server that is ended and started again must get its port back."""
     for _ in range(200):
         port = random.SystemRandom().randrange(20000, 32000)
+        if not claim("port/%d" % port):
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
@@ -132,10 +150,10 @@ class Hop:
             f.write(self.haproxy() if self.stand_in else self.yaml())
         command = ["haproxy", "-db", "-f", config] if self.stand_in else [self.daemon, "run", "-c", config]
         self.process = Process("hop", command, self.folder)
-        if not self.process.wait_for(connect_unix(self.socket), 10):
+        if not self.process.wait_for(connect_unix(self.socket)):
             return "does not listen on %s:\n%s" % (self.socket, self.process.tail())
         for port in self.tcp.values():
-            if not self.process.wait_for(connect_tcp(port), 10):
+            if not self.process.wait_for(connect_tcp(port)):
                 return "does not listen on 127.0.0.1:%d:\n%s" % (port, self.process.tail())
         return None
 

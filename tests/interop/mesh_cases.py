@@ -10,8 +10,8 @@ from mesh_words import PORT, istio_documents
 from mesh_parts import PROVIDER_PORT, STAND_IN, Skipped, must, within
 
 OK, UNIMPLEMENTED, UNAVAILABLE = 0, 12, 14
-CHANGE_S = 10     # for a change at the control plane to be seen by calls
-RECONNECT_S = 40  # the daemon's longest back-off is 30 s
+CHANGE_S = 25     # for a change at the control plane to be seen by calls: below removal_hold's 30 s, so that one that only the hold's end brought is late
+RECONNECT_S = 60  # the daemon's longest back-off is 30 s
 
 
 def refused(caller, service, limit_s):
@@ -98,7 +98,7 @@ def deleted(s):
     def gone():
         answer = caller.call(demo)
         return answer["code"] == UNIMPLEMENTED or STAND_IN and answer["code"] == UNAVAILABLE
-    within(20, lambda: "the deleted service is refused: %s" % caller.call(demo), gone)
+    within(CHANGE_S, lambda: "the deleted service is refused: %s" % caller.call(demo), gone)
     within(CHANGE_S, "the other one is answered meanwhile", lambda: caller.seen()["codes"].get("0"))
     caller.stop_load()
     plane.declare(demo)
@@ -153,7 +153,7 @@ def idle(s):
     plane = s.plane(demo, rare)
     if STAND_IN:
         raise Skipped("forgets nothing")
-    daemon, caller = s.sidecar(plane, more=["idle: 2s"])
+    daemon, caller = s.sidecar(plane, more=["idle: 4s"])  # longer than any machine needs from a call to the look below
     for _ in range(2):
         answers(caller, rare, [w.who(3)])
         must(rare.host in daemon.get("/config_dump"), "what is called is not in the configuration dump")
@@ -238,14 +238,14 @@ def canary(s):
     demo = plane.services["demo"]
     _, caller = s.sidecar(plane)
     answers(caller, demo, [w.who(2), w.who(3), w.who(4)])
-    # 2,000 calls at 20 %: four times the deviation of 0.9 %.
-    share = shares(caller, demo, 2000).get(w.who(4), 0)
+    # 5,000 calls at 20 %: six times the deviation of 0.57 %; at four times one run in 500 would fail, with all suites that draw.
+    share = shares(caller, demo, 5000).get(w.who(4), 0)
     must(0.164 < share < 0.236, "v2 has 20 of 100, and got %.3f", share)
     caller.load(demo, 200)
     plane.declare(w.service("demo", 2, 3, 4, versions=versions, split={"v1": 20, "v2": 80}))
     within(CHANGE_S, "v2 gets most of the calls", lambda: shares(caller, demo, 100).get(w.who(4), 0) > 0.6)
     caller.stop_load()
-    turned = shares(caller, demo, 2000).get(w.who(4), 0)
+    turned = shares(caller, demo, 5000).get(w.who(4), 0)
     must(0.764 < turned < 0.836, "v2 has 80 of 100, and got %.3f", turned)
     w.note("v2 got %.3f of 0.2, then %.3f of 0.8", share, turned)
 
@@ -290,7 +290,7 @@ def plane_ages(s):
         seen = plane.seen()
         must(not seen["nacks"], "it refused: %s", seen["nacks"])
         must(sum(seen["streams"].values()) > 1, "the connections did not age: %s", seen["streams"])
-        must(seen["open"] <= 2, "old streams stay: %s", seen)
+        within(CHANGE_S, lambda: "old streams end: %s" % plane.seen(), lambda: plane.seen()["open"] <= 2)
 
 
 def snapshot_start(s):
@@ -336,13 +336,13 @@ def down_at_start(s):
 # ---- size
 
 def at_rest(daemon):
-    """KiB of PSS once they stand still: what the daemon holds. What it needed to read a large answer goes back to the kernel half a second later."""
-    was, now = -1, daemon.pss_kib()
+    """KiB once they stand still: what the daemon holds. What it needed to read a large answer goes back to the kernel half a second later."""
+    was, now = -1, daemon.anonymous_kib()
     for _ in range(8):
         if was == now:
             break
         time.sleep(1)
-        was, now = now, daemon.pss_kib()
+        was, now = now, daemon.anonymous_kib()
     return now
 
 
@@ -355,6 +355,8 @@ def many(s):
 
     def life(plane):
         daemon, caller = s.sidecar(plane)
+        # A control plane that was just told of 2,000 services may need longer for its first answer than a call is parked.
+        within(60, lambda: "a call is answered: %s" % caller.call(used[0]), lambda: caller.call(used[0])["code"] == OK)
         for service in used:
             answers(caller, service, [w.who(2), w.who(3)], "a call to " + service.short)
         return daemon, caller
@@ -366,7 +368,6 @@ def many(s):
     daemon.stop()
     small.declare(*unused)
     daemon, caller = life(small)
-    within(60, "a call while 2,000 services are there", lambda: caller.call(used[0])["code"] == OK)
     after = at_rest(daemon)
     w.note("%d KiB with 5 services in scope, %d KiB with 2,000", before, after)
     dump = daemon.get("/config_dump")

@@ -86,9 +86,10 @@ def certificate_missing(s):
         daemon, caller = s.sidecar(plane, xds=certificate_lines(s, plane, which))
         answer = caller.call(demo, 20000)
         must(answer["code"] == UNAVAILABLE, "a call without a control plane: %s", answer)
-        text = daemon.status()
-        must("refuses" in text or "certificate" in text, "status does not say why (%s):\n%s", which, text)
-        w.note("%s", [line.strip() for line in text.splitlines() if "refuses" in line or "certificate" in line][0])
+
+        def why():
+            return [line.strip() for line in daemon.status().splitlines() if "refuses" in line or "certificate" in line]
+        w.note("%s", within(CHANGE_S, lambda: "status says why (%s):\n%s" % (which, daemon.status()), why)[0])
     must(plane.seen()["open"] == 0, "a stream was opened: %s", plane.seen())
 
 

@@ -18,7 +18,7 @@ import hop as hops
 import mesh_words as words
 
 PROVIDER_PORT = 6001
-READY_S = 20  # for a process to say that it is ready; istiod takes half a second
+READY_S = 60  # for a process to say that it is ready; istiod takes half a second
 STAND_IN = os.environ.get("THINMESH_INTEROP_HOP") == "grpc-go"
 
 
@@ -374,9 +374,10 @@ class Daemon:
         self.part.child = Successor(within(READY_S, "another process takes over", other).pop())
         return old
 
-    def pss_kib(self):
+    def anonymous_kib(self):
+        """What it holds. Its share of pages of files depends on how many other daemons happen to run at the moment."""
         with open("/proc/%d/smaps_rollup" % self.part.child.pid) as f:
-            return int(re.search(r"^Pss: +(\d+) kB", f.read(), re.M).group(1))
+            return int(re.search(r"^Pss_Anon: +(\d+) kB", f.read(), re.M).group(1))
 
     def stop(self):
         """SIGTERM; the daemon must leave with 0 and without a word of a sanitizer."""
@@ -399,7 +400,7 @@ class World:
         self.folder, self.daemon, self.binaries, self.notes = folder, daemon, binaries, notes
         self.parts, self.daemons, self.started, self.providers = [], [], 0, {}
         # Scenarios of several runs on one machine must not meet: a block of 127.0.0.0/8 each.
-        self.block = "127.%d.%d." % (random.randint(2, 254), random.randint(0, 254))
+        self.block = next(b for b in ("127.%d.%d." % (random.randint(2, 254), random.randint(0, 254)) for _ in range(200)) if hops.claim("block/" + b))
 
     def binary(self, name):
         return os.path.join(self.binaries, name)

@@ -15,7 +15,7 @@ from tls_parts import Caller, Server, certs, spiffe_id
 NAME = "demo.thinmesh.test"
 LOAD = 100  # calls a second
 REFUSED, DENIED = 14, 7
-CHANGE_S = 10
+CHANGE_S = 30
 
 
 def service(at, *more, sni=NAME):
@@ -139,7 +139,7 @@ def renewed(s):
         shop.show(w.ca.leaf("shop", certs.spiffe("shop-%d" % i)))
         until("the new certificate is shown", lambda c, i=i: c["uri"] == spiffe_id("shop-%d" % i))
         files.show(w.ca.leaf("server", "DNS:" + NAME))
-    shop.trust(w.ca.roots, new.roots)
+    tls.roots_changed(d, lambda: shop.trust(w.ca.roots, new.roots))
     files.show(new.leaf("server", "DNS:" + NAME))
     shop.show(new.leaf("shop", certs.spiffe("moved")))
     until("a certificate of the next root is shown", lambda c: c["uri"] == spiffe_id("moved"))
@@ -239,7 +239,7 @@ def sds(s):
     caller.load(LOAD)
 
     def until_shown(account):
-        within(20, lambda: "%s is shown: %s" % (account, looker.connection()), lambda: looker.connection()["uri"] == spiffe_id(account))
+        within(CHANGE_S, lambda: "%s is shown: %s" % (account, looker.connection()), lambda: looker.connection()["uri"] == spiffe_id(account))
     agent.files.show(w.ca.leaf("shop", certs.spiffe("second")))
     until_shown("second")
     agent.part.kill()

@@ -81,10 +81,17 @@ class Envoy:
         except OSError:
             return ""
 
+    def _tells(self, cert):
+        serial = certs.openssl("x509", "-in", cert, "-noout", "-serial").strip().split("=")[1].lower().lstrip("0")
+        return serial in self.ask("/certs").lower()
+
     def shows(self, leaf):
         """It has taken this certificate over."""
-        serial = certs.openssl("x509", "-in", leaf.cert, "-noout", "-serial").strip().split("=")[1].lower().lstrip("0")
-        return serial in self.ask("/certs").lower()
+        return self._tells(leaf.cert)
+
+    def trusts(self, roots):
+        """The first of its roots is this one."""
+        return self._tells(roots)
 
 
 def as_envoy_reads_it(node, envoy):

@@ -11,12 +11,12 @@ import tls_envoy as envoys
 from health_cases import until_load_is_answered_by
 from health_parts import Daemon as DirectoryDaemon
 from mesh_parts import Daemon, Failed, must, within
-from tls_parts import Caller, Server, certs, spiffe_id
+from tls_parts import Caller, Server, certs, roots_changed, spiffe_id
 
 HOST, PORT = "demo.default.svc.cluster.local", 50051
 AUTHORITY = "%s:%d" % (HOST, PORT)
 LOAD = 100
-CHANGE_S, RECONNECT_S = 10, 40
+CHANGE_S, RECONNECT_S = 30, 60
 ISTIOD = "istiod.istio-system.svc"
 
 MESH = """apiVersion: networking.istio.io/v1
@@ -186,9 +186,10 @@ def roots_renewed(s):
     caller.until_answered()
     caller.load(LOAD)
     first = is_mtls(looker)
-    files.trust(w.ca.roots, new.roots)
-    m.envoy.trust(w.ca.roots, new.roots)
-    time.sleep(1)
+    roots_changed(d, lambda: files.trust(w.ca.roots, new.roots))
+    # Envoy tells of the first of its roots.
+    m.envoy.trust(new.roots, w.ca.roots)
+    within(CHANGE_S, "Envoy trusts the next root", lambda: m.envoy.trusts(new.roots))
     theirs = new.leaf("demo", certs.spiffe("demo"))
     m.envoy.show(theirs)
     files.show(new.leaf("shop", certs.spiffe("shop")))
@@ -220,9 +221,9 @@ def accounts_change(s):
     must(not failed, "calls to the right one failed: %s", failed)
     m.plane.apply(entry(m.at, account="elsewhere"))
     m.plane.remove_entry("demo-9")
-    looker.until_refused(spiffe_id("demo"), limit_s=20)
+    looker.until_refused(spiffe_id("demo"), limit_s=CHANGE_S)
     m.plane.apply(entry(m.at))
-    looker.until_answered(20)
+    looker.until_answered(CHANGE_S)
 
 
 def by_directory(s):
@@ -283,7 +284,7 @@ def issued(s):
     provider = Member(s, plane, "demo", host=2)
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop")
-    shop.caller.until_answered(20)
+    shop.caller.until_answered(CHANGE_S)
     is_mtls(shop.caller)
     mine, roots = shop.secret("certificate"), shop.secret("roots")
     must((mine["id"], mine["state"]) == (spiffe_id("shop"), "ready") and spiffe_id("shop") in json.dumps(mine["sans"]), "who we are: %s", mine)
@@ -302,7 +303,7 @@ def ads_by_certificate(s):
     provider = Member(s, plane, "demo", host=2, by_token=False)
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop", by_token=False)
-    shop.caller.until_answered(20)
+    shop.caller.until_answered(CHANGE_S)
     is_mtls(shop.caller)
 
 
@@ -322,7 +323,7 @@ spec:
         p.daemon.post("/healthcheck/ok")
     both = {p.app.who for p in pair}
     for p in pair:
-        p.caller.until_answered(20)
+        p.caller.until_answered(CHANGE_S)
         within(CHANGE_S, "both answer", lambda p=p: p.caller.who_answers() == both)
         is_mtls(p.caller, "demo")
     caller, apps = pair[0].caller, [p.app for p in pair]
@@ -359,11 +360,11 @@ def ca_renewed(s):
     provider = Member(s, plane, "demo", host=2, ttl="30s")
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop", ttl="30s")
-    shop.caller.until_answered(20)
+    shop.caller.until_answered(CHANGE_S)
     shop.caller.load(LOAD)
     for _ in range(2):
         first = (shop.serial(), provider.serial())
-        within(20, "both were renewed", lambda: shop.serial() != first[0] and provider.serial() != first[1])
+        within(CHANGE_S, "both were renewed", lambda: shop.serial() != first[0] and provider.serial() != first[1])
     is_mtls(Caller(w, "unix:" + shop.daemon.socket, AUTHORITY))
     w.note("%d calls, none failed", shop.caller.none_failed())
 
@@ -375,7 +376,7 @@ def ca_absent(s):
     provider = Member(s, plane, "demo", host=2)
     provider.daemon.post("/healthcheck/ok")
     shop = Member(s, plane, "shop", ttl="30s")
-    shop.caller.until_answered(20)
+    shop.caller.until_answered(CHANGE_S)
     shop.caller.load(LOAD)
     plane.kill()
     within(25, lambda: "the renewal failed: " + shop.daemon.part.tail(), lambda: "identity 'shop-default': CA" in shop.daemon.part.tail(1000))

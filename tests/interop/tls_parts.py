@@ -11,12 +11,21 @@ from mesh_parts import Part, must, within
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 import certs  # noqa: E402
 
-START_S = 40  # a JVM on a busy machine
+START_S = 90  # a JVM on a busy machine
 DOMAIN = "cluster.local"
 
 
 def spiffe_id(account, domain=DOMAIN):
     return "spiffe://%s/ns/default/sa/%s" % (domain, account)
+
+
+def roots_changed(daemon, change):
+    """Changes what somebody trusts, and waits until this daemon has taken it over."""
+    def taken():
+        return sum(s["changes"] for s in json.loads(daemon.get("/certs"))["secrets"] if s["kind"] == "roots")
+    before = taken()
+    change()
+    within(30, lambda: "the roots are taken over: " + daemon.get("/certs"), lambda: taken() > before)
 
 
 class Files:
@@ -112,7 +121,7 @@ class Caller(health_parts.Caller):
         must(got["code"] == code and all(t in got["message"] for t in texts), "wanted code %d and %s: %s", code, texts, got)
         return got["message"]
 
-    def until_refused(self, *texts, code=14, limit_s=10):
+    def until_refused(self, *texts, code=14, limit_s=30):
         """The same, where what is asked for may be on its way yet."""
         got = {}
 
@@ -122,7 +131,7 @@ class Caller(health_parts.Caller):
         within(limit_s, lambda: "a call fails with %d and %s: %s" % (code, texts, got), look)
         return got["message"]
 
-    def until_answered(self, limit_s=10):
+    def until_answered(self, limit_s=30):
         got = {}
 
         def look():

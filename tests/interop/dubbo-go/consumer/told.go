@@ -53,7 +53,7 @@ type told struct {
 }
 
 func (t *told) once(word string) (string, error) {
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 	defer stop()
 	return t.greet(ctx, word)
 }

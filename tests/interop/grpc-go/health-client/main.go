@@ -51,7 +51,7 @@ import (
 )
 
 // A call that takes longer than this has failed.
-const callTime = 10 * time.Second
+const callTime = 30 * time.Second
 
 type tally struct {
 	Codes map[string]int `json:"codes"`

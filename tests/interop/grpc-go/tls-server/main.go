@@ -1,7 +1,7 @@
 // A provider of the TLS scenarios: Go's TLS stack under grpc-go, or plain text behind somebody else's.
 //
 //	-listen 127.1.2.3:6001
-//	-cert FILE -key FILE       its chain and key, read again for each handshake; without: plain text
+//	-cert FILE -key FILE       its chain and key, read again for each handshake, which has the last pair that fits where one of the two is new already; without: plain text
 //	-clients FILE              a client certificate of these roots is demanded; read once
 //	-min 1.2 -max 1.3          versions of TLS
 //	-no-alpn                   it chooses no protocol, whatever is offered
@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc"
@@ -79,9 +80,17 @@ func (p provider) Greet(ctx context.Context, word string) (string, error) {
 func config(cert, key, clients, lowest, highest string) (*tls.Config, error) {
 	versions := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 	c := &tls.Config{MinVersion: versions[lowest], MaxVersion: versions[highest]}
+	first, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	var last atomic.Pointer[tls.Certificate]
+	last.Store(&first)
 	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		return &pair, err
+		if pair, err := tls.LoadX509KeyPair(cert, key); err == nil {
+			last.Store(&pair)
+		}
+		return last.Load(), nil
 	}
 	if clients != "" {
 		text, err := os.ReadFile(clients)
@@ -91,8 +100,7 @@ func config(cert, key, clients, lowest, highest string) (*tls.Config, error) {
 		c.ClientCAs, c.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 		c.ClientCAs.AppendCertsFromPEM(text)
 	}
-	_, err := tls.LoadX509KeyPair(cert, key)
-	return c, err
+	return c, nil
 }
 
 func main() {

@@ -35,7 +35,7 @@ import (
 )
 
 // A call of a load or of a series that takes longer than this has failed: the sidecar parks a call for five seconds.
-const callTime = 10 * time.Second
+const callTime = 30 * time.Second
 
 type tally struct {
 	Codes map[string]int `json:"codes"`

@@ -46,7 +46,7 @@ public final class HealthClient {
   }
 
   private Told greet(String word) {
-    CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(10, TimeUnit.SECONDS);
+    CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(30, TimeUnit.SECONDS);
     try {
       StringValue answer = ClientCalls.blockingUnaryCall(channel, GREET, patient ? options.withWaitForReady() : options, StringValue.of(word));
       return new Told(0, "", answer.getValue());
