@@ -211,7 +211,7 @@ static void log_transition(struct check *c, enum host_check was, const char *why
 		log_debug(ck->log, "cluster '%s': %s passes its %s check", name, host, kind);
 	else if (log_every(ck->log, &g->told, ck->loop->now_ns, 20, 10000)) {
 		if (c->state == HOST_FAILED)
-			log_warn(ck->log, "cluster '%s': %s fails its %s check: %s; not used until it passes", name, host, kind, why);
+			log_warn(ck->log, "cluster '%s': %s fails its %s check: %s; calls go to others, where enough of them are well, until it passes", name, host, kind, why);
 		else
 			log_info(ck->log, "cluster '%s': %s passes its %s check%s%s; used again", name, host, kind, *why ? ": " : "", why);
 	}
