@@ -188,6 +188,29 @@ def a_provider_without_TLS_is_sent_no_plain_text_where_TLS_was_asked_for(t):
 
 
 @case
+def a_chain_that_is_too_long_is_refused_and_a_bundle_that_is_huge_is_not_taken(t):
+	ca = authority(t)
+	deep = ca
+	for i in range(18):
+		deep = Authority(t.path("below%d" % i), "below%d" % i, above=deep)
+	endless, p = (TlsProvider(t, by.leaf("demo", "DNS:" + BARE)) for by in (deep, ca))
+	d = serves(t, endless, ca.roots)
+	with t.h2(d) as h:
+		refused(h, endless.address, "longer than 16 certificates")
+	same(endless.calls, [])
+	check(d.stat("tls_failed_untrusted") >= 1)
+	d.stop()
+	roots = read(ca.roots)
+	t.write("bundle.pem", roots * (5 * 1024 * 1024 // len(roots)))
+	d = serves(t, p, t.path("bundle.pem"))
+	with t.h2(d) as h:
+		refused(h, "bundle.pem", "larger than 4 MiB")
+		same(p.calls, [])
+		t.write("bundle.pem", roots)
+		becomes(h, 0)
+
+
+@case
 def roots_that_are_missing_are_told_and_calls_go_on_once_they_are_there(t):
 	ca = authority(t)
 	p = TlsProvider(t, ca.leaf("demo", "DNS:" + BARE))
