@@ -298,14 +298,20 @@ bool offload_drain(struct offload *o, uint64_t max_ns)
 
 void offload_free(struct offload **op)
 {
-	struct offload *o = *op;
-	bool drained;
+	/* `done` may still give jobs by the owner's pointer. */
+	if (*op)
+		(void)offload_drain(*op, OFFLOAD_END_NS);
+	offload_leave(op);
+}
 
+void offload_leave(struct offload **op)
+{
+	struct offload *o = *op;
+
+	*op = NULL;
 	if (!o)
 		return;
-	/* `done` may still give jobs by the owner's pointer. */
-	drained = offload_drain(o, OFFLOAD_END_NS);
-	*op = NULL;
+	const bool drained = o->pending == 0;
 	loop_undefer(&o->inlined);
 	loop_fd_del(&o->ready);
 	if (o->started) {

@@ -15,6 +15,7 @@ struct offload *offload_new(struct loop *l);
 /* Waits for the jobs that were given (at most OFFLOAD_END_NS, for this is the process's end), tells their `done`, ends the thread. A job that is stuck beyond that
  * keeps what it owns, and its done is never told. */
 void offload_free(struct offload **o);
+void offload_leave(struct offload **o);            /* the same without waiting */
 void offload_run(struct offload *o, struct offload_job *j);
 /* Waits here, without the loop, until all jobs (also those that `done` gives) are done and told; not from a `done`. False: max_ns were not enough, some are left. */
 bool offload_drain(struct offload *o, uint64_t max_ns);

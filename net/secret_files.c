@@ -7,16 +7,9 @@
  *
  * Owner of sheets: struct secret_files, until their secret is gone; of places: their sheets, counted. */
 #include "net/secret_files.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
-#include <unistd.h>
 #include "base/err.h"
 #include "net/transport_int.h"
 #include "net/watch.h"
@@ -33,7 +26,6 @@ struct place {
 	uint32_t uses;
 	bool silent;              /* changes by others are not told here: it is looked at each minute */
 };
-struct stamp { dev_t dev; ino_t ino; off_t size; struct timespec mtime, ctime; int err; };
 struct sheet {
 	struct list node;
 	struct secret_files *all;
@@ -41,8 +33,10 @@ struct sheet {
 	char *key;                /* in by_name; NULL: filled by secret_files_fill */
 	char *path[2];            /* chain and key, or roots and CRLs; [1] NULL: all is in one */
 	struct place *place[2];
-	struct stamp stamp[2];    /* of the last try */
+	struct file_stamp stamp[2]; /* of the last try */
+	struct reading *reading;  /* asked for and not told yet; NULL: none */
 	size_t charged;
+	bool again_then;          /* there was another sign meanwhile: it is looked at once more behind it */
 	bool broken, told, strays; /* strays: the path leads out of its folder */
 	uint32_t tries;           /* of what lies there now */
 	uint64_t broken_ns;       /* since when */
@@ -52,6 +46,7 @@ struct sheet {
 struct secret_files {
 	struct loop *loop;
 	struct transports *transports;
+	struct reader *reader;    /* borrowed */
 	struct list sheets, places;
 	struct map by_name;
 	struct timer poll;
@@ -61,90 +56,16 @@ struct secret_files {
 	void *tell_ctx;
 };
 
-/* ---- reading ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- taking over -------------------------------------------------------------------------------------------------------------------------- */
 
 struct bytes { char *p; size_t n; };
 
 static void bytes_end(struct loop *l, struct bytes *b)
 {
 	if (b->p)
-		explicit_bzero(b->p, b->n); /* it may be a key */
+		explicit_bzero(b->p, b->n); /* a key may lie beside roots */
 	acct_free(&l->memory, b->p);
 	*b = (struct bytes){0};
-}
-
-static struct stamp stamp_of(const struct stat *st)
-{
-	return (struct stamp){.dev = st->st_dev, .ino = st->st_ino, .size = st->st_size, .mtime = st->st_mtim, .ctime = st->st_ctim};
-}
-
-static struct stamp stamp_at(const char *path)
-{
-	struct stamp none = {0};
-	struct stat st;
-
-	if (stat(path, &st) == 0)
-		return stamp_of(&st);
-	none.err = errno;
-	return none;
-}
-
-static bool time_eq(struct timespec a, struct timespec b)
-{
-	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-static bool stamp_eq(const struct stamp *a, const struct stamp *b)
-{
-	return a->err == b->err && a->dev == b->dev && a->ino == b->ino && a->size == b->size && time_eq(a->mtime, b->mtime) && time_eq(a->ctime, b->ctime);
-}
-
-/* Bytes that were read; negative: errno. */
-static ssize_t read_up_to(int fd, char *to, size_t n)
-{
-	size_t at = 0;
-
-	while (at < n) {
-		ssize_t got = read(fd, to + at, n - at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		at += (size_t)got;
-	}
-	return (ssize_t)at;
-}
-
-static bool file_read(struct loop *l, const char *path, struct bytes *ret, struct stamp *ret_stamp, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold the daemon */
-	struct stat st;
-	ssize_t got = -1;
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		err_add(err, path, 0, 0, "cannot be read: %s", err_text(-errno));
-		if (fd >= 0)
-			close(fd);
-		return false;
-	}
-	*ret_stamp = stamp_of(&st);
-	if (!S_ISREG(st.st_mode))
-		err_add(err, path, 0, 0, S_ISDIR(st.st_mode) ? "is a folder, not a file" : "is not a file");
-	else if (st.st_size > FILE_MAX)
-		err_add(err, path, 0, 0, "is larger than 4 MiB");
-	else if (st.st_size == 0)
-		err_add(err, path, 0, 0, "is empty");
-	else if (!(ret->p = acct_alloc(&l->memory, (size_t)st.st_size)))
-		err_add(err, path, 0, 0, "cannot be read: the memory limit is reached");
-	else if ((got = read_up_to(fd, ret->p, (size_t)st.st_size)) < 0)
-		err_add(err, path, 0, 0, "cannot be read: %s", err_text((int)got));
-	ret->n = ret->p ? (size_t)st.st_size : 0;
-	if (got >= 0 && got < st.st_size) /* it is being written: what is there now will not be right */
-		err_add(err, path, 0, 0, "became shorter while it was read");
-	close(fd);
-	return got > 0 && got == st.st_size;
 }
 
 /* Both files' texts one behind the other. */
@@ -160,8 +81,6 @@ static bool joined(struct loop *l, const struct bytes two[2], struct bytes *ret)
 		memcpy(ret->p + two[0].n + 1, two[1].p, two[1].n);
 	return true;
 }
-
-/* ---- taking over -------------------------------------------------------------------------------------------------------------------------- */
 
 static const char *day_text(int64_t at, char out[32])
 {
@@ -245,7 +164,7 @@ static void take(struct sheet *e, const char *what, const struct bytes two[2], s
 }
 
 static void again_due(struct timer *t);
-static void place_watch(struct place *p);
+static bool place_settle(struct place *p, const struct file_read *f);
 static void poll_arm(struct secret_files *f);
 
 static void tell(struct sheet *e, const char *why)
@@ -276,41 +195,32 @@ static void went_wrong(struct sheet *e, const struct err *err)
 	secret_unref(&s);
 }
 
-/* A link to elsewhere: a watch of its folder does not see what happens there. */
-static bool leads_out(const struct sheet *e)
+/* ---- reading ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void sheet_ask(struct sheet *e, bool only_changed);
+
+static void fault_add(struct err *err, const struct file_read *f)
 {
-	for (int i = 0; i < 2 && e->path[i]; i++) {
-		char *to = realpath(e->path[i], NULL), *folder = realpath(e->place[i]->folder, NULL);
-		size_t n = folder ? strlen(folder) : 0;
-		bool out = to && folder && (strncmp(to, folder, n) != 0 || (to[n] != '/' && n > 1));
-		free(to);
-		free(folder);
-		if (out)
-			return true;
-	}
-	return false;
+	char why[96];
+
+	if (f->fault == FILE_LARGE)
+		err_add(err, f->path, 0, 0, "is larger than 4 MiB");
+	else if (f->fault != FILE_OK)
+		err_add(err, f->path, 0, 0, "%s", file_why(f, why));
 }
 
-static void sheet_load(struct sheet *e)
+static void sheet_take(struct sheet *e, const struct reading *g)
 {
-	struct loop *l = e->all->loop;
 	struct bytes two[2] = {{0}};
 	struct err err = ERR_INIT;
-	bool there = true;
 	char *what = e->path[1] ? xasprintf("%s with %s", e->path[0], e->path[1]) : xstrdup(e->path[0]);
 
-	timer_cancel(l, &e->again);
-	for (int i = 0; i < 2 && e->path[i]; i++) {
-		if (e->place[i]->silent) /* the folder may have come */
-			place_watch(e->place[i]);
-		e->stamp[i] = stamp_at(e->path[i]); /* where it cannot be opened */
-		there &= file_read(l, e->path[i], &two[i], &e->stamp[i], &err);
+	for (uint32_t i = 0; i < g->nfiles; i++) {
+		fault_add(&err, &g->files[i]);
+		two[i] = (struct bytes){g->files[i].p, g->files[i].n};
 	}
-	e->strays = leads_out(e);
-	if (there)
+	if (!err_any(&err))
 		take(e, what, two, &err);
-	bytes_end(l, &two[0]);
-	bytes_end(l, &two[1]);
 	free(what);
 	if (!e->secret) { /* it was let go of when it was told */
 	} else if (err_any(&err)) {
@@ -322,7 +232,56 @@ static void sheet_load(struct sheet *e)
 			tell(e, NULL);
 	}
 	err_clear(&err);
-	poll_arm(e->all);
+}
+
+/* True: somebody watches that did not before, and what happened in between was told to nobody. */
+static bool sheet_note(struct sheet *e, const struct reading *g)
+{
+	bool changed = false, fresh = false;
+
+	e->strays = false;
+	for (uint32_t i = 0; i < g->nfiles; i++) {
+		const struct file_read *f = &g->files[i];
+		if (f->fault == FILE_LATE) /* nothing is known */
+			continue;
+		changed |= !file_stamp_eq(&f->stamp, &e->stamp[i]);
+		e->stamp[i] = f->stamp;
+		e->strays |= f->strays;
+		fresh |= place_settle(e->place[i], f);
+	}
+	if (changed)
+		e->tries = 0;
+	return fresh;
+}
+
+static void sheet_read(void *user, const struct reading *g)
+{
+	struct sheet *e = user;
+	struct secret_files *f = e->all;
+	bool again = sheet_note(e, g) || e->again_then;
+
+	e->reading = NULL;
+	e->again_then = false;
+	if (!g->same)
+		sheet_take(e, g);
+	if (e->secret && again)
+		sheet_ask(e, true);
+	poll_arm(f);
+}
+
+/* One reading at a time; a sign that comes meanwhile may be of what it has passed already. */
+static void sheet_ask(struct sheet *e, bool only_changed)
+{
+	struct secret_files *f = e->all;
+
+	if (e->reading) {
+		e->again_then = true;
+		return;
+	}
+	if (!only_changed)
+		timer_cancel(f->loop, &e->again);
+	struct reading_spec spec = {.paths = {e->path[0], e->path[1]}, .most = FILE_MAX, .known = only_changed ? e->stamp : NULL, .told = sheet_read, .user = e};
+	e->reading = reader_ask(f->reader, &spec);
 }
 
 static void sheet_read_inline(struct sheet *e, const char *text)
@@ -338,24 +297,14 @@ static void sheet_read_inline(struct sheet *e, const char *text)
 
 static void again_due(struct timer *t)
 {
-	sheet_load(container_of(t, struct sheet, again));
+	sheet_ask(container_of(t, struct sheet, again), false);
 }
 
 /* Something may have changed. */
 static void sheet_look(struct sheet *e)
 {
-	bool changed = false;
-
-	if (!e->path[0])
-		return;
-	for (int i = 0; i < 2 && e->path[i]; i++) {
-		struct stamp now = stamp_at(e->path[i]);
-		changed |= !stamp_eq(&now, &e->stamp[i]);
-	}
-	if (changed)
-		e->tries = 0;
-	if (changed || e->broken)
-		sheet_load(e);
+	if (e->path[0])
+		sheet_ask(e, !e->broken);
 }
 
 /* ---- places -------------------------------------------------------------------------------------------------------------------------------- */
@@ -386,34 +335,20 @@ static void place_changed(void *user)
 	sheets_look(p->all, lies_in, p);
 }
 
-/* Where what others do is told: a disk of this machine. Anything that is not known may be a network. */
-static bool fs_tells(const char *folder)
-{
-	static const long local[] = {0xEF53 /* ext */, 0x58465342 /* xfs */, 0x9123683E /* btrfs */, 0x01021994 /* tmpfs */, 0x858458F6 /* ramfs */, 0x794C7630 /* overlay */,
-		0xF2F52010 /* f2fs */, 0x2FC12FC1 /* zfs */, 0x4D44 /* vfat */};
-	struct statfs s;
-
-	if (statfs(folder, &s) < 0)
-		return false;
-	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-		if ((unsigned long)s.f_type == (unsigned long)local[i])
-			return true;
-	return false;
-}
-
 static void link_changed(void *user);
 
-static void place_watch(struct place *p)
+/* What is known of the folder since one of its files was read. Where it may hang it is not even watched: to lay a watch is to ask it, too. True: it is watched from now on. */
+static bool place_settle(struct place *p, const struct file_read *f)
 {
 	struct loop *l = p->all->loop;
-	struct stat st;
-	bool linked = lstat(p->folder, &st) == 0 && S_ISLNK(st.st_mode);
+	bool may = f->folder.is_there && !f->folder.may_hang, fresh = false;
 
-	if (!p->watch && stat(p->folder, &st) == 0 && S_ISDIR(st.st_mode) && watch_new(l, p->folder, place_changed, p, &p->watch) < 0)
-		p->watch = NULL;
-	if (!p->link && linked && watch_new_entry(l, p->folder, link_changed, p, &p->link) < 0)
-		p->link = NULL;
-	p->silent = !p->watch || (linked && !p->link) || !fs_tells(p->folder);
+	if (!p->watch && may)
+		fresh = watch_new(l, p->folder, place_changed, p, &p->watch) == 0;
+	if (!p->link && may && f->folder.is_link)
+		fresh |= watch_new_entry(l, p->folder, link_changed, p, &p->link) == 0;
+	p->silent = !p->watch || (f->folder.is_link && !p->link) || !f->folder.tells;
+	return fresh;
 }
 
 /* It leads to another folder now. */
@@ -422,7 +357,7 @@ static void link_changed(void *user)
 	struct place *p = user;
 
 	watch_free(&p->watch);
-	place_watch(p);
+	p->silent = true; /* until it was looked at */
 	place_changed(p);
 }
 
@@ -443,8 +378,8 @@ static struct place *place_enter(struct secret_files *f, const char *path)
 	p->all = f;
 	p->folder = folder;
 	p->uses = 1;
+	p->silent = true; /* until it was looked at */
 	list_push(&f->places, &p->node);
-	place_watch(p);
 	return p;
 }
 
@@ -474,11 +409,6 @@ static void poll_due(struct timer *t)
 {
 	struct secret_files *f = container_of(t, struct secret_files, poll);
 
-	list_each(at, next, &f->places) {
-		struct place *p = list_entry(at, struct place, node);
-		if (p->silent)
-			place_watch(p);
-	}
 	sheets_look(f, is_polled, NULL);
 	poll_arm(f);
 }
@@ -512,6 +442,7 @@ static void sheet_gone(void *ctx, struct secret *s)
 	e->secret = NULL;
 	list_del(&e->node);
 	timer_cancel(f->loop, &e->again);
+	reading_forget(&e->reading);
 	if (e->key)
 		map_del(&f->by_name, str_of(e->key));
 	for (int i = 0; i < 2; i++) {
@@ -564,7 +495,7 @@ static struct sheet *sheet_new(struct secret_files *f, const struct secret_ref *
 static void sheet_begin(struct sheet *e, const struct secret_ref *ref)
 {
 	if (e->path[0])
-		sheet_load(e);
+		sheet_ask(e, false);
 	else
 		sheet_read_inline(e, ref->name);
 }
@@ -617,12 +548,13 @@ void secret_files_look(struct secret_files *f)
 	sheets_look(f, all_of_them, NULL);
 }
 
-struct secret_files *secret_files_new(struct loop *l, struct transports *t)
+struct secret_files *secret_files_new(struct loop *l, struct transports *t, struct reader *r)
 {
 	struct secret_files *f = xnew(struct secret_files);
 
 	f->loop = l;
 	f->transports = t;
+	f->reader = r;
 	list_init(&f->sheets);
 	list_init(&f->places);
 	map_init(&f->by_name, 0); /* secret_files_get gives it its seed */

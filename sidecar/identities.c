@@ -267,7 +267,7 @@ static struct secret_ref ref_of(enum secret_kind kind, enum secret_from from, ch
 static struct secret_files *files_of(struct identities *i)
 {
 	if (!i->files) {
-		i->files = secret_files_new(i->sc->loop, i->transports);
+		i->files = secret_files_new(i->sc->loop, i->transports, sidecar_reader(i->sc));
 		secret_files_set_tell(i->files, files_tell, i);
 	}
 	return i->files;
@@ -323,7 +323,7 @@ static void begin_sds(struct identity *id, const struct conf_app *app)
 static void begin_csr(struct identity *id)
 {
 	struct sidecar *sc = id->all->sc;
-	struct csr_spec spec = {.loop = sc->loop, .log = sc->log, .dns = sc->dns, .limits = &sc->limits, .transports = id->all->transports, .offload = sidecar_offload(sc),
+	struct csr_spec spec = {.loop = sc->loop, .log = sc->log, .dns = sc->dns, .limits = &sc->limits, .transports = id->all->transports, .offload = sidecar_offload(sc), .reader = sidecar_reader(sc),
 		.conf = id->conf, .spiffe_id = id->spiffe_id, .app = id->app, .space = &id->all->fixed->is, .cert = id->cert, .roots = id->roots};
 	id->csr = csr_new(&spec);
 }

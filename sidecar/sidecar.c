@@ -118,6 +118,13 @@ struct offload *sidecar_offload(struct sidecar *sc)
 	return sc->offload;
 }
 
+struct reader *sidecar_reader(struct sidecar *sc)
+{
+	if (!sc->reader)
+		sc->reader = reader_new(sc->loop);
+	return sc->reader;
+}
+
 /* One that is configured anew takes the place of the old one: its names are asked again, calls in progress go on. */
 static void apply_xds(struct sidecar *sc)
 {
@@ -132,7 +139,7 @@ static void apply_xds(struct sidecar *sc)
 		return;
 	if (!sc->metas)
 		sc->metas = endpoint_metas_new(&sc->loop->memory, loop_random(sc->loop));
-	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sidecar_offload(sc), .transports = sc->transports, .limits = &sc->limits, .metas = sc->metas, .takeover = sc->waiting,
+	struct xds_spec spec = {.loop = sc->loop, .log = sc->log, .mesh = sc->mesh, .dns = sc->dns, .offload = sidecar_offload(sc), .reader = sidecar_reader(sc), .transports = sc->transports, .limits = &sc->limits, .metas = sc->metas, .takeover = sc->waiting,
 		.env = sc->spec.env, .env_each = sc->spec.env_each, .env_ctx = sc->spec.ctx};
 	sc->xds = xds_new(&spec, sc->conf);
 }
@@ -543,6 +550,7 @@ void sidecar_free(struct sidecar **sidecar)
 	for (int i = 0; i < 4; i++)
 		loop_turn(l, 0);
 	offload_free(&sc->offload);
+	reader_free(&sc->reader);
 	transports_free(&sc->transports);
 	endpoint_metas_free(&sc->metas);
 	if (sc->own_dns)

@@ -1,6 +1,6 @@
 /* sidecar/sidecar: the wiring: which rooms there are, who tells whom. One a process (or a flow test).
  *
- *   sidecar --owns--> loop? (main's) conf mesh dns transports identities clusters doors apps control; metas and xds where there is a control plane, offload where something needs it
+ *   sidecar --owns--> loop? (main's) conf mesh dns transports identities clusters doors apps control; metas and xds where there is a control plane, offload and reader where something needs them
  *
  * It is the only room that knows all floors; events of the lower ones end here. */
 #pragma once
@@ -56,6 +56,7 @@ struct sidecar {
 	struct expiry *expiry;                 /* warns of certificates that end */
 	struct identities *identities;         /* who the apps are */
 	struct offload *offload;
+	struct reader *reader;
 	struct endpoint_metas *metas;
 	struct xds *xds;                       /* NULL: no control plane */
 	struct uds_doors *doors;
@@ -107,6 +108,7 @@ void sidecar_reopen_logs(struct sidecar *sc);
 void sidecar_free(struct sidecar **sc);      /* ends everything; needs a few turns of the loop before: see sidecar_close */
 void sidecar_close(struct sidecar *sc);      /* closes all connections; loop turns bury them */
 struct offload *sidecar_offload(struct sidecar *sc); /* made with the first who needs it */
+struct reader *sidecar_reader(struct sidecar *sc);   /* likewise */
 void sidecar_views_left(struct sidecar *sc);   /* an app has ended: what the control plane told it alone goes too */
 void sidecar_memory_check(struct sidecar *sc); /* above the soft mark a timer looks for the hard one; below it nothing ticks */
 bool sidecar_idle(const struct sidecar *sc);

@@ -66,6 +66,8 @@ struct ads {
 	struct dial *dial;
 	struct ads_stream *making;  /* what the dial is for */
 	int port;
+	struct reader *reader;      /* borrowed */
+	struct token_ask *asking;   /* the token of this try is being read; NULL */
 	char *token;                /* "Bearer ..."; NULL: none */
 	bool token_told;            /* that the certificate speaks for us without it */
 	struct transports *transports;
@@ -589,18 +591,6 @@ static void resolved(void *user, const struct dns_answer *answer)
 	try_dial(a, addrs, n);
 }
 
-/* The token of this stream. 0, or why not. */
-static const char *token_fresh(struct ads *a)
-{
-	/* Without TLS conf has one only where every server is on this machine. */
-	const char *path = a->conf->tls.token_file;
-
-	token_free(&a->token);
-	const char *why = path ? token_read(path, &a->token) : NULL;
-	a->token_told &= why != NULL;
-	return why;
-}
-
 /* ---- TLS ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static void try_cancel(struct ads *a);
@@ -703,14 +693,14 @@ static const char *transport_fresh(struct ads *a)
 	return NULL;
 }
 
-static void try_now(struct timer *t)
+/* why: the token cannot be had. */
+static void try_with_token(struct ads *a, const char *why)
 {
-	struct ads *a = container_of(t, struct ads, retry);
-	const char *server = ads_server(a), *why = token_fresh(a);
+	const char *server = ads_server(a);
 	struct addr addr;
 	struct str host;
 
-	a->phase = CONNECTING;
+	a->token_told &= why != NULL;
 	if (why && may_go_without_token(a)) {
 		if (!a->token_told)
 			log_warn(a->log, "%s '%s': token_file %s: %s; the certificate speaks for us", a->word, a->view, a->conf->tls.token_file, why);
@@ -745,6 +735,30 @@ static void try_now(struct timer *t)
 	}
 }
 
+static void token_came(void *user, char *token_taken, const char *why)
+{
+	struct ads *a = user;
+
+	a->asking = NULL;
+	a->token = token_taken;
+	try_with_token(a, why);
+}
+
+/* Without TLS conf has a token only where every server is on this machine. */
+static void try_now(struct timer *t)
+{
+	struct ads *a = container_of(t, struct ads, retry);
+	const char *path = a->conf->tls.token_file;
+
+	a->phase = CONNECTING;
+	token_forget(&a->asking);
+	token_free(&a->token);
+	if (path)
+		a->asking = token_ask(a->reader, path, token_came, a);
+	else
+		try_with_token(a, NULL);
+}
+
 static void try_at(struct ads *a, uint64_t in_ns)
 {
 	if (a->over)
@@ -759,6 +773,7 @@ static void try_at(struct ads *a, uint64_t in_ns)
 static void try_cancel(struct ads *a)
 {
 	timer_cancel(a->loop, &a->retry);
+	token_forget(&a->asking);
 	dns_cancel(&a->query);
 	dial_cancel(&a->dial);
 	if (a->making)
@@ -879,6 +894,7 @@ struct ads *ads_new(const struct ads_spec *spec, const struct ads_events *ev, vo
 	a->backoff_least_ns = spec->backoff_least_ns ? spec->backoff_least_ns : backoff_least_ns;
 	a->backoff_most_ns = spec->backoff_most_ns ? spec->backoff_most_ns : backoff_most_ns;
 	a->transports = spec->transports;
+	a->reader = spec->reader;
 	a->space = spec->space;
 	ads_user(a, ev, user);
 	a->since_ns = a->loop->now_ns;

@@ -32,6 +32,7 @@ struct ads_spec {
 	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; /* borrowed; limits outlive the loop's connections */
 	const struct conf_xds *conf;   /* borrowed until ads_conf */
 	struct transports *transports; /* borrowed; NULL: TLS cannot be had */
+	struct reader *reader;         /* borrowed, outlives it: reads tokens; NULL: conf names none */
 	const struct secret_space *space; /* borrowed until ads_space; NULL: what names a secret cannot be had */
 	const char *path;              /* of the RPC, static; ads_set_path changes it (delta or state of the world) for the next stream */
 	const char *view;              /* for log lines; borrowed */

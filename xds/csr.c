@@ -35,6 +35,7 @@ struct csr {
 	bool trying, with_token;
 	char *key; size_t key_n;
 	struct sb pem;
+	struct token_ask *asking;
 	char *token;
 	struct transport *transport;  /* counted; NULL: plain text */
 	struct dns_query *query;
@@ -156,6 +157,7 @@ static void try_over(struct csr *c)
 	static const struct h2_client_events nobody = {.on_up = nothing, .on_room = nothing, .on_goaway = nothing, .on_closed = nothing_closed};
 
 	c->trying = false;
+	token_forget(&c->asking);
 	dns_cancel(&c->query);
 	dial_cancel(&c->dial);
 	grpc_call_cancel(&c->call);
@@ -544,17 +546,12 @@ static bool may_go_without_token(const struct csr *c)
 	return !is_plain(c) && (c->cert->state == SECRET_READY || c->conf->ca.cert);
 }
 
-static void try_begin(struct csr *c)
+/* why: the token cannot be had. */
+static void try_with_token(struct csr *c, const char *why)
 {
 	struct err err = ERR_INIT;
-	const char *why = NULL;
 	char text[TEXT_MAX];
 
-	c->retry_ns = 0;
-	c->trying = true;
-	stat_inc(&c->spec.loop->stats, STAT_CSR_REQUESTS);
-	if (c->conf->ca.token_file)
-		why = token_read(c->conf->ca.token_file, &c->token);
 	c->with_token = c->token != NULL;
 	if (why) {
 		snprintf(text, sizeof(text), "token %s: %s", c->conf->ca.token_file, why);
@@ -577,6 +574,26 @@ static void try_begin(struct csr *c)
 		try_find(c);
 	}
 	err_clear(&err);
+}
+
+static void token_came(void *user, char *token_taken, const char *why)
+{
+	struct csr *c = user;
+
+	c->asking = NULL;
+	c->token = token_taken;
+	try_with_token(c, why);
+}
+
+static void try_begin(struct csr *c)
+{
+	c->retry_ns = 0;
+	c->trying = true;
+	stat_inc(&c->spec.loop->stats, STAT_CSR_REQUESTS);
+	if (c->conf->ca.token_file)
+		c->asking = token_ask(c->spec.reader, c->conf->ca.token_file, token_came, c);
+	else
+		try_with_token(c, NULL);
 }
 
 static void try_now(struct csr *c)

@@ -11,11 +11,12 @@
 #pragma once
 #include "conf/conf.h"
 #include "net/dns.h"
+#include "net/reader.h"
 #include "net/transport.h"
 
 struct csr;
 struct csr_spec {
-	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; struct transports *transports; struct offload *offload; /* borrowed */
+	struct loop *loop; struct log *log; struct dns *dns; const struct limits *limits; struct transports *transports; struct offload *offload; struct reader *reader; /* borrowed; both outlive it */
 	const struct conf_identity *conf;   /* kind IDENTITY_CA; borrowed from a counted conf: csr_conf before that goes */
 	const char *spiffe_id;              /* "spiffe://cluster.local/ns/default/sa/shop"; copied */
 	const char *app;                    /* for the log */

@@ -124,7 +124,7 @@ static struct view *view_new(struct xds *x, const char *name, struct sb *node_ta
 	v->resources = resources_new(&(struct resources_spec){.loop = x->spec.loop, .log = x->spec.log, .archive = v->archive, .account = x->account,
 		.metas = x->spec.metas, .conf = c, .view = v->name});
 	v->ads = ads_new(&(struct ads_spec){.loop = x->spec.loop, .log = x->spec.log, .dns = x->spec.dns, .limits = x->spec.limits, .conf = c,
-		.transports = x->spec.transports, .space = space, .path = path_sotw, .view = v->name}, NULL, NULL); /* sub becomes its user */
+		.transports = x->spec.transports, .reader = x->spec.reader, .space = space, .path = path_sotw, .view = v->name}, NULL, NULL); /* sub becomes its user */
 	v->sub = sub_new(&(struct sub_spec){.loop = x->spec.loop, .log = x->spec.log, .ads = v->ads, .conf = c, .node = v->node_bytes.p,
 		.node_n = v->node_bytes.n, .view = v->name}, &resources_events, v->resources);
 	resources_set_sub(v->resources, v->sub);

@@ -13,6 +13,7 @@
 #include "net/dns.h"
 #include "net/loop.h"
 #include "net/offload.h"
+#include "net/reader.h"
 
 struct xds;
 struct secret_space; struct transports; /* net/secret.h, net/transport.h */
@@ -22,6 +23,7 @@ struct xds_spec {
 	struct mesh *mesh;
 	struct dns *dns;
 	struct offload *offload;
+	struct reader *reader;
 	const struct limits *limits;
 	bool takeover;                /* snapshots that another process holds are our predecessor's (hot upgrade), until xds_settle */
 	struct transports *transports; /* TLS of streams, secrets that come over them; NULL: there is none of either */

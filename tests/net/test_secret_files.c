@@ -1,6 +1,7 @@
 /* net/secret_files: real files in a folder of the test's own, on a virtual clock (changes are looked for by hand) and on the real one (they are told). */
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 static const uint64_t ms = 1000000, second = UINT64_C(1000000000);
 
 struct rig {
-	struct simnet *n; struct loop *l; struct transports *all; struct secret_files *files;
+	struct simnet *n; struct loop *l; struct transports *all; struct secret_files *files; struct reader *reader;
 	struct tls_ca ca, other; struct tls_paper paper, next, old, early;
 	char dir[64]; int told, well; char why[SECRET_WHY];
 };
@@ -37,7 +38,8 @@ static void rig_new(struct rig *r, bool real)
 	int64_t now = (int64_t)(r->l->ops->wall_ns(r->l->ops_ctx) / second);
 	ck_assert_ptr_nonnull(mkdtemp(r->dir));
 	r->all = transports_new(r->l);
-	r->files = secret_files_new(r->l, r->all);
+	r->reader = reader_new(r->l);
+	r->files = secret_files_new(r->l, r->all, r->reader);
 	secret_files_set_tell(r->files, tell, r);
 	tls_ca_new(&r->ca, "right", now);
 	tls_ca_new(&r->other, "other", now);
@@ -55,13 +57,15 @@ static void remove_all(const char *dir)
 	ck_assert_int_eq(system(command), 0);
 }
 
+/* Until all has been read that was asked for. */
 static void turns(struct rig *r)
 {
 	if (r->n)
 		simnet_advance(r->n, 0);
 	else
-		for (int i = 0; i < 3; i++)
-			loop_turn(r->l, 0);
+		for (int i = 0; i < 3 || (reader_pending(r->reader) && i < 1000); i++)
+			loop_turn(r->l, (int64_t)(i < 3 ? 0 : 10 * ms));
+	ck_assert_uint_eq(reader_pending(r->reader), 0);
 }
 
 static void rig_end(struct rig *r)
@@ -69,6 +73,7 @@ static void rig_end(struct rig *r)
 	secret_files_free(&r->files);
 	transports_free(&r->all);
 	turns(r);
+	reader_free(&r->reader);
 	ck_assert_uint_eq(r->l->memory.used, 0);
 	ck_assert_uint_eq(wheel_armed(r->l->wheel), 0);
 	if (r->n)
@@ -127,7 +132,8 @@ static void put_both(const struct rig *r, const char *name, const struct tls_pap
 	free(both);
 }
 
-static struct secret *get(struct rig *r, enum secret_kind kind, const char *one, const char *two)
+/* Without a turn: it is still being read. */
+static struct secret *ask(struct rig *r, enum secret_kind kind, const char *one, const char *two)
 {
 	char a[160], b[160];
 	struct secret_ref ref = {0};
@@ -137,6 +143,14 @@ static struct secret *get(struct rig *r, enum secret_kind kind, const char *one,
 	struct secret *s = secret_files_get(r->files, &ref);
 	free(name);
 	free(ref.name);
+	return s;
+}
+
+static struct secret *get(struct rig *r, enum secret_kind kind, const char *one, const char *two)
+{
+	struct secret *s = ask(r, kind, one, two);
+
+	turns(r);
 	return s;
 }
 
@@ -164,7 +178,7 @@ static void look(struct rig *r)
 	turns(r);
 }
 
-START_TEST(what_is_there_is_ready_at_once_and_wakes_nobody)
+START_TEST(what_is_there_is_ready_in_a_moment_and_wakes_nobody)
 {
 	struct rig r;
 
@@ -433,6 +447,7 @@ START_TEST(where_changes_are_not_told_they_are_looked_for_each_minute)
 	rig_new(&r, false);
 	secret_ref_set(&ref, SECRET_ROOTS, SECRET_FILES, str_of(r.ca.path)); /* below /proc, of which nobody knows whether it tells */
 	struct secret *s = secret_files_get(r.files, &ref);
+	turns(&r);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(wheel_armed(r.l->wheel), 1);
 	char *text = rig_text(r.other.path);
@@ -483,9 +498,10 @@ START_TEST(secrets_outlive_their_provider_and_may_get_another)
 	secret_files_free(&r.files);
 	ck_id(s, "spiffe://a/paper");
 	ck_assert_int_eq(none->state, SECRET_FAILING);
-	r.files = secret_files_new(r.l, r.all);
+	r.files = secret_files_new(r.l, r.all, r.reader);
 	secret_ref_set(&ref, SECRET_CERT, SECRET_FILES, str_of(in(&r, "both.pem", path)));
 	secret_files_fill(r.files, &ref, s);
+	turns(&r);
 	ck_id(s, "spiffe://a/next");
 	put_both(&r, "both.pem", &r.paper);
 	look(&r);
@@ -603,10 +619,107 @@ START_TEST(a_folder_that_is_a_link_may_be_put_elsewhere)
 }
 END_TEST
 
-UNIT_SUITE("secret_files", what_is_there_is_ready_at_once_and_wakes_nobody, equal_refs_are_one_secret_while_somebody_holds_it,
+/* ---- while files are read ------------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(what_is_let_go_of_while_it_is_read_is_nobodys)
+{
+	for (int i = 0; i < 4; i++) {
+		struct rig r;
+		rig_new(&r, i & 1);
+		put_pair(&r, &r.paper);
+		struct secret *s = ask(&r, SECRET_CERT, "cert.pem", "key.pem"), *waits = ask(&r, SECRET_CERT, "key.pem", "cert.pem");
+		ck_assert_int_eq(s->state, SECRET_WAITING);
+		if (i & 2)
+			secret_files_free(&r.files);
+		else
+			secret_unref(&s);
+		turns(&r);
+		ck_assert_int_eq(r.told, i & 2 ? 0 : 1); /* the one that waits has key and certificate the wrong way round */
+		if (i & 2)
+			ck_assert_int_eq(s->state, SECRET_FAILING);
+		secret_unref(&s);
+		secret_unref(&waits);
+		rig_end(&r);
+	}
+}
+END_TEST
+
+/* A mount that does not answer. */
+struct hang { struct offload_job job; sem_t go; bool over; };
+
+static void hang_work(struct offload_job *j)
+{
+	while (sem_wait(&((struct hang *)j)->go) < 0)
+		;
+}
+
+static void hang_over(struct offload_job *j)
+{
+	((struct hang *)j)->over = true;
+}
+
+static void hang_begin(struct hang *h, struct rig *r)
+{
+	*h = (struct hang){.job = {.work = hang_work, .done = hang_over}};
+	sem_init(&h->go, 0, 0);
+	offload_run(reader_lane(r->reader, 0), &h->job);
+}
+
+static void until_state(struct rig *r, const struct secret *s, enum secret_state state)
+{
+	for (int i = 0; i < 1000 && s->state != state; i++)
+		loop_turn(r->l, (int64_t)(10 * ms));
+	ck_assert_int_eq(s->state, state);
+}
+
+START_TEST(a_file_system_that_does_not_answer_is_told_and_found_again_when_it_does)
+{
+	struct rig r;
+	struct hang h;
+	char path[160];
+
+	rig_new(&r, true);
+	put_pair(&r, &r.paper);
+	ck_assert_int_eq(mkdir(in(&r, "well", path), 0755), 0);
+	put_both(&r, "well/both.pem", &r.next);
+	hang_begin(&h, &r);
+	reader_set_patience(r.reader, ms, 20 * ms);
+	struct secret *s = ask(&r, SECRET_CERT, "cert.pem", "key.pem");
+	reader_set_patience(r.reader, ms, 3600 * second);
+	struct secret *other = ask(&r, SECRET_CERT, "well/both.pem", NULL);
+	until_id(&r, other, "spiffe://a/next"); /* of a folder that is well */
+	until_state(&r, s, SECRET_FAILING);
+	ck_assert_msg(strstr(s->why, "cert.pem: cannot be read: its file system does not answer") != NULL, "%s", s->why);
+	ck_assert_int_eq(r.told, 1);
+	sem_post(&h.go);
+	look(&r);
+	ck_assert(h.over);
+	ck_id(s, "spiffe://a/paper");
+	ck_assert_int_eq(r.well, 1);
+	/* What changes while it is being read is read behind it, whether it was seen or not. */
+	hang_begin(&h, &r);
+	put_pair(&r, &r.next);
+	secret_files_look(r.files);
+	put_pair(&r, &r.early);
+	put_pair(&r, &r.paper);
+	secret_files_look(r.files);
+	put_pair(&r, &r.next);
+	secret_files_look(r.files);
+	sem_post(&h.go);
+	turns(&r);
+	ck_id(s, "spiffe://a/next");
+	ck_assert_ptr_null(s->why);
+	secret_unref(&s);
+	secret_unref(&other);
+	rig_end(&r);
+}
+END_TEST
+
+UNIT_SUITE("secret_files", what_is_there_is_ready_in_a_moment_and_wakes_nobody, equal_refs_are_one_secret_while_somebody_holds_it,
 	what_cannot_be_used_says_which_file_and_why, a_pair_is_taken_over_whole_or_not_at_all, what_stays_broken_is_told_once_and_tried_again_ever_more_seldom,
 	a_successor_that_has_ended_or_has_not_begun_does_not_replace_one_that_is_good, roots_may_lie_in_two_files,
 	pem_that_is_written_inline_is_shared_by_content_and_never_shown, a_link_to_another_folder_is_looked_at_each_minute,
 	where_changes_are_not_told_they_are_looked_for_each_minute, a_folder_that_comes_later_is_found, secrets_outlive_their_provider_and_may_get_another, at_the_memory_limit_nothing_is_taken_over_and_nothing_lost,
 	files_that_are_replaced_or_written_in_place_are_read_again, a_kubernetes_swap_changes_certificate_and_key_together,
-	a_folder_that_is_a_link_may_be_put_elsewhere)
+	a_folder_that_is_a_link_may_be_put_elsewhere, what_is_let_go_of_while_it_is_read_is_nobodys,
+	a_file_system_that_does_not_answer_is_told_and_found_again_when_it_does)

@@ -33,6 +33,7 @@ struct csrrig {
 	struct limits limits;
 	struct transports *transports;
 	struct offload *offload;
+	struct reader *reader;
 	struct authority *authority;
 	struct ca *ca;
 	struct conf_identity conf;
@@ -94,6 +95,7 @@ static struct csrrig *rig_new(const char *server)
 	conf_limits_default(&r->limits);
 	r->transports = transports_new(r->loop);
 	r->offload = offload_new(r->loop);
+	r->reader = reader_new(r->loop);
 	r->authority = authority_new("mesh", now_s(r));
 	struct err err = ERR_INIT;
 	struct tls_trust *trust;
@@ -121,7 +123,7 @@ static struct csrrig *rig_new(const char *server)
 
 static struct csr *csr_of(struct csrrig *r)
 {
-	return csr_new(&(struct csr_spec){.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .transports = r->transports, .offload = r->offload, .conf = &r->conf, .spiffe_id = SHOP,
+	return csr_new(&(struct csr_spec){.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .transports = r->transports, .offload = r->offload, .reader = r->reader, .conf = &r->conf, .spiffe_id = SHOP,
 		.app = "shop", .space = &r->space, .cert = r->cert, .roots = r->roots});
 }
 
@@ -166,6 +168,7 @@ static void rig_free(struct csrrig **pr)
 	advance(r, 1000);
 	ca_free(&r->ca);
 	offload_free(&r->offload);
+	reader_free(&r->reader);
 	transports_free(&r->transports);
 	dns_free(&r->dns);
 	advance(r, 0);

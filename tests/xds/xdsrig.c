@@ -164,6 +164,7 @@ struct xdsrig *xdsrig_new_seeded(enum plane_kind kind, enum xds_profile profile,
 	log_set_sink(r->log, on_log, r);
 	r->loop->log = r->log;
 	r->dns = dns_new_table(r->loop, 5 * MS);
+	r->reader = reader_new(r->loop);
 	account_init(&r->account, NULL, "planes", SIZE_MAX);
 	conf_limits_default(&r->limits);
 	r->plane = plane_new(r->net, &r->account, ISTIOD, kind);
@@ -182,7 +183,7 @@ void xdsrig_start(struct xdsrig *r)
 {
 	bool grpc = r->conf.profile == PROFILE_ISTIO_GRPC;
 	struct ads_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .conf = &r->conf, .path = "", .view = "shop",
-		.transports = r->transports, .space = &r->space};
+		.transports = r->transports, .reader = r->reader, .space = &r->space};
 
 	r->ads = ads_new(&spec, NULL, NULL);
 	struct sub_spec sub = {.loop = r->loop, .log = r->log, .ads = r->ads, .conf = &r->conf, .node = grpc ? grpc_node : node, .node_n = (grpc ? sizeof(grpc_node) : sizeof(node)) - 1, .view = "shop"};
@@ -291,6 +292,7 @@ void xdsrig_free(struct xdsrig **pr)
 	plane_free(&r->plane);
 	plane_free(&r->other);
 	dns_free(&r->dns);
+	reader_free(&r->reader);
 	xdsrig_settle(r);
 	tls_end(r);
 	ck_assert_uint_eq(r->loop->memory.used, 0);

@@ -1,6 +1,7 @@
 /* tests/xds/xdsrig: an ads and a sub against control planes in memory (tests/flow/rig_ads.h), and what the sub told, as text. Owner: the test. */
 #pragma once
 #include "net/dns.h"
+#include "net/reader.h"
 #include "tests/flow/rig_ads.h"
 #include "tests/flow/rig_ca.h"
 #include "tests/unit.h"
@@ -20,6 +21,7 @@ struct xdsrig {
 	struct loop *loop;
 	struct log *log;
 	struct dns *dns;
+	struct reader *reader;         /* of tokens */
 	struct account account;        /* of the planes */
 	struct limits limits;
 	struct conf_xds conf;
