@@ -71,7 +71,7 @@ struct tls_cert {
 struct tls_crl { X509_CRL *crl; struct tls_id id; unsigned char signer[32]; bool signer_known; };
 struct tls_bundle {
 	char *domain;                /* NULL: any peer */
-	X509_STORE *store;
+	X509_STORE **stores; uint32_t nstores; /* the first has all roots but those of a name that it has already: see net/tls_trust */
 	X509 **certs; uint32_t ncerts;
 	struct tls_crl *crls; uint32_t ncrls;
 	struct tls_id *ids;          /* of certs */

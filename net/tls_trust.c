@@ -1,6 +1,11 @@
 /* net/tls_trust: whom we believe: roots and CRLs, or the bundles of several trust domains. Immutable once shared, counted; see net/tls.h.
  * A bundle's X509_STORE is used by all contexts that hold the trust: one store for a thousand clusters. Any certificate in it is an anchor, self-signed or not, as for Go and Envoy: meshes hand
- * out intermediates. CRLs are not given to the store but kept here: net/tls_verify looks them up, because OpenSSL would refuse a chain for the lack of a CRL of an issuer that has none. */
+ * out intermediates.
+ *
+ * Roots of one name and different keys (a CA that was made anew under its old name) lie in stores of their own: the second of each name in the second one, and so on. A certificate that does not
+ * say which key has signed it (AuthorityKeyIdentifier) leads OpenSSL to the first of that name, and if that is the wrong one, to no other. So a chain is judged in one store after the other.
+ *
+ * CRLs are not given to the store but kept here: net/tls_verify looks them up, because OpenSSL would refuse a chain for the lack of a CRL of an issuer that has none. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +30,9 @@ static void bundle_free(const struct tls_lib *o, struct tls_bundle *b)
 		o->X509_free(b->certs[i]);
 	for (uint32_t i = 0; i < b->ncrls; i++)
 		o->X509_CRL_free(b->crls[i].crl);
-	if (b->store)
-		o->X509_STORE_free(b->store);
+	for (uint32_t i = 0; i < b->nstores; i++)
+		o->X509_STORE_free(b->stores[i]);
+	free(b->stores);
 	free(b->certs);
 	free(b->crls);
 	free(b->ids);
@@ -54,6 +60,30 @@ static bool has_crl(const struct tls_bundle *b, const struct tls_id *id)
 	return false;
 }
 
+static X509_STORE *add_store(const struct tls_lib *o, struct tls_bundle *b)
+{
+	X509_STORE *s = o->X509_STORE_new();
+
+	if (s && o->X509_STORE_set_flags(s, X509_V_FLAG_PARTIAL_CHAIN) != 1) {
+		o->X509_STORE_free(s);
+		s = NULL;
+	}
+	if (!s)
+		return NULL;
+	b->stores = grown(b->stores, b->nstores, sizeof(X509_STORE *));
+	return b->stores[b->nstores++] = s;
+}
+
+/* The first one that has no root of this name. NULL: no memory. */
+static X509_STORE *store_for(const struct tls_lib *o, struct tls_bundle *b, const X509 *x)
+{
+	uint32_t nth = 0;
+
+	for (uint32_t i = 0; i < b->ncerts; i++)
+		nth += o->X509_NAME_cmp(o->X509_get_subject_name(b->certs[i]), o->X509_get_subject_name(x)) == 0;
+	return nth < b->nstores ? b->stores[nth] : add_store(o, b);
+}
+
 /* Bundles are often put together from several, so the same root is often there twice. */
 static bool add_cert(const struct tls_lib *o, struct tls_bundle *b, struct str block)
 {
@@ -64,7 +94,8 @@ static bool add_cert(const struct tls_lib *o, struct tls_bundle *b, struct str b
 	struct tls_id id = x ? tls_x509_id(o, x) : (struct tls_id){{0}};
 
 	if (x && !has_cert(b, &id)) {
-		taken = o->X509_STORE_add_cert(b->store, x) == 1;
+		X509_STORE *s = store_for(o, b, x);
+		taken = s && o->X509_STORE_add_cert(s, x) == 1;
 		b->ids = grown(b->ids, b->ncerts, sizeof(*b->ids));
 		b->ids[b->ncerts] = id;
 		b->certs = grown(b->certs, b->ncerts, sizeof(*b->certs));
@@ -157,8 +188,8 @@ static struct tls_bundle *bundle_make(struct tls_trust *t, const char *name)
 
 	t->bundles = xrealloc(t->bundles, (t->nbundles + 1) * sizeof(*t->bundles));
 	struct tls_bundle *b = &t->bundles[t->nbundles];
-	*b = (struct tls_bundle){.store = o->X509_STORE_new(), .domain = name ? xstrdup(name) : NULL};
-	if (!b->store || o->X509_STORE_set_flags(b->store, X509_V_FLAG_PARTIAL_CHAIN) != 1) {
+	*b = (struct tls_bundle){.domain = name ? xstrdup(name) : NULL};
+	if (!add_store(o, b)) {
 		bundle_free(o, b);
 		return NULL;
 	}
@@ -230,7 +261,7 @@ struct tls_trust *tls_trust_system(struct err *err)
 	struct tls_trust *t = trust_make("the system", err);
 	struct tls_bundle *b = t ? bundle_make(t, NULL) : NULL;
 
-	if (b && t->lib->X509_STORE_set_default_paths(b->store) == 1) { /* a folder of hashed names: read when a chain asks for one */
+	if (b && t->lib->X509_STORE_set_default_paths(b->stores[0]) == 1) { /* a folder of hashed names: read when a chain asks for one */
 		t->lib->ERR_clear_error();
 		t->hash = str_hash(STR("the system's roots"));
 		t->system = true;
@@ -340,7 +371,7 @@ static const struct tls_bundle *bundle_of(const struct tls_trust *t, struct str 
 	return any;
 }
 
-static int chain_verify(const struct tls_lib *o, X509_STORE_CTX *x, const struct tls_bundle *b, const struct tls_cert *c, int64_t now, struct err *err)
+static int chain_verify(const struct tls_lib *o, X509_STORE_CTX *x, X509_STORE *store, const struct tls_cert *c, int64_t now, struct err *err)
 {
 	OPENSSL_STACK *more = o->OPENSSL_sk_new_null();
 	bool whole = more != NULL;
@@ -349,7 +380,7 @@ static int chain_verify(const struct tls_lib *o, X509_STORE_CTX *x, const struct
 
 	for (uint32_t i = 0; i < c->nchain && whole; i++)
 		whole = o->OPENSSL_sk_push(more, c->chain[i]) > 0; /* borrowed */
-	if (whole && o->X509_STORE_CTX_init(x, b->store, c->leaf, (STACK_OF(X509) *)more) == 1) {
+	if (whole && o->X509_STORE_CTX_init(x, store, c->leaf, (STACK_OF(X509) *)more) == 1) {
 		o->X509_VERIFY_PARAM_set_time(o->X509_STORE_CTX_get0_param(x), (time_t)now);
 		o->X509_VERIFY_PARAM_set_depth(o->X509_STORE_CTX_get0_param(x), TLS_DEPTH_MAX);
 		r = o->X509_verify_cert(x) == 1 ? 0 : -EKEYREJECTED;
@@ -371,16 +402,19 @@ int tls_trust_verifies(const struct tls_trust *t, const struct tls_cert *c, int6
 {
 	const struct tls_lib *o = t->lib;
 	const struct tls_bundle *b = bundle_of(t, tls_uri_domain(str_of(c->uri)));
-	X509_STORE_CTX *x = b ? o->X509_STORE_CTX_new() : NULL;
-	int r = -ENOMEM;
+	int r = -EKEYREJECTED;
 
 	if (!b) {
 		err_add(err, NULL, 0, 0, "there is no bundle for the trust domain of '%s'", c->id);
 		return -EKEYREJECTED;
 	}
-	if (x) {
-		r = chain_verify(o, x, b, c, now, err);
-		o->X509_STORE_CTX_free(x);
+	for (uint32_t i = 0; i < b->nstores && r == -EKEYREJECTED; i++) {
+		struct err of_it = ERR_INIT;
+		X509_STORE_CTX *x = o->X509_STORE_CTX_new();
+		r = x ? chain_verify(o, x, b->stores[i], c, now, i + 1 < b->nstores ? &of_it : err) : -ENOMEM;
+		if (x)
+			o->X509_STORE_CTX_free(x);
+		err_clear(&of_it);
 	}
 	if (r == -ENOMEM)
 		err_add(err, NULL, 0, 0, "out of memory");

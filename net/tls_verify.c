@@ -430,15 +430,32 @@ static void note_ends(struct tls_verify *v, X509_STORE_CTX *x)
 	}
 }
 
-/* OpenSSL's judgement in the store of one bundle. False: told; *ret_err is what OpenSSL calls it, which chooses the alert. */
-static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *leaf, X509_STORE_CTX *outer, SSL *ssl, int *ret_err)
+/* No root that was looked at stands for it: another one may. */
+static bool is_of_nobody(int err)
+{
+	switch (err) {
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_CERT_UNTRUSTED:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* OpenSSL's judgement in one store. False: told, where nothing was told that says more; *ret_err is what OpenSSL calls it, which chooses the alert. */
+static bool judge_in(struct tls_verify *v, const struct tls_bundle *b, X509_STORE *store, X509 *leaf, X509_STORE_CTX *outer, SSL *ssl, int *ret_err)
 {
 	const struct tls_lib *o = v->context->lib;
 	X509_STORE_CTX *x = o->X509_STORE_CTX_new();
 	bool right = false;
 
 	*ret_err = X509_V_ERR_OUT_OF_MEM;
-	if (x && o->X509_STORE_CTX_init(x, b->store, leaf, o->X509_STORE_CTX_get0_untrusted(outer)) == 1 &&
+	if (x && o->X509_STORE_CTX_init(x, store, leaf, o->X509_STORE_CTX_get0_untrusted(outer)) == 1 &&
 		o->X509_STORE_CTX_set_default(x, v->context->server ? "ssl_client" : "ssl_server") == 1) {
 		X509_VERIFY_PARAM *param = o->X509_STORE_CTX_get0_param(x);
 		if (!v->context->expired_ok) /* a time that is given counts more than the flag not to look at it */
@@ -451,17 +468,36 @@ static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *
 		*ret_err = o->X509_STORE_CTX_get_error(x);
 		if (!right && *ret_err == X509_V_OK)
 			*ret_err = X509_V_ERR_UNSPECIFIED;
-		if (!right)
+		if (!right && (!v->why[0] || !is_of_nobody(*ret_err)))
 			tell_chain(v, b, x);
 		if (right && !none_revoked(v, b, x)) {
 			right = false;
 			*ret_err = X509_V_ERR_CERT_REVOKED;
 		}
-		note_ends(v, x);
+		if (right)
+			note_ends(v, x);
 	}
 	if (x)
 		o->X509_STORE_CTX_free(x);
 	return right || refuse(v, "out of memory");
+}
+
+/* In each store of the bundle, until one says yes. */
+static bool judge_chain(struct tls_verify *v, const struct tls_bundle *b, X509 *leaf, X509_STORE_CTX *outer, SSL *ssl, int *ret_err)
+{
+	bool right = judge_in(v, b, b->stores[0], leaf, outer, ssl, ret_err);
+
+	for (uint32_t i = 1; i < b->nstores && !right && *ret_err != X509_V_ERR_CERT_REVOKED; i++) {
+		int err;
+		right = judge_in(v, b, b->stores[i], leaf, outer, ssl, &err);
+		if (right || !is_of_nobody(err))
+			*ret_err = err;
+	}
+	if (right) {
+		v->why[0] = 0; /* of a root that it was not */
+		v->reason = TLS_FINE;
+	}
+	return right;
 }
 
 bool tls_verify_chain(struct tls_verify *v, X509_STORE_CTX *outer, SSL *ssl)

@@ -426,6 +426,134 @@ START_TEST(the_peers_trust_domain_chooses_the_bundle_and_binds_all_its_names)
 }
 END_TEST
 
+/* ---- a CA that was made anew under its old name ------------------------------------------------------------------------------------------ */
+
+static struct tls_trust *trust_of_all(const struct tls_ca *const *cas, size_t n)
+{
+	struct err err = ERR_INIT;
+	struct sb pem = {0};
+	struct tls_trust *t = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		char *text = tls_text(cas[i]->fd);
+		sb_str(&pem, text);
+		free(text);
+	}
+	ck_assert_msg(tls_trust_new("bundle", sb_view(&pem), NULL, &t, &err) == 0, "%s", err_str(&err));
+	sb_end(&pem);
+	return t;
+}
+
+static bool trust_verifies(const struct tls_trust *t, const struct tls_paper *p, int64_t now)
+{
+	struct err err = ERR_INIT;
+	struct tls_cert *c = tls_cert_of(p);
+	bool right = tls_trust_verifies(t, c, now, &err) == 0;
+
+	ck_assert_int_eq(err_any(&err), !right);
+	tls_cert_unref(&c);
+	err_clear(&err);
+	return right;
+}
+
+START_TEST(roots_of_one_name_are_all_asked_who_has_signed)
+{
+	enum { TWINS = 3 };
+	struct rig r;
+	struct tls_ca twin[TWINS], stranger;
+	const struct tls_ca *all[TWINS + 1];
+
+	rig_new(&r);
+	for (int i = 0; i < TWINS; i++) {
+		tls_ca_new(&twin[i], "authority", r.p.now);
+		all[i] = &twin[i];
+	}
+	all[TWINS] = &r.other; /* and another one between them */
+	tls_ca_new(&stranger, "authority", r.p.now);
+	for (size_t turn = 0; turn <= TWINS; turn++) {
+		struct tls_trust *t = trust_of_all(all, TWINS + 1);
+		trusts(&r, tls_trust_ref(t), false);
+		for (size_t i = 0; i <= TWINS; i++) {
+			shows(&r, all[i], "DNS:a.b", NULL); /* these say nothing of the key that has signed them */
+			verdict_is(&r, true, NULL, turn * 10 + i);
+			ck_assert_str_eq(r.p.c.why, "");
+			ck_assert(trust_verifies(t, &r.paper, r.p.now));
+		}
+		shows(&r, &stranger, "DNS:a.b", NULL);
+		char why[200];
+		snprintf(why, sizeof(why), "no root of 'bundle' (CN=%s and 3 more) stands for the peer's certificate (CN=server, issued by CN=authority): certificate signature failure",
+			all[0] == &r.other ? "other" : "authority");
+		verdict_is(&r, false, why, turn * 10 + 8);
+		ck_assert(!trust_verifies(t, &r.paper, r.p.now));
+		tls_trust_unref(&t);
+		const struct tls_ca *first = all[0]; /* in another order */
+		memmove(all, all + 1, TWINS * sizeof(all[0]));
+		all[TWINS] = first;
+	}
+	for (int i = 0; i < TWINS; i++)
+		tls_ca_end(&twin[i]);
+	tls_ca_end(&stranger);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_certificate_of_the_second_root_of_a_name_is_told_what_is_wrong_with_it)
+{
+	struct rig r;
+	struct tls_ca twin;
+	char text[32], why[200];
+
+	rig_new(&r);
+	tls_ca_new(&twin, "authority", r.p.now);
+	const struct tls_ca *both[] = {&r.ca, &twin};
+	for (size_t i = 0; i < 2; i++) {
+		struct err err = ERR_INIT;
+		trusts(&r, trust_of_all(both, 2), false);
+		if (r.paper.cert)
+			tls_paper_end(&r.paper);
+		tls_paper_use(&r.paper, both[i], "server", "DNS:a.b", -DAY, -60, NULL);
+		struct tls_spec spec = {.cert = tls_cert_of(&r.paper), .server = true, .no_client_cert = true};
+		tls_context_unref(&r.p.server);
+		ck_assert_int_eq(tls_context_new(&spec, &r.p.server, &err), 0);
+		tls_cert_unref(&spec.cert);
+		snprintf(why, sizeof(why), "the peer's certificate has expired (CN=server, not after %s, now ", tls_time_text(r.p.now - 60, text));
+		tls_pair_meet(&r.p);
+		ck_assert_int_eq(r.p.c.connected, -EKEYREJECTED);
+		ck_assert_msg(strstr(r.p.c.why, why) == r.p.c.why, "%s", r.p.c.why);
+	}
+	tls_ca_end(&twin);
+	rig_free(&r);
+}
+END_TEST
+
+START_TEST(a_crl_of_the_second_root_of_a_name_is_heeded)
+{
+	struct rig r;
+	struct tls_ca twin;
+	struct err err = ERR_INIT;
+
+	rig_new(&r);
+	tls_ca_new(&twin, "authority", r.p.now);
+	const struct tls_ca *both[] = {&r.ca, &twin};
+	for (size_t i = 0; i < 2; i++) {
+		struct tls_trust *t = NULL;
+		struct sb pem = {0};
+		shows(&r, both[i], "DNS:a.b", NULL);
+		char *one = tls_text(r.ca.fd), *two = tls_text(twin.fd), *crl = tls_crl_text(both[i], r.paper.cert, DAY);
+		sb_fmt(&pem, "%s%s%s", one, crl, two);
+		ck_assert_int_eq(tls_trust_new("bundle", sb_view(&pem), NULL, &t, &err), 0);
+		trusts(&r, t, false);
+		verdict_is(&r, false, "certificate is revoked (CN=server, by the CRL of CN=authority)", i);
+		sb_end(&pem);
+		free(one);
+		free(two);
+		free(crl);
+	}
+	tls_ca_end(&twin);
+	rig_free(&r);
+}
+END_TEST
+
 /* ---- CRLs ------------------------------------------------------------------------------------------------------------------------------------ */
 
 START_TEST(a_crl_speaks_for_its_issuer_alone_and_for_ever)
@@ -507,4 +635,5 @@ UNIT_SUITE("tls_verify", one_rule_must_fit_one_name_of_its_kind, a_trust_domain_
 	a_certificate_of_too_many_names_or_bytes_is_refused_and_a_large_one_is_not_kept_for_a_session, a_use_that_the_certificate_does_not_allow_is_told_for_either_role, what_has_expired_is_accepted_where_that_is_asked_for,
 	without_trust_the_chain_is_not_looked_at_but_names_are, a_chain_that_is_too_long_is_refused_before_it_is_walked,
 	the_peers_trust_domain_chooses_the_bundle_and_binds_all_its_names, a_crl_speaks_for_its_issuer_alone_and_for_ever,
-	a_revoked_intermediate_takes_its_certificates_along_even_where_it_is_an_anchor)
+	a_revoked_intermediate_takes_its_certificates_along_even_where_it_is_an_anchor, roots_of_one_name_are_all_asked_who_has_signed,
+	a_certificate_of_the_second_root_of_a_name_is_told_what_is_wrong_with_it, a_crl_of_the_second_root_of_a_name_is_heeded)
