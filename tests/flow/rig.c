@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/err.h"
 #include "tests/flow/rig_ads.h"
 #include "tests/flow/rig_int.h"
@@ -19,16 +20,17 @@ void rig_die(const char *fmt, ...)
 	abort();
 }
 
-static const char *no_env(void *ctx, const char *name)
+static const char *env(void *ctx, const char *name)
 {
-	(void)ctx, (void)name;
-	return NULL;
+	const struct rig *r = ctx;
+
+	return strcmp(name, "GRPC_XDS_BOOTSTRAP_CONFIG") == 0 ? r->bootstrap : NULL;
 }
 
 static struct conf *rig_conf(struct rig *r, const char *yaml)
 {
 	struct err err = ERR_INIT;
-	struct conf *c = conf_load_text("rig.yaml", yaml, no_env, NULL, &err);
+	struct conf *c = conf_load_text("rig.yaml", yaml, env, r, &err);
 
 	snprintf(r->err, sizeof(r->err), "%s", c ? "" : err_str(&err));
 	err_clear(&err);
@@ -39,7 +41,7 @@ static struct conf *on_reload(void *ctx, struct err *err)
 {
 	struct rig *r = ctx;
 
-	return conf_load_text("rig.yaml", r->yaml, no_env, NULL, err);
+	return conf_load_text("rig.yaml", r->yaml, env, r, err);
 }
 
 static void on_log(void *ctx, enum log_level level, const char *line, size_t n)

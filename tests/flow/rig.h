@@ -31,6 +31,7 @@ struct rig {
 	struct limits lim;            /* the fakes': wide */
 	struct list callers, calls, providers, raws, planes;
 	const char *yaml;             /* borrowed: what the next reload reads */
+	const char *bootstrap;        /* borrowed: GRPC_XDS_BOOTSTRAP_CONFIG, the one variable that there may be; NULL: none */
 	char err[4096];               /* of the last rig_reload or rig_new that failed */
 	uint64_t next_call;
 	void (*on_call_end)(void *ctx, void *call); /* for the simulation */
