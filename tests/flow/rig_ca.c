@@ -393,6 +393,11 @@ static bool accepted(void *user, struct sock *taken)
 	list_push(&ca->conns, &c->node);
 	ca->accepted++;
 	c->sock = taken;
+	if (ca->stalled) {
+		sock_set(taken, &events, c);
+		sock_want(taken, false, false);
+		return true;
+	}
 	if (!ca->tls) {
 		conn_speak(c);
 		return true;
@@ -461,22 +466,21 @@ struct ca *ca_new(struct loop *loop, struct account *account, const char *at, st
 
 void ca_cut(struct ca *ca)
 {
-	list_each(n, tmp, &ca->conns)
-		h2_conn_close(list_entry(n, struct ca_conn, node)->h2, 0);
+	list_each(n, tmp, &ca->conns) {
+		struct ca_conn *c = list_entry(n, struct ca_conn, node);
+		if (c->h2) {
+			h2_conn_close(c->h2, 0);
+			continue;
+		}
+		sock_close(&c->sock);
+		conn_forget(c);
+	}
 }
 
 void ca_end(struct ca *ca)
 {
 	ca_listen(ca, false);
-	list_each(n, tmp, &ca->conns) {
-		struct ca_conn *c = list_entry(n, struct ca_conn, node);
-		if (c->h2) {
-			h2_conn_close(c->h2, 0);
-		} else {
-			sock_close(&c->sock);
-			conn_forget(c);
-		}
-	}
+	ca_cut(ca);
 }
 
 void ca_free(struct ca **pca)

@@ -57,6 +57,7 @@ struct ca {
 	struct list conns;
 	struct ca_quirks quirks;
 	const char *token;                     /* that it takes; NULL: any */
+	bool stalled;                          /* takes connections, and says and hears nothing on them */
 	bool demands;                          /* a token or a client certificate is needed */
 	const char *identity;                  /* of who asks; NULL: whatever the request says */
 	uint32_t delay_ms;

@@ -563,6 +563,103 @@ START_TEST(from_one_ca_to_another_no_call_fails)
 }
 END_TEST
 
+/* Takes requests and says nothing; takes connections and says nothing; is not there. */
+enum silence { SILENT_MUTE, SILENT_STALLED, SILENT_AWAY, SILENCES };
+
+static void ca_silent(struct ca *ca, enum silence how, bool silent)
+{
+	ca->quirks.mute = silent && how == SILENT_MUTE;
+	ca->stalled = silent && how == SILENT_STALLED;
+	if (how == SILENT_AWAY)
+		ca_listen(ca, !silent);
+	ca_cut(ca);
+}
+
+/* How many times more it was tried: what the sidecar counts, for who is away sees nothing. */
+static uint64_t tries(struct folk *w)
+{
+	return rig_stat(w->r, STAT_CSR_REQUESTS);
+}
+
+START_TEST(a_ca_that_never_answers_is_named_by_calls_that_end_in_time_and_asked_until_it_does)
+{
+	for (enum silence how = 0; how < SILENCES; how++) {
+		struct folk *w = folk_bare();
+		struct ca *ca = ca_new(simnet_loop(w->r->net), &w->r->account, "unix:/run/ca1.sock", w->mesh, NULL);
+		struct call *k;
+
+		put_file(w, "token", STR("abc"));
+		ca_silent(ca, how, true);
+		folk_start(w, TOP "apps:\n" APP("shop", BY_CA("1")) "services:\n" SERVICE(ONE, ", identity: shop"));
+		for (int i = 0; i < 40; i++) { /* at any time of ten minutes */
+			uint64_t before = tries(w);
+			k = call_unary(w->app, ONE, NULL);
+			rig_advance(w->r, 6000);
+			ck_assert_msg(k->ends == 1 && k->grpc == GRPC_UNAVAILABLE, "%d/%d: %u '%s'", how, i, k->ends, call_text(k));
+			ck_assert_msg(strstr(call_text(k), "unix:/run/ca1.sock"), "%d/%d: '%s'", how, i, call_text(k));
+			rig_advance(w->r, 44000); /* a try of ten seconds, and thirty behind it, at most */
+			ck_assert_uint_gt(tries(w), before);
+		}
+		ck_assert(w->r->sc->ready);
+		ck_assert_uint_eq(w->p->handshakes, 0);
+		ck_assert_uint_lt(said_count(&w->said, "trying again"), 10);
+		ca_silent(ca, how, false);
+		rig_advance(w->r, 45000);
+		k = calls(w, w->app, ONE);
+		ck_assert_msg(call_ok(k), "%d: %d '%s'", how, k->grpc, call_text(k));
+		ck_assert_str_eq(saw(w), TD "shop");
+		ca_end(ca);
+		rig_settle(w->r);
+		ca_free(&ca);
+		folk_end(w);
+	}
+}
+END_TEST
+
+START_TEST(while_a_ca_does_not_answer_the_certificate_in_use_stays_to_its_end)
+{
+	for (enum silence how = 0; how < SILENCES; how++) {
+		struct folk *w = folk_bare();
+		struct ca *ca = ca_new(simnet_loop(w->r->net), &w->r->account, "unix:/run/ca1.sock", w->mesh, NULL);
+		struct call *k;
+
+		put_file(w, "token", STR("abc"));
+		ca->quirks.from_s = -60;
+		ca->quirks.to_s = 600;
+		folk_start(w, TOP "apps:\n" APP("shop", BY_CA("1")) "services:\n" SERVICE(ONE, ", identity: shop"));
+		ck_assert(call_ok(calls(w, w->app, ONE)));
+		ca_silent(ca, how, true);
+		uint64_t before = tries(w);
+		for (int i = 0; i < 59; i++) { /* beyond its renewal, with a new connection each time */
+			rig_advance(w->r, 10000);
+			provider_cut(w->p);
+			rig_advance(w->r, 20);
+			k = calls(w, w->app, ONE);
+			ck_assert_msg(call_ok(k), "%d/%d: %d '%s'", how, i, k->grpc, call_text(k));
+		}
+		ck_assert_uint_gt(tries(w), before + 5);
+		ck_assert_uint_eq(said_count(&w->said, "the present certificate stays") > 0, 1);
+		ck_assert_uint_eq(said_count(&w->said, "has expired"), 0);
+		rig_advance(w->r, 30000);
+		ck_assert_uint_eq(said_count(&w->said, "the certificate has expired, and there is no other one: CA unix:/run/ca1.sock"), 1);
+		provider_cut(w->p);
+		rig_advance(w->r, 20);
+		k = call_unary(w->app, ONE, NULL);
+		rig_advance(w->r, 6000);
+		ck_assert_msg(k->ends == 1 && k->grpc == GRPC_UNAVAILABLE && strstr(call_text(k), "has expired"), "%d: %u %d '%s'", how, k->ends, k->grpc, call_text(k));
+		authority_set_now(w->mesh, rig_now_s(w->r));
+		ca_silent(ca, how, false);
+		rig_advance(w->r, 45000);
+		k = calls(w, w->app, ONE);
+		ck_assert_msg(call_ok(k), "%d: %d '%s'", how, k->grpc, call_text(k));
+		ca_end(ca);
+		rig_settle(w->r);
+		ca_free(&ca);
+		folk_end(w);
+	}
+}
+END_TEST
+
 /* An agent serves one stream: of two apps that are not the same one, the second calls what the mesh says as the first. Said once, and again only after it was well. */
 START_TEST(apps_that_an_agent_does_not_tell_apart_are_told_of_once)
 {
@@ -638,6 +735,7 @@ UNIT_SUITE("identities", a_provider_sees_the_certificate_of_the_app_that_is_name
 	a_failed_handshake_names_each_service_that_it_was_for_and_calls_and_checks_are_one, a_rotated_certificate_is_shown_by_the_next_connection,
 	who_becomes_another_one_is_not_taken_for_the_one_before, a_reload_changes_who_an_app_is_and_keeps_the_old_one_until_the_new_one_has_come,
 	of_two_apps_with_one_identity_one_may_become_another_and_the_other_stays, ready_waits_for_the_first_certificate_but_not_for_ever, from_files_to_an_agent_and_back_no_call_fails,
-	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, from_one_ca_to_another_no_call_fails,
+	a_certificate_is_used_to_its_end_which_is_told_and_another_one_is_asked_for, a_ca_that_never_answers_is_named_by_calls_that_end_in_time_and_asked_until_it_does,
+	while_a_ca_does_not_answer_the_certificate_in_use_stays_to_its_end, files_that_nobody_renews_are_told_at_their_end_and_calls_say_so, from_one_ca_to_another_no_call_fails,
 	apps_that_an_agent_does_not_tell_apart_are_told_of_once, insecure_is_said_aloud,
 	a_certificate_of_somebody_else_than_configured_is_said_at_start_at_each_reload_and_when_it_comes)
