@@ -1,6 +1,6 @@
 /* sidecar/stderr: a descriptor of stderr whose writes never wait. */
 #pragma once
 
-/* O_NONBLOCK is a property of the open file, which a terminal shares with the shell: so a new description is opened where that is possible (pipes, files),
- * a socket is switched, and terminals are left alone. STDERR_FILENO itself where there is nothing better: do not close that one. */
+/* O_NONBLOCK is a property of the open file, which a terminal shares with the shell: so a new description is opened for a pipe,
+ * a socket is switched, terminals are left alone, and a file, which never waits, is appended to. STDERR_FILENO itself where there is nothing better: do not close that one. */
 int stderr_open(void);

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 
 from harness import DEMO, GREETER, Daemon, case, cases, check, http1, same
 from h2raw import grpc_message
@@ -113,6 +114,21 @@ def run_refuses_a_broken_file_with_exit_2(t):
 	same(done.returncode, 2, text(done))
 	check(path + ":3:" in text(done), text(done))
 	check(not os.path.exists(t.path("s.sock2")))
+
+
+@case
+def a_file_on_stderr_holds_all_that_was_said_whoever_said_it(t):
+	path = t.write("bad.yaml", "control: {unix: %s, group: no-such-group}\nsnapshot: {dir: \"\"}\napps: [{name: shop, listen: [{unix: %s}]}]\n" % (
+		t.path("c.sock"), t.path("s.sock")))
+	with open(t.path("said"), "wb", buffering=0) as said:
+		said.write(b"who starts it says something\n")
+		same(subprocess.run([t.binary, "run", "-c", path], stderr=said, timeout=20).returncode, 1)
+		said.write(b"and says something at the end\n")
+	lines = open(t.path("said")).read().splitlines()
+	same(len(lines), 4, lines)
+	same((lines[0], lines[3]), ("who starts it says something", "and says something at the end"))
+	check(lines[1].endswith("info app 'shop': listens on '%s'" % t.path("s.sock")), lines)
+	same(lines[2], "control.group: no group is named 'no-such-group'")
 
 
 @case
