@@ -45,6 +45,9 @@ const char *tls_trust_text(const struct tls_trust *t, struct sb *out); /* JSON m
 /* Do these roots stand for what we show, with the chain that goes along, at `now` (seconds since 1970)? Roles and names are not looked at. 0, or -EKEYREJECTED with the reason in err. */
 int tls_trust_verifies(const struct tls_trust *t, const struct tls_cert *c, int64_t now, struct err *err);
 int64_t tls_trust_expires(const struct tls_trust *t);    /* the first root that ends; 0: none known */
+/* Until when it is of use: the root that ends last; of several trust domains, of the one where that is soonest. False: unknown (the system's). domain: NULL: any peer's; borrowed from the trust. */
+struct tls_last_root { int64_t begins, ends; const char *domain; char subject[256]; };
+bool tls_trust_last_root(const struct tls_trust *t, struct tls_last_root *ret);
 
 /* ---- context ---- */
 struct tls_context;

@@ -83,7 +83,10 @@ struct tls_trust {
 	struct tls_bundle *bundles; uint32_t nbundles;
 	uint64_t hash;
 	bool system;                 /* what is in it is on a disk */
-	int64_t expires;
+	int64_t expires;             /* the first root that ends, */
+	int64_t until;               /* and when somebody is trusted by nothing any more; 0: unknown */
+	const X509 *last;            /* which ends then, borrowed from its bundle */
+	const char *last_domain;
 };
 /* "spiffe://TD/..." or "spiffe://TD": TD; else empty. */
 struct str tls_uri_domain(struct str uri);

@@ -201,6 +201,8 @@ static struct tls_bundle *bundle_make(struct tls_trust *t, const char *name)
 static void trust_count(struct tls_trust *t, const struct tls_bundle *b)
 {
 	uint64_t domain = b->domain ? str_hash(str_of(b->domain)) : 0;
+	const X509 *last = NULL;
+	int64_t until = 0;
 
 	for (uint32_t i = 0; i < b->ncerts; i++)
 		t->hash += str_hash_seeded(str_n((const char *)b->ids[i].sha, sizeof(b->ids[i].sha)), domain);
@@ -211,6 +213,15 @@ static void trust_count(struct tls_trust *t, const struct tls_bundle *b)
 		int64_t ends = tls_time(t->lib, t->lib->X509_get0_notAfter(b->certs[i]));
 		if (ends && (t->expires == 0 || ends < t->expires))
 			t->expires = ends;
+		if (!last || ends > until) {
+			last = b->certs[i];
+			until = ends;
+		}
+	}
+	if (last && (!t->last || until < t->until)) {
+		t->last = last;
+		t->until = until;
+		t->last_domain = b->domain;
 	}
 }
 
@@ -357,6 +368,15 @@ bool tls_trust_includes(const struct tls_trust *t, const struct tls_trust *older
 int64_t tls_trust_expires(const struct tls_trust *t)
 {
 	return t->expires;
+}
+
+bool tls_trust_last_root(const struct tls_trust *t, struct tls_last_root *ret)
+{
+	if (!t->last || !t->until)
+		return false;
+	*ret = (struct tls_last_root){.begins = tls_time(t->lib, t->lib->X509_get0_notBefore(t->last)), .ends = t->until, .domain = t->last_domain};
+	tls_subject(t->lib, t->lib->X509_get_subject_name(t->last), ret->subject, sizeof(ret->subject));
+	return true;
 }
 
 static const struct tls_bundle *bundle_of(const struct tls_trust *t, struct str domain)

@@ -128,19 +128,31 @@ static void check_pair(struct check *c, const char *path, const char *key_path, 
 	text_end(&key);
 }
 
+/* One that has ended beside others that stand is no problem yet. */
+static void judge_roots(const struct check *c, const char *path, const struct tls_trust *trust)
+{
+	int64_t first = tls_trust_expires(trust);
+	struct tls_last_root last;
+	char text[32];
+
+	if (tls_trust_last_root(trust, &last) && last.ends <= c->now_s)
+		err_add(c->err, path, 0, 0, "every root in it has ended, the last one, '%s', %s (%s)", last.subject, day(last.ends, text), c->place);
+	else if (first && first <= c->now_s)
+		sb_fmt(c->warnings, "%s: warning: a root in it has ended, %s (%s)\n", path, day(first, text), c->place);
+}
+
 static void check_roots(const struct check *c, const char *path)
 {
 	struct text pem = {0};
 	struct tls_trust *trust = NULL;
 	struct err err = ERR_INIT;
-	char text[32];
 
 	if (!path || !read_whole(c, path, &pem))
 		return;
 	if (tls_trust_new(path, str_n(pem.p, pem.n), NULL, &trust, &err) < 0)
 		err_add(c->err, NULL, 0, 0, "%.*s (%s)", (int)strcspn(err_str(&err), "\n"), err_str(&err), c->place);
-	else if (tls_trust_expires(trust) && tls_trust_expires(trust) <= c->now_s) /* others in it may stand: no problem yet */
-		sb_fmt(c->warnings, "%s: warning: a root in it has ended, %s (%s)\n", path, day(tls_trust_expires(trust), text), c->place);
+	else
+		judge_roots(c, path, trust);
 	tls_trust_unref(&trust);
 	err_clear(&err);
 	text_end(&pem);

@@ -46,13 +46,17 @@ static void check(struct status *s, struct app_row *a)
 	sb_end(&state);
 }
 
-struct identity_row { struct sb id, source, state, roots, why; uint64_t left_s, ended_s, age_s, renews_s; bool has_end, ended, renews; };
+struct identity_row {
+	struct sb id, source, state, roots, why, last_root;
+	uint64_t left_s, ended_s, age_s, renews_s, roots_left_s, roots_ended_s;
+	bool has_end, ended, renews, roots_known, roots_ended, roots_ending;
+};
 
 static bool identity_key(struct status *s, struct identity_row *d)
 {
-	const struct { const char *name; struct sb *text; } texts[] = {{"id", &d->id}, {"source", &d->source}, {"state", &d->state}, {"roots", &d->roots}, {"why", &d->why}};
+	const struct { const char *name; struct sb *text; } texts[] = {{"id", &d->id}, {"source", &d->source}, {"state", &d->state}, {"roots", &d->roots}, {"why", &d->why}, {"last_root", &d->last_root}};
 	const struct { const char *name; uint64_t *number; bool *has; } numbers[] = {{"left_s", &d->left_s, &d->has_end}, {"ended_s", &d->ended_s, &d->ended}, {"age_s", &d->age_s, &d->has_end},
-		{"renews_s", &d->renews_s, &d->renews}};
+		{"renews_s", &d->renews_s, &d->renews}, {"roots_left_s", &d->roots_left_s, &d->roots_known}, {"roots_ended_s", &d->roots_ended_s, &d->roots_ended}};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (status_key_is(s, texts[i].name)) {
@@ -64,7 +68,20 @@ static bool identity_key(struct status *s, struct identity_row *d)
 			*numbers[i].number = json_u64(&s->r);
 			return *numbers[i].has = true;
 		}
-	return false;
+	if (!status_key_is(s, "roots_ending"))
+		return false;
+	d->roots_ending = json_bool(&s->r);
+	return true;
+}
+
+static void roots_note(struct app_row *a, struct identity_row *d)
+{
+	if (!d->roots_ending)
+		return;
+	sb_fmt(&a->lacks, "%sthe last of its roots, '%s', %s ", a->lacks.n ? "; " : "", status_z(&d->last_root), d->roots_ended ? "has ended" : "ends in");
+	status_span(&a->lacks, d->roots_ended ? d->roots_ended_s : d->roots_left_s);
+	if (d->roots_ended)
+		sb_str(&a->lacks, " ago");
 }
 
 /* "spiffe://..., sds unix:/run/x: 2m 0s old, ends in 23h 58m"; what is wrong with it is told in a line of its own. */
@@ -101,9 +118,10 @@ static void identity(struct status *s, struct app_row *a)
 	}
 	if (!str_is(sb_view(&d.roots), "ready"))
 		sb_fmt(&a->lacks, "%sno roots yet (%s)", a->lacks.n ? "; " : "", status_z(&d.roots));
+	roots_note(a, &d);
 	if (d.why.n)
 		sb_fmt(&a->lacks, "%s%s", a->lacks.n ? ": " : "its certificate: last failure: ", status_z(&d.why));
-	struct sb *ends[] = {&d.id, &d.source, &d.state, &d.roots, &d.why};
+	struct sb *ends[] = {&d.id, &d.source, &d.state, &d.roots, &d.why, &d.last_root};
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
 		sb_end(ends[i]);
 }

@@ -41,16 +41,22 @@ static void number(struct sb *b, const char *key, int64_t n)
 	sb_fmt(b, ",\"%s\":%lld", key, (long long)n);
 }
 
-/* Unix time of its end; 0: unknown. */
+/* Unix time of its end; 0: unknown. Of roots: of the last of them, from when on nobody is trusted. */
 static int64_t ends_s(const struct secret *s)
 {
+	struct tls_last_root last;
 	int64_t from, to = 0;
 
 	if (s->cert)
 		tls_cert_times(s->cert, &from, &to);
-	else if (s->trust)
-		to = tls_trust_expires(s->trust);
+	else if (s->trust && tls_trust_last_root(s->trust, &last))
+		to = last.ends;
 	return to;
+}
+
+static int64_t first_ends_s(const struct secret *s)
+{
+	return s->trust ? tls_trust_expires(s->trust) : 0;
 }
 
 /* left_s and ended_s: whole numbers from now on, so that nobody has to know what the time is there. */
@@ -60,6 +66,18 @@ static void json_end(struct sb *b, int64_t ends, int64_t now)
 	number(b, "left_s", ends > now ? ends - now : 0);
 	if (ends <= now)
 		number(b, "ended_s", now - ends);
+}
+
+static void json_last_root(struct sb *b, const struct secret *s)
+{
+	struct tls_last_root last;
+
+	if (!tls_trust_last_root(s->trust, &last))
+		return;
+	member(b, "last_root", last.subject);
+	if (last.domain)
+		member(b, "last_root_of", last.domain);
+	number(b, "first_expires_unix", first_ends_s(s));
 }
 
 /* In how long a CA is asked again: 0: now. Nobody says when files and agents give the next one. */
@@ -104,6 +122,7 @@ static void json_secret(void *ctx, struct secret *s)
 	} else if (s->trust) {
 		sb_char(b, ',');
 		tls_trust_text(s->trust, b);
+		json_last_root(b, s);
 	}
 	if (ends_s(s))
 		json_end(b, ends_s(s), c->now_s);
@@ -126,6 +145,21 @@ void page_certs(struct local_call *c)
 
 /* ---- /status ---- */
 
+/* roots_ending: the log has warned of it. */
+static void json_roots(struct sb *b, const struct secret *roots, int64_t now)
+{
+	struct tls_last_root last;
+
+	if (!roots->trust || !tls_trust_last_root(roots->trust, &last))
+		return;
+	number(b, "roots_expire_unix", last.ends);
+	number(b, "roots_left_s", last.ends > now ? last.ends - now : 0);
+	if (last.ends <= now)
+		number(b, "roots_ended_s", now - last.ends);
+	member(b, "last_root", last.subject);
+	sb_fmt(b, ",\"roots_ending\":%s", roots->warned ? "true" : "false");
+}
+
 void page_certs_identity(const struct sidecar *sc, const char *app, struct sb *b)
 {
 	struct identity_info id;
@@ -144,8 +178,7 @@ void page_certs_identity(const struct sidecar *sc, const char *app, struct sb *b
 		number(b, "age_s", now > from ? now - from : 0);
 		json_end(b, to, now);
 	}
-	if (id.roots->trust && tls_trust_expires(id.roots->trust))
-		number(b, "roots_expire_unix", tls_trust_expires(id.roots->trust));
+	json_roots(b, id.roots, now);
 	json_renews(b, &id, now);
 	if (*id.last_error)
 		member(b, "why", id.last_error);
@@ -163,7 +196,8 @@ static const struct metric metrics[] = {
 	{"certificate_ready", "gauge", "1 while there is a certificate, 0 while it is waited for or cannot be had", SECRET_CERT, is_ready},
 	{"certificate_changes_total", "counter", "Certificates that came, the first one included", SECRET_CERT, changes},
 	{"certificate_failures_total", "counter", "Times a certificate could not be had, renewed or taken over", SECRET_CERT, failures},
-	{"roots_expires_seconds", "gauge", "When the first root of a bundle ends, as Unix time", SECRET_ROOTS, ends_s},
+	{"roots_expires_seconds", "gauge", "When the first root of a bundle ends, as Unix time", SECRET_ROOTS, first_ends_s},
+	{"roots_last_expires_seconds", "gauge", "When the last root of a bundle ends and nobody is trusted by it any more (of several trust domains: the soonest), as Unix time", SECRET_ROOTS, ends_s},
 	{"roots_changes_total", "counter", "Bundles of roots that came, the first one included", SECRET_ROOTS, changes},
 	{"roots_failures_total", "counter", "Times a bundle of roots could not be had or taken over", SECRET_ROOTS, failures},
 };
@@ -174,7 +208,7 @@ static void metric_secret(void *ctx, struct secret *s)
 	struct identity_info id;
 	const struct metric *m = c->metric;
 
-	if (s->kind != m->of || c->told == CERTS_MOST || (m->value == ends_s && !ends_s(s)))
+	if (s->kind != m->of || c->told == CERTS_MOST || ((m->value == ends_s || m->value == first_ends_s) && !m->value(s)))
 		return;
 	const char *app = identities_own(c->sc->identities, s, &id) ? id.app : "";
 	uint64_t hash = str_hash_seeded(str_of(app), str_hash_seeded(str_of(s->name), str_hash(str_of(s->source))));

@@ -103,13 +103,15 @@ def check_reads_the_files_that_a_configuration_names(t):
 	good, other = ca.leaf("shop", spiffe("shop")), ca.leaf("cart", spiffe("cart"))
 	old, early = ca.leaf("old", spiffe("shop"), start_s=-7200, end_s=-3600), ca.leaf("early", spiffe("shop"), start_s=3600, end_s=7200)
 	same(checked(t, good.cert, good.key, ca.roots), (0, "ok: 1 apps, 0 services\n"))
-	garbage = write(t.path("garbage.pem"), "no certificate\n")
+	garbage, some = write(t.path("garbage.pem"), "no certificate\n"), write(t.path("some.pem"), read(ca.roots) + old.pem)
 	for cert, key, roots, code, file, part in [
 		(old.cert, old.key, ca.roots, 2, old.cert, "has ended, 2"),
 		(early.cert, early.key, ca.roots, 2, early.cert, "is not valid before"),
 		(good.cert, other.key, ca.roots, 2, good.cert, "does not fit"),
 		(garbage, good.key, ca.roots, 2, garbage, "certificate"),
 		(good.cert, good.key, garbage, 2, garbage, ""),
+		(good.cert, good.key, old.cert, 2, old.cert, "every root in it has ended, the last one, 'O=old', 2"),
+		(good.cert, good.key, some, 0, some, "warning: a root in it has ended, 2"),
 		(t.path("absent.pem"), good.key, ca.roots, 0, t.path("absent.pem"), "warning: cannot be judged here: No such file"),
 		(other.cert, other.key, ca.roots, 0, other.cert, "warning: the certificate is of '%s'; by service_account, trust_domain and the namespace, or their defaults, the app is '%s'" % (spiffe_id("cart"), SHOP)),
 	]:

@@ -156,6 +156,51 @@ START_TEST(the_end_of_a_certificate_is_told_three_times_and_a_renewal_begins_ane
 }
 END_TEST
 
+/* Of many that end on the way, one stands for all: from when it ends nobody is trusted. */
+START_TEST(the_end_of_the_last_root_is_told_three_times_by_its_name_and_that_of_the_others_not)
+{
+	enum { DAY = 24 * HOUR };
+	const uint64_t day_ms = DAY * UINT64_C(1000), slack_ms = 2 * HOUR * UINT64_C(1000);
+	struct certs_world *w = begin();
+	const int64_t now = rig_now_s(w->r), years = 5 * 365 * (int64_t)DAY;
+	struct authority *late = authority_new("late", now - years + 40 * DAY), *early = authority_new("early", now - years + 20 * DAY);
+	char *both = xasprintf("%s%s", authority_pem(early), authority_pem(late)), line[300];
+
+	gives(w, 100 * DAY);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 0);
+	sds_server_roots(w->agent, "ROOTCA", both);
+	rig_advance(w->r, 9 * day_ms);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 0);
+	SAYS(page(w, "/status"), "\"last_root\":\"O=late\",\"roots_ending\":false");
+	rig_advance(w->r, day_ms + slack_ms);
+	ck_assert_msg(said_count(&w->said, "app 'shop': the last of the roots of sds " AGENT ", 'O=late', ends in 30d ") + said_count(&w->said, "'O=late', ends in 29d 23h ") == 1, "%s", w->said.lines.p);
+	SAYS(page(w, "/status"), "\"last_root\":\"O=late\",\"roots_ending\":true");
+	snprintf(line, sizeof(line), "\nthinmesh_roots_last_expires_seconds{app=\"shop\",name=\"" ID "\",source=\"sds " AGENT "\"} %lld\n", (long long)(now + 40 * DAY));
+	SAYS(page(w, "/stats"), line);
+	snprintf(line, sizeof(line), "\nthinmesh_roots_expires_seconds{app=\"shop\",name=\"" ID "\",source=\"sds " AGENT "\"} %lld\n", (long long)(now + 20 * DAY));
+	SAYS(page(w, "/stats"), line);
+	snprintf(line, sizeof(line), "\"last_root\":\"O=late\",\"first_expires_unix\":%lld,\"expires_unix\":%lld,\"left_s\":", (long long)(now + 20 * DAY), (long long)(now + 40 * DAY));
+	SAYS(page(w, "/certs"), line);
+	rig_advance(w->r, 22 * day_ms);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 1); /* the other one has ended meanwhile */
+	rig_advance(w->r, day_ms);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 2);
+	ck_assert_uint_eq(said_count(&w->said, "'O=late', ends in 7d 0h ") + said_count(&w->said, "'O=late', ends in 6d 23h "), 1);
+	rig_advance(w->r, 8 * day_ms);
+	ck_assert_uint_eq(said_count(&w->said, "'O=late', has ended ("), 1);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 3);
+	SAYS(page(w, "/status"), "\"roots_ended_s\":");
+	sds_server_roots(w->agent, "ROOTCA", authority_pem(w->mesh));
+	rig_advance(w->r, 3000);
+	ck_assert_uint_eq(said_count(&w->said, "the last of the roots"), 3);
+	SAYS(page(w, "/status"), "\"last_root\":\"O=mesh\",\"roots_ending\":false");
+	free(both);
+	authority_free(&late);
+	authority_free(&early);
+	end(w);
+}
+END_TEST
+
 START_TEST(a_sidecar_without_identities_says_nothing_of_them)
 {
 	struct rig *r = rig_demo("10.0.0.1:1", "", "control: {unix: /run/control.sock}\n");
@@ -169,4 +214,5 @@ START_TEST(a_sidecar_without_identities_says_nothing_of_them)
 END_TEST
 
 UNIT_SUITE("certs", certificates_and_roots_are_told_whose_they_are_and_until_when, a_key_is_on_no_page, prometheus_hears_when_a_certificate_ends_and_how_often_another_came,
-	the_end_of_a_certificate_is_told_three_times_and_a_renewal_begins_anew, a_sidecar_without_identities_says_nothing_of_them)
+	the_end_of_a_certificate_is_told_three_times_and_a_renewal_begins_anew,
+	the_end_of_the_last_root_is_told_three_times_by_its_name_and_that_of_the_others_not, a_sidecar_without_identities_says_nothing_of_them)

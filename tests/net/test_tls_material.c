@@ -135,12 +135,22 @@ START_TEST(roots_are_equal_in_any_order_and_however_often_they_are_there)
 		ck_assert_msg(tls_trust_new("t", str_of(texts[i]), i == 5 ? "m" : NULL, &t, &err) == 0, "%s", err_str(&err));
 		hash[i] = tls_trust_hash(t);
 		ck_assert_int_eq(tls_trust_expires(t), NOW + 10 * DAY);
+		struct tls_last_root last;
+		ck_assert(tls_trust_last_root(t, &last));
+		ck_assert_int_eq(last.ends, NOW + (i == 3 ? 10 : 11) * DAY);
+		ck_assert_str_eq(last.subject, i == 3 ? "CN=a" : "CN=b");
+		ck_assert(i == 5 ? strcmp(last.domain, "m") == 0 : !last.domain);
 		tls_trust_text(t, &text);
 		if (i == 4)
 			ck_assert_str_eq(text.p, "\"roots\":[{\"subject\":\"CN=a\",\"not_after\":\"2026-01-11T00:00:01Z\"},{\"subject\":\"CN=b\",\"not_after\":\"2026-01-12T00:00:01Z\"}],\"count\":2,\"crls\":1,"
 				"\"trust_domains\":[]");
 		ck_assert(i != 2 || strstr(text.p, "\"count\":2"));
 		ck_assert(i != 5 || strstr(text.p, "\"trust_domains\":[\"m\"]"));
+		if (i == 5) { /* of two domains it is the one that is over first */
+			ck_assert_int_eq(tls_trust_more(t, "t", str_of(ta), "n", &err), 0);
+			ck_assert(tls_trust_last_root(t, &last) && last.ends == NOW + 10 * DAY && strcmp(last.domain, "n") == 0);
+			ck_assert_str_eq(last.subject, "CN=a");
+		}
 		sb_end(&text);
 		tls_trust_unref(&t);
 	}
