@@ -852,7 +852,7 @@ void identities_thaw(struct identities *i)
 
 static void info_of(const struct identity *id, struct identity_info *ret)
 {
-	*ret = (struct identity_info){.app = id->app, .kind = id->conf->kind, .spiffe_id = id->spiffe_id, .cert = id->cert, .roots = id->roots,
+	*ret = (struct identity_info){.app = id->app, .kind = id->conf->kind, .name = id->cert->cert ? tls_cert_id(id->cert->cert) : id->spiffe_id, .cert = id->cert, .roots = id->roots,
 		.renews_wall_ns = id->csr ? csr_renews_wall_ns(id->csr) : 0, .last_error = id->csr ? csr_last_error(id->csr) : id->cert->why ? id->cert->why : id->roots->why ? id->roots->why : ""};
 }
 

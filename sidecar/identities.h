@@ -30,7 +30,7 @@ void identities_on_prepared(struct identities *i, void (*fn)(void *ctx), void *c
 struct identity_info {
 	const char *app;                  /* the first that has it */
 	enum identity_kind kind;
-	const char *spiffe_id;            /* as declared; the certificate may say another */
+	const char *name;                 /* who it is, to its peers and on all pages: what the certificate says; as declared while there is none */
 	const struct secret *cert, *roots;
 	uint64_t renews_wall_ns;          /* of a CA: when it is asked next; 0: now, or never */
 	const char *last_error;           /* "" */

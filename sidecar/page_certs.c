@@ -106,7 +106,7 @@ static void json_secret(void *ctx, struct secret *s)
 	}
 	sb_fmt(b, "%s{\"kind\":\"%s\"", c->told++ ? "," : "", s->kind == SECRET_CERT ? "certificate" : "roots");
 	member(b, "app", own ? id.app : "");
-	member(b, "name", s->name);
+	member(b, "name", own ? id.name : s->name);
 	member(b, "source", s->source);
 	member(b, "state", state_name(s->state));
 	number(b, "changes", (int64_t)s->generation);
@@ -168,7 +168,7 @@ void page_certs_identity(const struct sidecar *sc, const char *app, struct sb *b
 	if (!identities_info(sc->identities, app, &id))
 		return;
 	sb_str(b, ",\"identity\":{\"id\":");
-	sb_json(b, str_of(id.cert->cert ? tls_cert_id(id.cert->cert) : id.spiffe_id));
+	sb_json(b, str_of(id.name));
 	member(b, "kind", identity_kind_name(id.kind));
 	member(b, "source", id.cert->source);
 	member(b, "state", state_name(id.cert->state));
@@ -210,8 +210,9 @@ static void metric_secret(void *ctx, struct secret *s)
 
 	if (s->kind != m->of || c->told == CERTS_MOST || ((m->value == ends_s || m->value == first_ends_s) && !m->value(s)))
 		return;
-	const char *app = identities_own(c->sc->identities, s, &id) ? id.app : "";
-	uint64_t hash = str_hash_seeded(str_of(app), str_hash_seeded(str_of(s->name), str_hash(str_of(s->source))));
+	bool own = identities_own(c->sc->identities, s, &id);
+	const char *app = own ? id.app : "", *name = own ? id.name : s->name;
+	uint64_t hash = str_hash_seeded(str_of(app), str_hash_seeded(str_of(name), str_hash(str_of(s->source))));
 	/* Two views may have a secret of one name from one server. A sample that is there twice makes Prometheus refuse the whole page. */
 	for (uint32_t i = 0; i < c->told; i++)
 		if (c->seen[i] == hash)
@@ -220,7 +221,7 @@ static void metric_secret(void *ctx, struct secret *s)
 	sb_fmt(c->b, "thinmesh_%s{", m->name);
 	page_label(c->b, "app", app);
 	sb_char(c->b, ',');
-	page_label(c->b, "name", s->name);
+	page_label(c->b, "name", name);
 	sb_char(c->b, ',');
 	page_label(c->b, "source", s->source);
 	sb_fmt(c->b, "} %lld\n", (long long)m->value(s));

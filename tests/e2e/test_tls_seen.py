@@ -75,6 +75,21 @@ def certificates_are_shown_as_a_table_and_as_JSON_without_their_keys(t):
 
 
 @case
+def files_of_an_app_that_names_no_service_account_are_one_name_everywhere(t):
+	ca = authority(t)
+	own = Files(t, ca.leaf("shop", spiffe("shop")), ca.roots)
+	d = t.daemon({DEMO: ["127.0.0.1:9"]}, app={"identity": own.identity})
+	page = json.loads(t.cli("status", "-s", d.control, "--json").stdout)
+	same(page["apps"][0]["identity"]["id"], SHOP)
+	same([s["name"] for s in json.loads(d.get("/certs").text)["secrets"]], [SHOP, SHOP])
+	names = set(re.findall(r'^thinmesh_(?:certificate|roots)_\w+\{app="shop",name="([^"]*)"', d.get("/stats").text, re.M))
+	same(names, {SHOP})
+	said = text(t.cli("status", "-s", d.control)) + text(t.cli("status", "-s", d.control, "--certs"))
+	check(SHOP in said and "sa/default" not in said, said)
+	d.wait_log("warn app 'shop': the certificate is of '%s'" % SHOP)
+
+
+@case
 def a_failed_handshake_says_which_check_failed_with_both_values(t):
 	ca = authority(t)
 	p = TlsProvider(t, ca.leaf("cart", spiffe("cart")), clients=ca.roots)
