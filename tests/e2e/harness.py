@@ -115,6 +115,7 @@ class T:
 		os.chmod(self.dir, 0o755)
 		self.endings = []
 		self.daemons = []
+		self.claims = []         # of ports
 		self.notes = []
 
 	def path(self, name):
@@ -134,16 +135,24 @@ class T:
 		return fn
 
 	def port(self):
-		"""A loopback port that nobody listens on: below the kernel's own range, each worker in its own part."""
-		for _ in range(200):
-			port = 21000 + 5000 * self.worker + random.randrange(5000)
-			with socket.socket() as s:
-				s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-				try:
+		"""A loopback port that nobody listens on, and that is this case's alone to its end: whoever else asks, in this case, in another worker or in another run, gets another one.
+
+		Below the kernel's own range, for there a port that nobody listens on at the moment is given away to whoever connects to somewhere (to itself, even).
+		"""
+		for _ in range(500):
+			port = 21000 + 5000 * (self.worker % 2) + random.randrange(5000)
+			# An abstract name is bound once on the whole machine and is free again when its process ends, however that ends.
+			claim = socket.socket(socket.AF_UNIX)
+			try:
+				claim.bind("\0thinmesh-test-port-%d" % port)
+				with socket.socket() as s:
+					s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 					s.bind(("127.0.0.1", port))
-					return port
-				except OSError:
-					continue
+			except OSError:
+				claim.close()
+				continue
+			self.claims.append(claim)
+			return port
 		raise Failed("no free port")
 
 	def thread(self, fn, *args):
@@ -237,6 +246,8 @@ class T:
 				problems.append("teardown: %s: %s" % (type(e).__name__, e))
 		for d in reversed(self.daemons):
 			problems += d.finish()
+		for claim in self.claims:
+			claim.close()
 		return problems
 
 	def remove(self):

@@ -141,7 +141,8 @@ class Provider:
 		self.name = name
 		self.echo = handler or Echo(name)
 		self.threads = threads
-		self.address = address
+		# Its own also while it is stopped: it comes back there.
+		self.address = address or (t and "127.0.0.1:%d" % t.port())
 		self.server = None
 		self.start()
 		if t is not None:
@@ -151,6 +152,8 @@ class Provider:
 		self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(self.threads), handlers=[self.echo], options=OPTIONS)
 		wanted = self.address or "127.0.0.1:0"
 		port = self.server.add_insecure_port(wanted)
+		if not port:
+			raise OSError("no provider at " + wanted)
 		if self.address is None:
 			self.address = "127.0.0.1:%d" % port
 		self.server.start()
@@ -217,7 +220,7 @@ class RawProvider:
 		self.serve, self.wrap, self.h2_options = serve, wrap, h2
 		self.listener = socket.socket()
 		self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-		self.listener.bind(("127.0.0.1", 0))
+		self.listener.bind(("127.0.0.1", t.port()))
 		self.listener.listen(backlog)
 		self.port = self.listener.getsockname()[1]
 		self.address = "127.0.0.1:%d" % self.port

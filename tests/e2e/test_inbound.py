@@ -17,8 +17,6 @@ class Shop:
 
 	def __init__(self, t, server=True, daemon=None, **kw):
 		self.t, self.port, self.ask = t, t.port(), t.port()
-		while self.ask == self.port:
-			self.ask = t.port()
 		self.socket = t.path("server.sock")
 		self.server = Provider(t, address="unix:" + self.socket) if server else None
 		self.d = (daemon or t.daemon)({}, app={"inbound": [{"tcp": "127.0.0.1:%d" % self.port, "to": "unix:" + self.socket}],

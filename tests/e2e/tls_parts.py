@@ -63,8 +63,8 @@ class TlsProvider(Provider):
 		self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), handlers=[self.echo], options=OPTIONS)
 		clients = read(self.clients).encode() if self.clients else None
 		credentials = grpc.ssl_server_credentials([(self.leaf.key_pem.encode(), self.leaf.pem.encode())], clients, bool(clients))
-		port = self.server.add_secure_port(self.address or "127.0.0.1:0", credentials)
-		self.address = self.address or "127.0.0.1:%d" % port
+		if not self.server.add_secure_port(self.address, credentials):
+			raise OSError("no provider at " + self.address)
 		self.server.start()
 
 
