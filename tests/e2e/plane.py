@@ -34,7 +34,7 @@ class Plane:
 		"""What `xds.server` says."""
 		return self.at
 
-	def line(self, timeout_s=20):
+	def line(self, timeout_s=60):
 		end = time.monotonic() + timeout_s
 		while b"\n" not in self.left:
 			ready, _, _ = select.select([self.child.stdout], [], [], max(0, end - time.monotonic()))
@@ -221,7 +221,7 @@ class TlsFront:
 
 	def serve(self, raw):
 		try:
-			raw.settimeout(10)
+			raw.settimeout(60)
 			tls = self.context.wrap_socket(raw, server_side=True)
 		except (OSError, ssl.SSLError) as e:
 			self.refused.append(str(e))

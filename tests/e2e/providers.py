@@ -119,7 +119,7 @@ class Echo(grpc.GenericRpcHandler):
 		yield from self.chat(requests, seen, context)
 
 	def sleep(self, request, seen, context):
-		end = time.monotonic() + 20
+		end = time.monotonic() + 120
 		while context.is_active() and time.monotonic() < end:
 			if self.release.wait(0.01):
 				seen.answered = True
@@ -203,7 +203,7 @@ class ProviderProcess:
 	def stop(self):
 		"""SIGTERM: stops with grace, as an orderly provider does."""
 		self.child.send_signal(signal.SIGTERM)
-		self.child.wait(20)
+		self.child.wait(60)
 
 	def ids(self):
 		try:

@@ -66,7 +66,7 @@ def a_poster_that_asked_to_be_watched_is_missed_when_it_is_killed(t):
 @case
 def a_post_of_curl_or_of_a_hook_is_not_the_app(t):
 	d = t.daemon({})
-	same(subprocess.run(["curl", "-sS", "-o", t.path("page"), "-X", "POST", "--unix-socket", d.sock, "http://x/healthcheck/ok"], timeout=10).returncode, 0)
+	same(subprocess.run(["curl", "-sS", "-o", t.path("page"), "-X", "POST", "--unix-socket", d.sock, "http://x/healthcheck/ok"], timeout=60).returncode, 0)
 	same((state(d), life(d)["processes"]), ("ok", 0))
 	says(t, d, "ok")
 	child, _ = app(t, d, "POST|/healthcheck/ok|x", "GET|/healthcheck|x")
@@ -136,7 +136,7 @@ def a_poster_of_another_pid_namespace_is_watched_by_its_connection_and_not_by_it
 	if subprocess.run(["unshare", "-fp", "true"], capture_output=True).returncode != 0:
 		raise Skipped("unshare may not make a PID namespace here")
 	d = t.daemon({})
-	done = subprocess.run(["unshare", "-fp", t.binary, "ok", "-s", d.sock, "--pid", "1"], capture_output=True, timeout=10)
+	done = subprocess.run(["unshare", "-fp", t.binary, "ok", "-s", d.sock, "--pid", "1"], capture_output=True, timeout=60)
 	check(done.returncode == 1 and b"PID namespace" in done.stderr, done)
 	same(state(d), "unknown")
 	child = t.spawn(["unshare", "-fp", "--kill-child", sys.executable, "-c", APP, d.sock, "POST|/healthcheck/ok?watch=pid|x"], stdout=subprocess.PIPE, text=True)
@@ -201,8 +201,8 @@ def who_may_not_post_is_told_and_a_flood_is_paced(t):
 	done = t.cli("ok", "-s", d.sock)
 	check(done.returncode == 1 and b"may not post" in done.stderr, done)
 	same(t.cli("ok", "-s", d.sock, user=nobody.pw_uid).returncode, 0)
-	out = subprocess.run(["curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}\n", "-X", "POST", "--unix-socket", d.sock, "http://x/healthcheck/ok"] +
-		["-o", "/dev/null", "http://x/healthcheck/ok"] * 39, capture_output=True, text=True, timeout=20, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+	out = subprocess.run(["curl", "-sS", "--max-time", "50", "-o", "/dev/null", "-w", "%{http_code}\n", "-X", "POST", "--unix-socket", d.sock, "http://x/healthcheck/ok"] +
+		["-o", "/dev/null", "http://x/healthcheck/ok"] * 39, capture_output=True, text=True, timeout=60, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
 	codes = out.stdout.split()
 	check(codes.count("429") >= 20 and codes.count("200") >= 1 and set(codes) == {"200", "429"}, codes, out.stderr)
 	same(state(d), "ok")

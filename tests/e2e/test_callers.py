@@ -3,7 +3,7 @@ import struct
 
 from h2raw import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, Gone, GOAWAY, HEADERS, H2,
 	INITIAL_WINDOW_SIZE, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW_UPDATE, grpc_message)
-from harness import DEMO, GREETER, PATIENCE, case, cases, check, raw_exchange, same, until
+from harness import DEMO, GREETER, case, cases, check, raw_exchange, same, until
 from providers import Provider, RawProvider, echo_all
 
 SLEEP = "/t.Echo/sleep"
@@ -336,7 +336,7 @@ def a_drip_of_one_byte_does_not_keep_a_stalled_stream_alive(t):
 ])
 def slow_preface(t, name, data):
 	p, d = world(t, preface_time="150ms", header_time="150ms")
-	got, closed = raw_exchange(d.sock, data, 3 * PATIENCE)
+	got, closed = raw_exchange(d.sock, data)
 	check(closed, "still open")
 	check(d.stat("limit_preface_time") + d.stat("limit_header_time") >= 1)
 	well_behaved(t, d)

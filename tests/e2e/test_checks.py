@@ -69,12 +69,12 @@ def a_provider_that_says_not_serving_gets_no_calls_until_it_serves_again(t):
 	until(lambda: healthy(d) == 1, what="one")
 	before = len(a.calls)
 	for _ in range(10):
-		same(call(b"x", timeout=5), b"x")
+		same(call(b"x", timeout=60), b"x")
 	same(len(a.calls), before)
 	a.echo.say(SERVING)
 	until(lambda: healthy(d) == 2, what="both again")
 	for _ in range(4):
-		same(call(b"x", timeout=5), b"x")
+		same(call(b"x", timeout=60), b"x")
 	check(len(a.calls) > before)
 
 
@@ -87,7 +87,7 @@ def a_killed_provider_costs_no_call_once_it_was_asked(t):
 	until(lambda: healthy(d) == 1, what="one")
 	call = t.channel(d).unary_unary(GREETER)
 	for _ in range(20):
-		same(call(b"x", timeout=5), b"x")
+		same(call(b"x", timeout=60), b"x")
 	a.start()
 	until(lambda: healthy(d) == 2, what="both again")
 

@@ -235,7 +235,7 @@ def ready_is_a_probe(t):
 def status_is_a_table_for_people(t):
 	p = Provider(t)
 	d = t.daemon({DEMO: [p.address], "other.default.svc.cluster.local:1": ["127.0.0.1:9", "127.0.0.1:10"]})
-	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=5), b"x")
+	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=60), b"x")
 	done = t.cli("status", "-s", d.control)
 	out = done.stdout.decode()
 	same(done.returncode, 0, text(done))

@@ -17,7 +17,7 @@ def service(name):
 def check_code(ch, **kw):
 	"""The status that Check answers, or the name of the code it fails with."""
 	try:
-		return ch.unary_unary(CHECK)(b"", timeout=5, **kw)
+		return ch.unary_unary(CHECK)(b"", timeout=60, **kw)
 	except grpc.RpcError as e:
 		return e.code().name
 
@@ -59,15 +59,15 @@ def a_watch_lives_while_its_providers_are_killed_one_after_another_and_come_back
 	until(lambda: w.told == [SERVING], PATIENCE, "the first status")
 	call = ch.unary_unary(GREETER)
 	for i, p in enumerate(providers):
-		same(call(b"x", timeout=5), b"x")
+		same(call(b"x", timeout=60), b"x")
 		p.kill()
 		if i < 2:
-			same(call(b"x", timeout=5), b"x")
+			same(call(b"x", timeout=60), b"x")
 			same(w.told, [SERVING])
 
 	def knocked():
 		try:
-			call(b"x", timeout=5)
+			call(b"x", timeout=60)
 		except grpc.RpcError:
 			pass
 		return NOT_SERVING in w.told
@@ -76,7 +76,7 @@ def a_watch_lives_while_its_providers_are_killed_one_after_another_and_come_back
 
 	def answered():
 		try:
-			return call(b"x", timeout=5) == b"x"
+			return call(b"x", timeout=60) == b"x"
 		except grpc.RpcError:
 			return False
 	until(answered, 20, "a call after the return")
@@ -108,7 +108,7 @@ def the_health_checking_of_a_grpc_client_works_through_the_socket(t):
 	d = t.daemon({DEMO: [p.address]})
 	config = '{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"org.x.Any"}}'
 	ch = t.channel(d, **{"grpc__service_config": config})
-	same(ch.unary_unary(GREETER)(b"x", timeout=5), b"x")
+	same(ch.unary_unary(GREETER)(b"x", timeout=60), b"x")
 	same(d.stat("health_watches"), 1)
 
 
@@ -121,7 +121,7 @@ def two_hundred_watches_of_one_channel(t):
 	until(lambda: all(w.told == [SERVING] for w in watches), PATIENCE, "90 statuses")
 	watches += [Watch(t, ch) for _ in range(110)]
 	until(lambda: all(w.told == [SERVING] for w in watches), PATIENCE, "200 statuses")
-	same(ch.unary_unary(GREETER)(b"x", timeout=5), b"x")
+	same(ch.unary_unary(GREETER)(b"x", timeout=60), b"x")
 	same(d.stat("limit_streams_per_connection"), 0)
 	for w in watches:
 		w.call.cancel()
@@ -138,7 +138,7 @@ def what_is_no_grpc_is_told_415(t):
 def passthrough_leaves_it_to_the_provider(t):
 	p = Provider(t)
 	d = t.daemon({DEMO: [p.address]}, app={"health": {"passthrough": True}})
-	same(t.channel(d).unary_unary(CHECK)(b"as it is", timeout=5), b"as it is")
+	same(t.channel(d).unary_unary(CHECK)(b"as it is", timeout=60), b"as it is")
 	same(p.last.path, CHECK)
 
 

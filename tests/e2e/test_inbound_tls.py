@@ -42,7 +42,7 @@ class Shop:
 
 
 def asks(ch, path=GREETER, **kw):
-	return ch.unary_unary(path)(b"hello", timeout=5, **kw)
+	return ch.unary_unary(path)(b"hello", timeout=60, **kw)
 
 
 @case
@@ -52,7 +52,7 @@ def a_caller_of_the_mesh_is_let_in_and_the_app_reads_who_it_is(t):
 	same(asks(cart), b"hello")
 	told = shop.told()
 	check(len(told) == 1 and "URI=" + spiffe_id("cart") in told[0] and "By=" + spiffe_id("shop") in told[0] and "Hash=" in told[0], told)
-	same(list(cart.stream_stream("/t.T/chat")(iter([b"1", bytes(1 << 20)]), timeout=5)), [b"1", bytes(1 << 20)])
+	same(list(cart.stream_stream("/t.T/chat")(iter([b"1", bytes(1 << 20)]), timeout=60)), [b"1", bytes(1 << 20)])
 
 
 @case
@@ -110,7 +110,7 @@ def lists_say_who_may_call_what(t):
 @case
 def the_health_door_speaks_plain_text_meanwhile(t):
 	shop = Shop(t, ok=False)
-	status = lambda: subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "http://%s/healthz/ready" % shop.ask], capture_output=True, text=True).stdout
+	status = lambda: subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "50", "http://%s/healthz/ready" % shop.ask], capture_output=True, text=True).stdout
 	same(status(), "503")
 	same(fails(lambda: asks(shop.member("cart"))).code().name, "UNAVAILABLE")
 	same(t.cli("ok", "-s", shop.d.sock).returncode, 0)

@@ -36,7 +36,7 @@ def h2load(t, d, *args):
 	with open(body, "wb") as f:
 		f.write(grpc_message(b"x" * 100))
 	done = subprocess.run(["h2load", "-t", "1", "-d", body, "-H", "content-type: application/grpc", "-H", "te: trailers", "-B", "unix:" + d.sock] + list(args) + [URL],
-		capture_output=True, text=True, timeout=30)
+		capture_output=True, text=True, timeout=60)
 	check(done.returncode == 0, done.stdout, done.stderr)
 	return done.stdout
 
@@ -74,7 +74,7 @@ def nghttp_gets_its_answer(t):
 	with open(t.path("body"), "wb") as f:
 		f.write(grpc_message(b"by nghttp"))
 	done = subprocess.run(["nghttp", "-v", "-d", t.path("body"), "-H", ":authority: " + DEMO, "-H", "content-type: application/grpc", "-H", "te: trailers",
-		"http://127.0.0.1:%d%s" % (port, GREETER)], capture_output=True, timeout=15)
+		"http://127.0.0.1:%d%s" % (port, GREETER)], capture_output=True, timeout=60)
 	check(done.returncode == 0 and b"by nghttp" in done.stdout and b"grpc-status: 0" in done.stdout, done.stdout[-3000:], done.stderr)
 
 

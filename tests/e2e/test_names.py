@@ -100,7 +100,7 @@ def real_grpc_over_loopback_tcp_works_without_a_name(t):
 	port = t.port()
 	t.daemon({DEMO: [demo.address]}, listen=[{"tcp": "127.0.0.1:%d" % port, "default": DEMO}])
 	ch = t.channel("127.0.0.1:%d" % port, None)
-	same(ch.unary_unary(GREETER)(b"hi", timeout=5), b"hi")
+	same(ch.unary_unary(GREETER)(b"hi", timeout=60), b"hi")
 
 
 @case

@@ -31,7 +31,7 @@ class Load:
 				self.next += 1
 				me = str(self.next)
 			try:
-				_, call = self.call.with_call(me.encode(), timeout=10, metadata=[("call-id", me)])
+				_, call = self.call.with_call(me.encode(), timeout=60, metadata=[("call-id", me)])
 				with self.lock:
 					self.done[dict(call.trailing_metadata()).get("who")] += 1
 					self.answered.add(me)

@@ -82,9 +82,9 @@ def block(t, name, script):
 		child = subprocess.Popen(["sh", "-eu", "-c", script], cwd=t.dir, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
 			start_new_session=True)
 	try:
-		code = child.wait(20)
+		code = child.wait(100)
 	except subprocess.TimeoutExpired:
-		code = "no end within 20 s"
+		code = "no end within 100 s"
 	finally:
 		try:
 			os.killpg(child.pid, signal.SIGKILL)
@@ -168,5 +168,5 @@ def the_python_snippet_runs_as_it_stands(t):
 	from providers import Provider
 	p = Provider(t)
 	d = t.daemon({"demo.default.svc.cluster.local:50051": [p.address]})
-	done = subprocess.run([PYTHON, os.path.join(ROOT, "examples/sdk/grpc_python.py"), d.sock], capture_output=True, timeout=20)
+	done = subprocess.run([PYTHON, os.path.join(ROOT, "examples/sdk/grpc_python.py"), d.sock], capture_output=True, timeout=60)
 	check(done.returncode == 0 and b"OK" in done.stdout, done.returncode, done.stdout, done.stderr)

@@ -17,7 +17,7 @@ class Talk:
 		self.words = []
 		self.more = threading.Condition()
 		self.ended = False
-		self.call = channel.stream_stream("/t.Echo/chat")(self.feed(), timeout=30)
+		self.call = channel.stream_stream("/t.Echo/chat")(self.feed(), timeout=60)
 		self.said = 0
 		t.after(self.end)
 
@@ -186,7 +186,7 @@ def a_broken_fragment_keeps_the_last_good_configuration(t):
 # ---- going away ----------------------------------------------------------------------------------------------------------
 
 def long_drain(t, services, **kw):
-	return t.daemon(services, drain={"deadline": "20s"}, **kw)
+	return t.daemon(services, drain={"deadline": "120s"}, **kw)
 
 
 @case

@@ -46,5 +46,5 @@ def interop(t, name):
 	where = "interop.default.svc.cluster.local:%d" % port
 	d = t.daemon({where: ["127.0.0.1:%d" % port]}, app={"paths": {"grpc.testing.TestService": where, "grpc.testing.UnimplementedService": where}})
 	done = subprocess.run(["ruby", os.path.join(folder(), "client.rb"), "--server_host", "unix", "--server_port", d.sock, "--use_tls", "false",
-		"--test_case", name], capture_output=True, text=True, timeout=30)
+		"--test_case", name], capture_output=True, text=True, timeout=60)
 	check(done.returncode == 0 and "OK: " + name in done.stdout, "client.rb ended with", done.returncode, "\n", done.stdout[-2000:], done.stderr[-3000:])

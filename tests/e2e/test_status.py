@@ -106,7 +106,7 @@ def a_watch_in_a_pipe_is_a_block_each_time_with_the_calls_a_second(t):
 	call = t.channel(d).unary_unary(GREETER)
 	at = w.until(STAMP + r".*  CALLS  +/S  ERRORS  +/S$", at)
 	for _ in range(20):
-		call(b"x", timeout=5)
+		call(b"x", timeout=60)
 	w.until(r"^%s .* 20 +[1-9][0-9.]* +0 +0  " % re.escape(DEMO), at)
 	w.until(r"^%s .* 20 +0 +0 +0  " % re.escape(DEMO), at)
 	same(w.end(), 0)
@@ -247,7 +247,7 @@ def an_app_with_a_check_at_its_own_inbound_door_opens_and_recovers(t):
 		until(lambda: app()["state"] == "ok", 5, "the app to open; it is %s" % app())
 		same(app()["check"], {"kind": "grpc", "state": "passed"})
 		ch = t.channel("127.0.0.1:%d" % door, "shop")
-		same(ch.unary_unary(GREETER)(b"x", timeout=5, wait_for_ready=True), b"x")
+		same(ch.unary_unary(GREETER)(b"x", timeout=60, wait_for_ready=True), b"x")
 		p.stop()
 		until(lambda: app()["state"] == "failing", 5, "the app to fail")
 		check(app()["why"].startswith("its grpc check fails: "), app())
@@ -259,7 +259,7 @@ def an_app_with_a_check_at_its_own_inbound_door_opens_and_recovers(t):
 def the_metrics_of_a_daemon_are_valid_and_each_has_its_help(t):
 	p = Provider(t)
 	d = t.daemon({DEMO: {"endpoints": [p.address], "health": {"tcp": {}}, "outlier": {}}})
-	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=5), b"x")
+	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=60), b"x")
 	seen, typed = set(), None
 	for line in http1(d.control, "GET", "/stats").text.splitlines():
 		if line.startswith("# HELP "):

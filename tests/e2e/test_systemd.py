@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 
-from harness import DEMO, GREETER, PYTHON, case, check, http1, same, until
+from harness import DEMO, GREETER, PATIENCE, PYTHON, case, check, http1, same, until
 from providers import Provider
 
 # Whoever starts a socket-activated service is its own parent: LISTEN_PID must be the daemon's.
@@ -33,13 +33,12 @@ class Manager:
 		self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 		self.path = "@" + t.path("notify") if abstract else t.path("notify")
 		self.sock.bind("\0" + self.path[1:] if abstract else self.path)
-		self.sock.settimeout(5)
 		self.got = []
 		t.after(self.sock.close)
 
 	def wait(self, pattern, timeout_s=5):
 		"""The first message, seen already or still to come, that has a line like it."""
-		end = time.monotonic() + timeout_s
+		end = time.monotonic() + timeout_s * PATIENCE
 		checked = 0
 		while True:
 			for i, m in enumerate(self.got[checked:]):

@@ -24,11 +24,11 @@ def all_four_shapes_of_calls_and_a_mebibyte_go_over_TLS(t):
 	ch = t.channel(d)
 	path = "/t.T/"
 	big = bytes(range(256)) * 4096
-	same(ch.unary_unary(path + "unary")(big, timeout=10), big, "a MiB and back")
-	same(ch.stream_unary(path + "upload")(iter([big, b"x" * 10, b""]), timeout=10), b"%d 3" % (len(big) + 10))
-	got = list(ch.unary_stream(path + "download")(b"20 65536", timeout=10))
+	same(ch.unary_unary(path + "unary")(big, timeout=60), big, "a MiB and back")
+	same(ch.stream_unary(path + "upload")(iter([big, b"x" * 10, b""]), timeout=60), b"%d 3" % (len(big) + 10))
+	got = list(ch.unary_stream(path + "download")(b"20 65536", timeout=60))
 	same([len(m) for m in got], [65536] * 20)
-	same(list(ch.stream_stream(path + "chat")(iter([b"a", big, b"b"]), timeout=10)), [b"a", big, b"b"])
+	same(list(ch.stream_stream(path + "chat")(iter([b"a", big, b"b"]), timeout=60)), [b"a", big, b"b"])
 	same((d.stat("tls_handshakes"), d.stat("tls_handshake_failures"), d.stat("calls_failed")), (1, 0, 0), "one connection carried it all")
 
 

@@ -26,7 +26,7 @@ def status_tells_who_answers_how_and_who_we_are(t):
 	ca = authority(t)
 	p = TlsProvider(t, ca.leaf("demo", spiffe("demo")), clients=ca.roots)
 	_, d = mesh(t, ca, p)
-	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=5) is not None, True)
+	same(t.channel(d).unary_unary(GREETER)(b"x", timeout=60) is not None, True)
 	said = text(t.cli("status", "-s", d.control))
 	check(re.search(r"^SERVICE .* ERRORS +TLS$", said, re.M), said)
 	check(re.search(r"^  %s +up .* mtls +.*TLSv1.3, %s$" % (re.escape(p.address), re.escape(PEER)), said, re.M), said)
@@ -44,7 +44,7 @@ def status_tells_who_answers_how_and_who_we_are(t):
 def nobody_is_told_of_TLS_where_there_is_none(t):
 	p = Provider(t)
 	d = t.daemon({DEMO: [p.address]})
-	t.channel(d).unary_unary(GREETER)(b"x", timeout=5)
+	t.channel(d).unary_unary(GREETER)(b"x", timeout=60)
 	said = text(t.cli("status", "-s", d.control))
 	check("TLS" not in said and "plain" not in said, said)
 	said = text(t.cli("status", "-s", d.control, "--certs"))

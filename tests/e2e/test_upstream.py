@@ -311,7 +311,7 @@ def a_provider_that_allows_no_stream_yet_makes_the_call_wait(t):
 
 	def serve(c):
 		c.wait(lambda: c.settings_acked, 5)
-		opened.wait(10)
+		opened.wait(60)
 		c.send_settings({MAX_CONCURRENT_STREAMS: 1})
 		echo_all(c)
 	bad, d = only(t, serve, settings={MAX_CONCURRENT_STREAMS: 0})
@@ -331,7 +331,7 @@ def a_provider_that_never_reads_stops_the_caller_and_the_deadline_ends_it(t):
 	def serve(s):
 		s.setsockopt(1, 8, 4096)
 		s.sendall(H2.frame(SETTINGS, 0, 0, b""))
-		gate.wait(10)
+		gate.wait(60)
 	gate = threading.Event()
 	t.after(gate.set)
 	bad, d = only(t, serve, wrap=False)

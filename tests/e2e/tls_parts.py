@@ -133,7 +133,7 @@ class Load:
 	def goes_on(self):
 		check(self.child.poll() is None, "the load has ended before what it was to see")
 
-	def all_done(self, timeout_s=30):
+	def all_done(self, timeout_s=120):
 		out = self.child.communicate(timeout=timeout_s)[0]
 		failed = self.d.stat("calls_failed")
 		check("%d succeeded, 0 failed, 0 errored, 0 timeout" % self.count in out and "status codes: %d 2xx" % self.count in out and failed == 0, "calls_failed", failed, out)
