@@ -32,6 +32,12 @@ def shown_next(p, h, wanted, timeout_s=8):
 	until(now, timeout_s, "the provider to be shown " + wanted)
 
 
+def taken(d, certificates, roots):
+	"""Each is taken before the next one comes: who rotates waits longer than a daemon is behind."""
+	until(lambda: len(re.findall("app 'shop': certificate '", d.stderr())) >= certificates and d.stderr().count("other roots") >= roots, 5,
+		"%d certificates and %d other roots to be taken" % (certificates, roots))
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------------
 
 @case
@@ -41,20 +47,19 @@ def certificates_roots_and_SANs_change_each_second_under_2000_calls_a_second_and
 	own = Files(t, old.leaf("shop", spiffe("shop")), old.roots)
 	d = daemon(t, before.address, own.identity)
 	leaves = [by.leaf("shop", spiffe("shop")) for by in (old, old, new, new)]
-	load = Load(t, d, 4)
+	load = Load(t, d)
 
 	def reload(address, *sans):
 		conf = dict(d.conf)
 		conf["services"] = [{"name": DEMO, "endpoints": [address], "tls": {"roots": "identity", "identity": "shop", "san": list(sans)}}]
 		d.reload(conf)
 	every(0.7,
-		lambda: own.show(leaves[0]),
-		lambda: (own.trust(old.roots, new.roots), own.show(leaves[1])),
+		lambda: (own.show(leaves[0]), taken(d, 2, 0)),
+		lambda: (own.trust(old.roots, new.roots), own.show(leaves[1]), taken(d, 3, 1)),
 		lambda: reload(before.address, spiffe_id("demo"), spiffe_id("demo2")),
-		lambda: (reload(after.address, spiffe_id("demo2")), own.show(leaves[2])),
-		lambda: (own.trust(new.roots), own.show(leaves[3])))
+		lambda: (reload(after.address, spiffe_id("demo2")), own.show(leaves[2]), taken(d, 4, 1)),
+		lambda: (own.trust(new.roots), own.show(leaves[3]), taken(d, 5, 2)))
 	load.goes_on()
-	until(lambda: len(re.findall("app 'shop': certificate '", d.stderr())) >= 5 and d.stderr().count("other roots") >= 2, 5, "each of them to be taken")
 	load.all_done()
 	same(d.stat("tls_handshake_failures"), 0)
 
@@ -222,8 +227,12 @@ def what_an_agent_pushes_under_load_is_taken_and_no_call_fails(t):
 	s.cert("default", leaves[0])
 	s.roots("ROOTCA", old.roots)
 	d = daemon(t, p.address, by_agent(t))
-	load = Load(t, d, 2)
-	every(0.4, lambda: s.cert("default", leaves[1]), lambda: s.roots("ROOTCA", both), lambda: s.cert("default", leaves[2]), lambda: s.cert("default", leaves[3]))
+	load = Load(t, d)
+	every(0.4,
+		lambda: (s.cert("default", leaves[1]), taken(d, 2, 0)),
+		lambda: (s.roots("ROOTCA", both), taken(d, 2, 1)),
+		lambda: (s.cert("default", leaves[2]), taken(d, 3, 1)),
+		lambda: (s.cert("default", leaves[3]), taken(d, 4, 1)))
 	load.goes_on()
 	load.all_done()
 	same((s.nacks(), d.stat("tls_handshake_failures")), (0, 0))

@@ -90,7 +90,7 @@ def names_that_a_push_changes_under_2000_calls_a_second_fail_none(t):
 	p = Fast(t, ca.leaf("demo", spiffe("demo")))
 	mesh_tls(plane, [p.address], sans=[DEMO_ID])
 	d = mesh(t, plane, member(t, ca).identity)
-	load = Load(t, d, 2)
+	load = Load(t, d)
 	for sans in ([DEMO_ID, SHOP], [DEMO_ID], [], [spiffe_id("cart"), DEMO_ID]):
 		shook, acks = d.stat("tls_handshakes"), plane.stats()["acks"]
 		mesh_tls(plane, [p.address], sans=sans)

@@ -4,7 +4,7 @@ TlsProvider   grpcio over TLS, in this process; what its callers showed is in .s
 Front         any TLS by Python's ssl before a provider without (plane.TlsFront): versions, ALPN
 Files         cert, key and roots, each replaced whole
 Fast          nghttpd over TLS, in a child: carries the thousands of calls a second that grpcio's Python cannot
-Load          h2load at a fixed rate, for so long; load.all_done(): none failed, of those neither that the daemon tells
+Load          h2load at a fixed rate until load.all_done(): none failed, of those neither that the daemon tells
 Ears          a listener without TLS that counts what it is sent
 mesh_tls      a service of a control plane (plane.py) whose endpoints are called as tlsMode says
 """
@@ -120,23 +120,50 @@ class Fast:
 # ---- load ----------------------------------------------------------------------------------------------------------------
 
 class Load:
-	"""Lasts `seconds` at least: more where the machine is busy."""
+	"""Calls at a rate until all_done(): programs of a second each, two beside each other, so that there is always one while the other begins anew. None ends before what it was to see."""
 
-	def __init__(self, t, d, seconds, rate=2000, name=DEMO):
-		self.d, self.count = d, rate * seconds
-		with open(t.path("body"), "wb") as f:
+	def __init__(self, t, d, rate=2000, name=DEMO):
+		self.d, self.rate = d, rate
+		self.stopping, self.children, self.wrong = threading.Event(), {}, []
+		body = t.path("body")
+		with open(body, "wb") as f:
 			f.write(b"x" * 100)
-		self.child = t.spawn(["h2load", "-t", "1", "-c", "8", "-m", "16", "--rps", str(rate // 8), "-n", str(self.count), "-d", t.path("body"), "-B", "unix:" + d.sock, "http://%s/echo" % name],
-			stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-		until(lambda: d.stats().get("thinmesh_cluster_calls_total", 0) > 50, 10, "the load to run")
+		self.argv = ["h2load", "-t", "1", "-c", "4", "-m", "16", "--rps", str(rate // 8), "-n", str(rate // 2), "-d", body, "-B", "unix:" + d.sock, "http://%s/echo" % name]
+		t.after(self.stop)
+		self.threads = [t.thread(self.run, lane) for lane in range(2)]
+		self.goes_on()
+
+	def run(self, lane):
+		while not self.stopping.is_set():
+			child = self.children[lane] = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+			out = child.communicate()[0]
+			count = self.rate // 2
+			if "%d succeeded, 0 failed, 0 errored, 0 timeout" % count not in out or "status codes: %d 2xx" % count not in out:
+				self.wrong.append(out)
+				return
 
 	def goes_on(self):
-		check(self.child.poll() is None, "the load has ended before what it was to see")
+		"""There are calls now: as many as nobody had under way before."""
+		def ended():
+			return self.d.stats().get("thinmesh_cluster_calls_total", 0)
+		before = ended()
+		until(lambda: self.wrong or ended() > before + 200, 10, "the load to run")
+		same(self.wrong, [])
 
-	def all_done(self, timeout_s=120):
-		out = self.child.communicate(timeout=timeout_s)[0]
+	def all_done(self):
+		self.stopping.set()
+		for th in self.threads:
+			th.join(120)
 		failed = self.d.stat("calls_failed")
-		check("%d succeeded, 0 failed, 0 errored, 0 timeout" % self.count in out and "status codes: %d 2xx" % self.count in out and failed == 0, "calls_failed", failed, out)
+		check(not self.wrong and failed == 0 and not any(th.is_alive() for th in self.threads), "calls_failed", failed, *self.wrong)
+
+	def stop(self):
+		self.stopping.set()
+		for child in self.children.values():
+			if child.poll() is None:
+				child.kill()
+		for th in self.threads:
+			th.join(10)
 
 
 def every(seconds, *steps):
