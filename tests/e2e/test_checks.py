@@ -56,7 +56,8 @@ def service(providers, health):
 	return {DEMO: {"lb": "round_robin", "endpoints": [p.address for p in providers], "retries": {"max": 0}, "health": health}}
 
 
-FAST = {"interval": "200ms", "timeout": "300ms", "no_traffic_interval": "200ms", "unhealthy_threshold": 1}
+# A peer that answers has time for it: what fails a check here is what it says, not what else the machine does.
+FAST = {"interval": "200ms", "timeout": "20s", "no_traffic_interval": "200ms", "unhealthy_threshold": 1}
 
 
 @case
@@ -151,7 +152,7 @@ def nonsense_silence_and_an_answer_without_end_count_as_failed_and_leave_nothing
 		conn.recv(65536)
 
 	def silence(conn):
-		stop.wait(20)
+		stop.wait(200)
 
 	def endless(conn):
 		conn.recv(65536)
@@ -164,8 +165,8 @@ def nonsense_silence_and_an_answer_without_end_count_as_failed_and_leave_nothing
 	peers = [RawProvider(t, fn, wrap=False) for fn in (nonsense, silence, endless)]
 	t.after(stop.set)
 	addresses = [p.address for p in peers]
-	d = t.daemon({"h1.example:1": {"endpoints": addresses, "health": dict(FAST, http={})},
-		"grpc.example:1": {"endpoints": addresses, "health": dict(FAST, grpc={})}, "tcp.example:1": {"endpoints": addresses, "health": dict(FAST, tcp={"receive": ["PONG"]})}})
+	d = t.daemon({"h1.example:1": {"endpoints": addresses, "health": dict(FAST, timeout="300ms", http={})},
+		"grpc.example:1": {"endpoints": addresses, "health": dict(FAST, timeout="300ms", grpc={})}, "tcp.example:1": {"endpoints": addresses, "health": dict(FAST, timeout="300ms", tcp={"receive": ["PONG"]})}})
 	d.wait_stat("health_check_failure", 60, 10)
 	same(d.stat("health_check_success"), 0)
 	same(healthy(d), 0)

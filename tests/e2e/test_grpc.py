@@ -190,10 +190,13 @@ def an_exception_in_the_provider_is_UNKNOWN(t):
 @case
 def the_callers_deadline_ends_the_call_and_cancels_the_provider(t):
 	p, d, ch = world(t)
-	same(code_of(lambda: ch.unary_unary(P + "sleep")(b"x", timeout=0.2))[0], "DEADLINE_EXCEEDED")
-	until(lambda: p.calls, 2, "the call at the provider")
+	# A short one may end before the provider is reached at all.
+	for time_s in (0.2, 2, 20):
+		same(code_of(lambda: ch.unary_unary(P + "sleep")(b"x", timeout=time_s))[0], "DEADLINE_EXCEEDED")
+		if p.calls:
+			break
 	# C-core rounds what it reads; what is on the wire is looked at below.
-	check(0 < p.last.remaining_s <= 0.25, "the provider was given", p.last.remaining_s)
+	check(0 < p.last.remaining_s <= time_s * 1.25, "the provider was given", p.last.remaining_s, "of", time_s)
 	check(p.last.cancelled.wait(30), "the provider still works on it")
 
 
@@ -210,6 +213,12 @@ def deadline(t, name, content_type, extra):
 	silent = RawProvider(t, lambda c: c.wait_closed(60))
 	d = t.daemon({DEMO: [silent.address]})
 	with t.h2(d) as c:
+		# Over a connection that is there already: a provider that is slow to greet costs the call nothing of its short time.
+		first = c.request(DEMO, GREETER, grpc_message(b"x"))
+		until(lambda: silent.connections and silent.connections[0].order, 3, "the first call at the provider")
+		c.send_reset(first)
+		up = silent.connections[0]
+		until(lambda: up.streams[up.order[0]].reset == CANCEL, 3, "its end")
 		body = grpc_message(b"x") if "grpc" in content_type else b'["x"]'
 		st = c.result(c.request(DEMO, GREETER, body, content_type=content_type, extra=extra), 5)
 		if "grpc" in content_type:
@@ -221,8 +230,7 @@ def deadline(t, name, content_type, extra):
 	d.wait_stat("deadlines_exceeded", 1)
 	if "1n" not in extra[0]:
 		# One nanosecond may be over before anything was sent.
-		up = silent.connections[0]
-		until(lambda: any(s.reset == CANCEL for s in up.streams.values()), 3, "RST_STREAM(CANCEL) at the provider")
+		until(lambda: up.order[1:] and up.streams[up.order[1]].reset == CANCEL, 3, "RST_STREAM(CANCEL) at the provider")
 	same(c.goaways, [], "the app is never sent a GOAWAY")
 
 
@@ -231,11 +239,11 @@ def the_remaining_time_goes_to_the_provider(t):
 	raw = RawProvider(t, echo_all)
 	d = t.daemon({DEMO: [raw.address]})
 	with t.h2(d) as c:
-		st = c.call(DEMO, GREETER, extra=[("grpc-timeout", "4500m")])
+		st = c.call(DEMO, GREETER, extra=[("grpc-timeout", "90500m")])
 		same(st.grpc_status, 0)
 		sent = raw.connections[0].streams[1].headers["grpc-timeout"]
 		unit = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "S": 1, "M": 60, "H": 3600}[sent[-1]]
-		check(len(sent) <= 9 and 3.0 < int(sent[:-1]) * unit <= 4.5, "grpc-timeout", sent)
+		check(len(sent) <= 9 and 45 < int(sent[:-1]) * unit <= 90.5, "grpc-timeout", sent)
 
 
 @case

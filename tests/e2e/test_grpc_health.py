@@ -53,7 +53,7 @@ def a_check_says_whether_a_call_could_succeed(t):
 @case
 def a_watch_lives_while_its_providers_are_killed_one_after_another_and_come_back(t):
 	providers = [ProviderProcess(t, name) for name in "abc"]
-	d = t.daemon({DEMO: {"endpoints": [p.address for p in providers], "connect_timeout": "300ms"}})
+	d = t.daemon({DEMO: [p.address for p in providers]})
 	ch = t.channel(d)
 	w = Watch(t, ch)
 	until(lambda: w.told == [SERVING], PATIENCE, "the first status")

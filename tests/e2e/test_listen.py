@@ -247,12 +247,16 @@ def an_idle_daemon_does_nothing(t):
 	d = t.daemon({DEMO: [p.address]})
 	with t.h2(d) as c:
 		same(c.call(DEMO, GREETER).grpc_status, 0)
-		c.is_silent(0.1)
-		before = d.stat("loop_turns")
-		c.is_silent(0.7)
-		turns = d.stat("loop_turns") - before
-		# Asking costs a few turns itself: a connection accepted, read, answered, closed.
-		check(turns <= 12, "an idle daemon turned", turns, "times")
+		# What the start and the call have left to do ends some time; whatever wakes it up again and again is there in each of these.
+		for _ in range(4):
+			c.is_silent(0.1)
+			before = d.stat("loop_turns")
+			c.is_silent(0.7)
+			turns = d.stat("loop_turns") - before
+			# Asking costs a few turns itself: a connection accepted, read, answered, closed.
+			if turns <= 12:
+				return
+		check(False, "an idle daemon turned", turns, "times")
 
 
 @case

@@ -89,7 +89,7 @@ def access(t, kind):
 		same(c.call(DEMO, GREETER, b"12345").grpc_status, 0)
 		same(c.call(DEMO, GREETER, extra=[("fail-code", "7")]).grpc_status, 7)
 		same(c.call("nobody:1", GREETER).grpc_status, 12)
-		same(c.call("silent:1", GREETER, extra=[("grpc-timeout", "50m")]).grpc_status, 4)
+		same(c.call("silent:1", GREETER, extra=[("grpc-timeout", "1S")]).grpc_status, 4)
 		sid = c.request("silent:1", GREETER, grpc_message(b"x"))
 		until(lambda: silent.connections and len(silent.connections[0].order) == 2, 3, "the call at the provider")
 		c.send_reset(sid)
@@ -114,8 +114,8 @@ def the_access_log_in_JSON_has_every_field(t):
 		check(len(durations) >= 2, "durations:", l)
 		check(any("own" in k or "added" in k for k in durations), "no own added time in", l)
 		check(all(v >= 0 for v in durations.values()), durations)
-	# The provider let it wait for 50 ms: that is not our time.
-	check(late["duration_us"] >= 50000 and late["added_us"] < 40000, late)
+	# The provider let it wait for a second: that is not our time.
+	check(late["duration_us"] >= 1000000 and late["added_us"] < late["duration_us"] / 2, late)
 
 
 def flag(line):

@@ -31,8 +31,12 @@ def health(t, version, flags):
 	for post in ("fail", "ok", "fail", "ok"):
 		code, _ = curl_status(*base, "-X", "POST", "http://localhost/healthcheck/" + post)
 		same(code, 200, post)
-		code, body = curl_status(*base, "http://any.authority.will.do/healthcheck")
-		answers.append((code, json.loads(body)["state"]))
+
+		def told():
+			code, body = curl_status(*base, "http://any.authority.will.do/healthcheck")
+			return code, json.loads(body)["state"]
+		# Failing, and drained a moment later.
+		answers.append(until(lambda: (lambda got: got if got[1] != "failing" else None)(told()), 5, "the app to be drained"))
 	check(answers[0] != answers[1], "GET /healthcheck does not tell the state:", answers)
 	same(answers[:2], answers[2:])
 

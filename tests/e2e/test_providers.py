@@ -76,14 +76,22 @@ def three_providers_are_restarted_with_grace_under_load_and_no_call_fails(t):
 @case
 def a_killed_provider_fails_only_its_calls_in_flight_and_none_runs_twice(t):
 	ps = [ProviderProcess(t, "p%d" % i) for i in range(3)]
-	d = t.daemon({DEMO: {"endpoints": [p.address for p in ps], "lb": "round_robin"}})
+	d = t.daemon(dict({DEMO: {"endpoints": [p.address for p in ps], "lb": "round_robin"}}, **{p.name + ":1": [p.address] for p in ps}))
 	load = Load(t, t.channel(d), 16, "/t.Echo/slow")
 	load.more(100)
 	for p in ps[:2]:
 		before = len(load.failed)
+		# One of which it is certain that it is in flight.
+		held = t.channel(d, p.name + ":1").stream_stream("/t.Echo/hold")(iter(threading.Event().wait, None), timeout=60)
+		same(next(held), b"here")
 		p.kill()
+		try:
+			next(held)
+			check(False, "the call goes on without its provider")
+		except grpc.RpcError as e:
+			same(e.code().name, "UNAVAILABLE")
 		load.more(60)
-		check(0 < len(load.failed) - before <= 16, "what was in flight fails, and no more:", load.failed[before:][:20])
+		check(len(load.failed) - before <= 16, "what was in flight fails, and no more:", load.failed[before:][:20])
 		p.start()
 		had = load.done[p.name]
 		until(lambda: load.done[p.name] > had, 5, "calls at the restarted " + p.name)

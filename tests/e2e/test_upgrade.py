@@ -325,13 +325,12 @@ def what_the_app_has_said_goes_along(t):
 	same((after["state"], after["since_unix_ms"]), (before["state"], before["since_unix_ms"]))
 	same(http1(d.sock, "POST", "/healthcheck/fail").status, 200)
 	same(follow(d).wait(5 * PATIENCE), 0)
-	same(http1(d.sock, "GET", "/healthcheck").json["state"], http1(d.sock, "GET", "/healthcheck").json["state"])
 	check(http1(d.sock, "GET", "/healthcheck").json["state"] in ("failing", "drained"))
 
 
 @case
 def who_was_just_let_in_by_the_old_process_may_speak_and_is_heard_by_the_new_one(t):
-	d = service(t, {})
+	d = service(t, {}, limits={"preface_time": "60s"}, drain={"deadline": "120s"})
 	same(http1(d.sock, "POST", "/healthcheck/ok").status, 200)
 	silent = dial(d.sock)
 	until(lambda: d.status()["apps"][0]["listen"][0]["connections"] >= 1, 5, "the old process to accept it")
@@ -350,7 +349,7 @@ def calls_to_the_app_and_those_who_ask_about_it_find_the_new_process(t):
 	inbound, health = t.port(), t.port()
 	d = service(t, {}, app={"inbound": [{"tcp": "127.0.0.1:%d" % inbound, "to": server.address}], "health": {"listen": [{"tcp": "127.0.0.1:%d" % health}]}}, drain={"deadline": "120s"})
 	same(http1(d.sock, "POST", "/healthcheck/ok").status, 200)
-	call = t.channel("127.0.0.1:%d" % inbound, authority="shop").unary_unary(GREETER)
+	call = t.channel("127.0.0.1:%d" % inbound, authority="shop", grpc__enable_retries=1).unary_unary(GREETER)     # as Callers'
 	same(call(b"before", timeout=60), b"before")
 	for _ in range(3):
 		old = follow(d)
@@ -395,7 +394,7 @@ def names_of_a_mesh_are_known_to_the_new_process_from_the_snapshot(t):
 	callers.more(50)
 	# Two processes, two streams; one file, which is the new one's.
 	same(d.status()["xds"][0]["snapshot"]["state"], "loaded") if "snapshot" in d.status()["xds"][0] else None
-	same(os.listdir(t.path("snap")), ["shop.snapshot"])
+	until(lambda: os.listdir(t.path("snap")) == ["shop.snapshot"], 5, "one snapshot")
 	chat.end()
 	same(old.wait(5 * PATIENCE), 0)
 	# And again with nobody to ask.
@@ -452,7 +451,7 @@ BAD = [
 def a_bad_program(t, what, text, pattern):
 	p = Provider(t, "a")
 	m = Manager(t)
-	d = service(t, {DEMO: [p.address]}, m, drain={"deadline": "2s", "takeover": "1s"})
+	d = service(t, {DEMO: [p.address]}, m, drain={"deadline": "20s", "takeover": "5s" if what == "hangs" else "60s"})
 	d.expect_error("upgrade")
 	m.wait(r"^READY=1$")
 	callers = Callers(t, d, threads=1)
@@ -467,7 +466,7 @@ def a_bad_program(t, what, text, pattern):
 	# The manager, who was told of a reload, is told of its end.
 	m.wait(r"^RELOADING=1$")
 	until(lambda: m.pump() or [x for x in m.heard if re.search(r"^READY=1$", x[1], re.M)][1:], 5, "a second READY=1")
-	same(d.descriptors(), had)
+	until(lambda: d.descriptors() == had, 5, "as many descriptors as before (%d)" % had)
 	# And the next one succeeds.
 	put_program(t)
 	same(follow(d, signal.SIGHUP).wait(5 * PATIENCE), 0)
