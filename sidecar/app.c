@@ -1,11 +1,11 @@
 /* sidecar/app: see app.h. */
 #include "sidecar/app.h"
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/exchange.h"
+#include "sidecar/group.h"
 #include "sidecar/grpc_health.h"
 #include "sidecar/health_door.h"
 #include "sidecar/identities.h"
@@ -21,25 +21,6 @@ static uint64_t door_key(const struct conf_listen *c)
 	h = h * 31 + str_hash(str_n((char *)c->allow_uid.ids, c->allow_uid.count * sizeof(uint32_t)));
 	h = h * 31 + str_hash(str_n((char *)c->allow_gid.ids, c->allow_gid.count * sizeof(uint32_t)));
 	return h;
-}
-
-static int door_group(const struct conf_listen *c, int64_t *ret, struct err *err)
-{
-	*ret = -1;
-	if (!c->group)
-		return 0;
-	uint64_t gid;
-	if (str_u64(str_of(c->group), &gid)) {
-		*ret = (int64_t)gid;
-		return 0;
-	}
-	struct group *g = getgrnam(c->group);
-	if (!g) {
-		err_add(err, NULL, 0, 0, "%s: no group is named '%s'", c->place, c->group);
-		return -ENOENT;
-	}
-	*ret = g->gr_gid;
-	return 0;
 }
 
 static void door_close(struct app_door **d);
@@ -86,7 +67,7 @@ static struct app_door *door_open(struct app *a, const struct conf_listen *c, st
 	struct sidecar *sc = a->sc;
 	struct uds_door d = {.is_unix = c->is_unix, .path = c->is_unix ? c->text : NULL, .addr = c->addr, .mode = c->mode, .uids = c->allow_uid.ids, .nuids = c->allow_uid.count,
 		.gids = c->allow_gid.ids, .ngids = c->allow_gid.count};
-	if (door_group(c, &d.group, err) != 0)
+	if (group_find(c->group, c->place, &d.group, err) != 0)
 		return NULL;
 	d.fd = sc->spec.inherit ? sc->spec.inherit(sc->spec.ctx, &c->addr, a->conf->name) : -1;
 	struct app_door *door = xnew(struct app_door);

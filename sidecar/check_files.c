@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "net/tls.h"
 #include "sidecar/advice.h"
+#include "sidecar/group.h"
 
 enum { FILE_MOST = 4 << 20 };
 struct check {
@@ -194,6 +195,23 @@ static void check_app(struct check *c, const struct conf_app *a)
 	}
 }
 
+/* Where the daemon will run there may be one; it does not start without. */
+static void check_group(struct check *c, const char *name, const char *place)
+{
+	struct err none = ERR_INIT;
+	int64_t gid;
+
+	if (group_find(name, place, &gid, &none) != 0)
+		sb_fmt(c->warnings, "%s: warning: no group is named '%s' on this machine; where that is so, nothing starts\n", place, name);
+	err_clear(&none);
+}
+
+static void check_doors(struct check *c, const struct conf_listen *l, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		check_group(c, l[i].group, l[i].place);
+}
+
 void check_files(const struct conf *conf, int64_t now_s, struct err *err, struct sb *warnings)
 {
 	struct check c = {.now_s = now_s, .err = err, .warnings = warnings, .place = ""};
@@ -217,4 +235,9 @@ void check_files(const struct conf *conf, int64_t now_s, struct err *err, struct
 			check_pair(&c, conf->xds.tls.cert, conf->xds.tls.key, NULL);
 	}
 	check_token(&c, conf->xds.tls.token_file);
+	check_group(&c, conf->control.group, "control.group");
+	for (uint32_t i = 0; i < conf->napps; i++) {
+		check_doors(&c, conf->apps[i].listen, conf->apps[i].listens);
+		check_doors(&c, conf->apps[i].health.listen, conf->apps[i].health.listens);
+	}
 }

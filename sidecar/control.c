@@ -1,7 +1,6 @@
 /* sidecar/control: see control.h. Here are the doors and the small pages; what grows with the mesh is in page_status.c, page_stats.c and control_xds.c. */
 #include "sidecar/control.h"
 #include <errno.h>
-#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 #include "sidecar/control_xds.h"
 #include "sidecar/exchange.h"
+#include "sidecar/group.h"
 #include "sidecar/page_certs.h"
 #include "sidecar/page_stats.h"
 #include "sidecar/page_status.h"
@@ -32,20 +32,6 @@ static void control_request(void *user, struct uds_client *client, struct stream
 }
 
 static const struct uds_events control_events = {.on_request = control_request};
-
-static int64_t control_group(const char *name, struct err *err)
-{
-	if (!name)
-		return -1;
-	uint64_t gid;
-	if (str_u64(str_of(name), &gid))
-		return (int64_t)gid;
-	struct group *g = getgrnam(name);
-	if (g)
-		return g->gr_gid;
-	err_add(err, NULL, 0, 0, "control.group: no group is named '%s'", name);
-	return -2;
-}
 
 static void control_listen(struct control *c, struct control_door *d, struct uds_door *door, const char *text, struct err *err)
 {
@@ -79,8 +65,8 @@ int control_apply(struct control *c, struct err *err)
 	if (u->text && (!unix_path || strcmp(u->text, unix_path) != 0))
 		control_shut(u);
 	else if (u->text && u->key != key && unix_path[0] == '/' && loop_is_real(c->sc->loop)) { /* another mode or group: the connections stay */
-		int64_t group = control_group(conf->control.group, err);
-		if (chmod(unix_path, conf->control.mode) != 0 || (group >= 0 && chown(unix_path, (uid_t)-1, (gid_t)group) != 0))
+		int64_t group;
+		if (group_find(conf->control.group, "control.group", &group, err) == 0 && (chmod(unix_path, conf->control.mode) != 0 || (group >= 0 && chown(unix_path, (uid_t)-1, (gid_t)group) != 0)))
 			err_add(err, NULL, 0, 0, "control: mode or group of '%s': %s", unix_path, strerror(errno));
 	}
 	u->key = key;
@@ -89,10 +75,10 @@ int control_apply(struct control *c, struct err *err)
 	if (unix_path && !u->text) {
 		if (strcmp(unix_path, CONTROL_DEFAULT) == 0 && loop_is_real(c->sc->loop))
 			mkdir("/run/thinmesh", 0755); /* systemd makes it (RuntimeDirectory=); elsewhere it may not be there yet */
-		struct uds_door door = {.is_unix = true, .vital = true, .path = unix_path, .mode = conf->control.mode, .group = control_group(conf->control.group, err)};
+		struct uds_door door = {.is_unix = true, .vital = true, .path = unix_path, .mode = conf->control.mode};
 		if (addr_unix(str_of(unix_path), &door.addr) != 0)
 			err_add(err, NULL, 0, 0, "control.unix: the path is too long (at most 107 bytes): '%s'", unix_path);
-		else if (door.group != -2)
+		else if (group_find(conf->control.group, "control.group", &door.group, err) == 0)
 			control_listen(c, u, &door, unix_path, err);
 	}
 	if (tcp && !t->text) {

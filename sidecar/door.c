@@ -1,10 +1,10 @@
 /* sidecar/door: see door.h. */
 #include "sidecar/door.h"
 #include <errno.h>
-#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include "net/transport.h"
+#include "sidecar/group.h"
 #include "sidecar/sidecar.h"
 
 static uint64_t key_ids(uint64_t h, const struct conf_allow *a)
@@ -17,24 +17,6 @@ static uint64_t line_key(const struct door_line *l)
 	uint64_t h = str_hash(str_of(l->text)) * 31 + l->mode;
 	h = h * 31 + (l->group ? str_hash(str_of(l->group)) : 0);
 	return key_ids(key_ids(h, l->uids), l->gids);
-}
-
-static int line_group(const struct door_line *l, int64_t *ret, struct err *err)
-{
-	uint64_t gid;
-	*ret = -1;
-	if (!l->group)
-		return 0;
-	if (!str_u64(str_of(l->group), &gid)) {
-		struct group *g = getgrnam(l->group);
-		if (!g) {
-			err_add(err, NULL, 0, 0, "%s: no group is named '%s'", l->place, l->group);
-			return -ENOENT;
-		}
-		gid = g->gr_gid;
-	}
-	*ret = (int64_t)gid;
-	return 0;
 }
 
 /* ---- one door ---- */
@@ -70,7 +52,7 @@ static struct door *door_open(struct door_set *s, const struct door_line *l, str
 		d.gids = l->gids->ids;
 		d.ngids = l->gids->count;
 	}
-	if (line_group(l, &d.group, err) != 0)
+	if (group_find(l->group, l->place, &d.group, err) != 0)
 		return NULL;
 	d.fd = sc->spec.inherit ? sc->spec.inherit(sc->spec.ctx, &l->addr, a->conf->name) : -1;
 	if (!door_transport(s, l, &d.transport, &d.permissive, err))

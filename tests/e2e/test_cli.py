@@ -100,6 +100,18 @@ def broken_YAML_is_told_with_its_place(t):
 
 
 @case
+def check_warns_of_a_group_that_this_machine_does_not_know(t):
+	path = t.write("group.yaml", "apps:\n  - name: shop\n    listen: [{unix: %s, group: no-such-group}]\n    health: {listen: [{unix: %s, group: neither}]}\n" % (
+		t.path("s.sock"), t.path("h.sock")) + "control: {unix: %s, group: nor-this}\n" % t.path("c.sock"))
+	done = t.cli("check", "-c", path)
+	same(done.returncode, 0, text(done))
+	for place, name in (("control.group", "nor-this"), (path + ":3", "no-such-group"), (path + ":4", "neither")):
+		check("%s: warning: no group is named '%s' on this machine" % (place, name) in text(done), text(done))
+	same(t.cli("check", "-c", t.write("known.yaml", "apps: [{name: shop, listen: [{unix: %s, group: root}, {unix: %s, group: \"12345\"}]}]\n" % (
+		t.path("s.sock"), t.path("r.sock")))).stderr, b"")
+
+
+@case
 def a_file_that_is_not_there_is_told_with_its_name(t):
 	for command in ("check", "run"):
 		done = t.cli(command, "-c", t.path("absent.yaml"))
