@@ -18,7 +18,7 @@
 #include "net/grpc_call.h"
 #include "xds/token.h"
 
-static const uint64_t second = UINT64_C(1000000000);
+static const uint64_t second = UINT64_C(1000000000), brief_ns = UINT64_C(100000000);
 static const uint64_t backoff_least_ns = UINT64_C(1000000000), backoff_most_ns = UINT64_C(30000000000);
 static const uint64_t idle_ns = UINT64_C(30000000000);       /* istiod pings after as long; a NAT forgets later */
 static const uint64_t ping_apart_ns = UINT64_C(15000000000); /* grpc-go's MinTime at istiod: faster ones are answered by GOAWAY too_many_pings */
@@ -75,7 +75,7 @@ struct ads {
 	struct transport *transport; /* counted; of the present try and of the streams: by it we hear of other roots. NULL: none of them is TLS */
 	struct transport *with_cert; /* counted; the same with our certificate, where it is not there yet and the token speaks for us; NULL */
 	struct transport_watch changed, came;
-	uint32_t failures;
+	uint32_t failures, brief;   /* brief: streams one after the other that ended as soon as they had answered */
 	uint64_t failed;            /* all there ever were, and streams that were lost */
 	bool refused;               /* a server of this round said no for good: the long end of the back-off */
 	uint64_t at_once_ns;        /* when a try was last made without back-off */
@@ -84,7 +84,7 @@ struct ads {
 	void (*over)(void *ctx);    /* not NULL: finishing */
 	void *over_ctx;
 	struct log_every said_up, said_down; /* a server that answers and ends each stream must not fill the log */
-	uint64_t since_ns, connects, messages;
+	uint64_t since_ns, up_ns /* when it came up last */, connects, messages;
 	char last_error[2 * TEXT_MAX];
 };
 
@@ -109,7 +109,7 @@ static void tell_up(struct ads *a)
 	if (a->told == TOLD_UP)
 		return;
 	a->told = TOLD_UP;
-	a->since_ns = a->loop->now_ns;
+	a->since_ns = a->up_ns = a->loop->now_ns;
 	if (log_every(a->log, &a->said_up, a->loop->now_ns, TOLD_MOST, TOLD_PERIOD_MS))
 		log_info(a->log, "%s '%s': connected to %s", a->word, a->view, ads_server(a));
 	if (a->ev->state)
@@ -179,12 +179,14 @@ static uint64_t backoff_ns(struct ads *a)
 	return loop_random_below(a->loop, most < a->backoff_most_ns ? most : a->backoff_most_ns);
 }
 
-/* After a stream that had answered (gRFC A57): at once, unless that was tried within this second: a server that answers and ends the stream, again and again. */
+/* After a stream that had answered (gRFC A57): at once, unless that was tried within this second: a server that answers and ends the stream, again and again. Each answer begins the
+ * back-off anew, so who ends his streams in the same breath, as one that is no server of this kind at all, is waited for by how often he did. */
 static void try_again(struct ads *a)
 {
 	a->at = 0;
-	if (a->at_once_ns && a->loop->now_ns - a->at_once_ns < second) {
-		a->failures++;
+	a->brief = a->loop->now_ns - a->up_ns < brief_ns ? a->brief + 1 : 0;
+	if (a->brief > 1 || (a->at_once_ns && a->loop->now_ns - a->at_once_ns < second)) {
+		a->failures = a->brief > a->failures ? a->brief : a->failures + 1;
 		try_at(a, backoff_ns(a));
 		return;
 	}

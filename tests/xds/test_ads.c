@@ -272,6 +272,29 @@ START_TEST(after_a_stream_that_answered_the_next_comes_at_once_but_not_twice_in_
 }
 END_TEST
 
+START_TEST(a_server_that_ends_each_stream_in_the_breath_of_its_answer_is_asked_ever_more_seldom)
+{
+	struct xdsrig *r = connected();
+
+	xdsrig_advance(r, 5000);
+	for (int i = 0; i < 12000; i++) { /* two minutes */
+		if (plane_open(r->plane))
+			plane_end_streams(r->plane, 0, "");
+		xdsrig_advance(r, 10);
+	}
+	ck_assert_msg(r->plane->nstreams >= 8 && r->plane->nstreams <= 30, "%u streams", r->plane->nstreams);
+	/* It has become another one: what was is forgotten. */
+	xdsrig_advance(r, 31000);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	uint32_t was = r->plane->nstreams;
+	plane_end_streams(r->plane, 0, "");
+	xdsrig_settle(r);
+	ck_assert_uint_eq(plane_open(r->plane), 1);
+	ck_assert_uint_eq(r->plane->nstreams, was + 1);
+	xdsrig_free(&r);
+}
+END_TEST
+
 START_TEST(a_stream_that_the_server_ends_in_order_is_lost_like_any_other)
 {
 	struct xdsrig *r = connected();
@@ -907,6 +930,7 @@ UNIT_SUITE("ads", a_stream_is_up_when_its_first_message_has_come, a_name_is_reso
 	tries_are_spread_and_grow_apart_to_half_a_minute, a_server_that_admits_nobody_at_first_is_asked_again,
 	who_may_not_come_in_waits_long_and_keeps_the_servers_own_words, bad_news_of_another_kind_is_told_the_same_is_not, a_server_that_answers_and_ends_each_stream_does_not_fill_the_log,
 	servers_are_tried_in_order_and_the_first_one_again_when_a_stream_ends, after_a_stream_that_answered_the_next_comes_at_once_but_not_twice_in_a_second,
+	a_server_that_ends_each_stream_in_the_breath_of_its_answer_is_asked_ever_more_seldom,
 	a_stream_that_the_server_ends_in_order_is_lost_like_any_other, a_message_of_2_GiB_is_refused_by_its_announcement,
 	a_message_of_64_MiB_is_taken_as_a_stream_whatever_little_memory_there_is, the_token_is_read_for_each_stream_and_without_one_none_is_opened,
 	an_idle_stream_is_pinged_and_stays, a_server_that_answers_no_PING_is_left_after_20_seconds, a_thaw_asks_at_once_and_waits_2_seconds, a_thaw_ends_a_back_off,
