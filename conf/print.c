@@ -103,8 +103,8 @@ static void print_endpoint_keys(struct sb *out, const char *lead)
 
 		if (row->map != MAP_ENDPOINT)
 			continue;
-		snprintf(text, sizeof(text), "%s%s", row == &schema_rows[0] || (row - 1)->map != MAP_ENDPOINT ? "  - " : "    ", row->key);
-		print_line(out, lead, true, text, row->initial, row->help);
+		snprintf(text, sizeof(text), "%s%s", row == &schema_rows[0] || (row - 1)->map != MAP_ENDPOINT ? "  - " : "    ", schema_row_text(row->key));
+		print_line(out, lead, true, text, schema_row_text(row->initial), schema_row_text(row->help));
 	}
 }
 
@@ -115,30 +115,30 @@ static void print_row(struct sb *out, const struct schema_row *row, const char *
 
 	/* A section of another's keys is told by a sample, too. */
 	if (sample && row->kind == KIND_TAKEN) {
-		print_line(out, lead, dead == ALIVE, row->key, sample + (*sample == '#'), row->help);
+		print_line(out, lead, dead == ALIVE, schema_row_text(row->key), sample + (*sample == '#'), schema_row_text(row->help));
 		return;
 	}
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
 	case KIND_TAKEN:
 		/* Inside of what is commented out there is no second sign. All keys of an `allow` are samples: with nothing in it, it means what its absence means. */
-		print_line(out, lead, dead == ALIVE && (grave || row->below == MAP_ALLOW || row->below == MAP_HEALTH_ALLOW), row->key, NULL, row->help);
+		print_line(out, lead, dead == ALIVE && (grave || row->below == MAP_ALLOW || row->below == MAP_HEALTH_ALLOW), schema_row_text(row->key), NULL, schema_row_text(row->help));
 		print_map(out, row->below, depth + 1, false, dead == ALIVE && grave ? depth : dead);
 		break;
 	case KIND_LIST:
 		if (sample) {
-			print_line(out, lead, *sample == '#', row->key, sample + (*sample == '#'), row->help);
+			print_line(out, lead, *sample == '#', schema_row_text(row->key), sample + (*sample == '#'), schema_row_text(row->help));
 			if (row->below == MAP_ENDPOINT)
 				print_endpoint_keys(out, lead);
 			break;
 		}
-		print_line(out, lead, dead == ALIVE && grave, row->key, NULL, row->help);
+		print_line(out, lead, dead == ALIVE && grave, schema_row_text(row->key), NULL, schema_row_text(row->help));
 		print_map(out, row->below, depth + 1, true, dead == ALIVE && grave ? depth : dead);
 		break;
 	case KIND_LATER:
 		break;
 	default:
-		print_line(out, lead, row->how == INITIAL_ASK, row->key, row->initial, row->help);
+		print_line(out, lead, row->how == INITIAL_ASK, schema_row_text(row->key), schema_row_text(row->initial), schema_row_text(row->help));
 	}
 }
 

@@ -8,37 +8,27 @@
 
 /* ---- the rows ----------------------------------------------------------------------------------------------------------- */
 
+/* conf.def is read once for each of the three tables below, so ROW has three meanings. A row is known by its line there. */
 #define IS(text) INITIAL_IS, text
 #define SHOW(text) INITIAL_SHOW, text
 #define ASK(text) INITIAL_ASK, text
-#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) \
-	{.map = MAP_##map_, \
-		.kind = KIND_##kind_, \
-		.below = below_, \
-		.at = at_, \
-		.key = key_, \
-		.low = low_, \
-		.high = high_, \
-		.take = take_, \
-		.help = help_, \
-		.how = how_, \
-		.initial = initial_},
 /* One step between, so that IS("x") has become two arguments before ROW counts them. Keys are made text before it: `unix` is a macro of gcc's. */
 #define ROW_(...) ROW(__VA_ARGS__)
-
-const struct schema_row schema_rows[] = {
-#define SECTION(map, key, below, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
-#define CHECKED(map, key, below, check, help) ROW_(map, SECTION, MAP_##below, 0, #key, NULL, NULL, check, help, INITIAL_NONE, NULL)
-#define LIST(map, key, below, take, help) ROW_(map, LIST, MAP_##below, 0, #key, NULL, NULL, take, help, INITIAL_NONE, NULL)
-#define TAKEN(map, key, below, take, help) ROW_(map, TAKEN, MAP_##below, 0, #key, NULL, NULL, take, help, INITIAL_NONE, NULL)
-#define LATER(map, key, help) ROW_(map, LATER, 0, 0, #key, NULL, NULL, NULL, help, INITIAL_NONE, NULL)
-#define TEXT(map, key, type, member, initial, help) ROW_(map, TEXT, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
-#define MODE(map, key, type, member, initial, help) ROW_(map, MODE, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
-#define BOOL(map, key, type, member, initial, help) ROW_(map, BOOL, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
-#define FLAG(map, key, type, member, initial, help) ROW_(map, FLAG, 0, offsetof(type, member), #key, NULL, NULL, NULL, help, initial)
+#define LINE__(line) row_##line
+#define LINE_(line) LINE__(line)
+#define LINE LINE_(__LINE__)
+#define SECTION(map, key, below, help) ROW_(map, SECTION, MAP_##below, 0, #key, "", "", NULL, help, INITIAL_NONE, "")
+#define CHECKED(map, key, below, check, help) ROW_(map, SECTION, MAP_##below, 0, #key, "", "", check, help, INITIAL_NONE, "")
+#define LIST(map, key, below, take, help) ROW_(map, LIST, MAP_##below, 0, #key, "", "", take, help, INITIAL_NONE, "")
+#define TAKEN(map, key, below, take, help) ROW_(map, TAKEN, MAP_##below, 0, #key, "", "", take, help, INITIAL_NONE, "")
+#define LATER(map, key, help) ROW_(map, LATER, 0, 0, #key, "", "", NULL, help, INITIAL_NONE, "")
+#define TEXT(map, key, type, member, initial, help) ROW_(map, TEXT, 0, offsetof(type, member), #key, "", "", NULL, help, initial)
+#define MODE(map, key, type, member, initial, help) ROW_(map, MODE, 0, offsetof(type, member), #key, "", "", NULL, help, initial)
+#define BOOL(map, key, type, member, initial, help) ROW_(map, BOOL, 0, offsetof(type, member), #key, "", "", NULL, help, initial)
+#define FLAG(map, key, type, member, initial, help) ROW_(map, FLAG, 0, offsetof(type, member), #key, "", "", NULL, help, initial)
 #define PERCENT(map, key, type, member, initial, help) ROW_(map, PERCENT, 0, offsetof(type, member), #key, "1", "100", NULL, help, initial)
 #define WORD(map, key, type, member, initial, words, help) \
-	ROW_(map, WORD, 0, offsetof(type, member), #key, words, NULL, NULL, help, initial)
+	ROW_(map, WORD, 0, offsetof(type, member), #key, words, "", NULL, help, initial)
 #define COUNT(map, key, type, member, initial, low, high, help) \
 	ROW_(map, COUNT, 0, offsetof(type, member), #key, #low, #high, NULL, help, initial)
 #define BYTES(map, key, type, member, initial, low, high, help) \
@@ -47,14 +37,54 @@ const struct schema_row schema_rows[] = {
 	ROW_(map, BYTES64, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
 #define TIME(map, key, type, member, initial, low, high, help) \
 	ROW_(map, TIME, 0, offsetof(type, member), #key, low, high, NULL, help, initial)
+
+static const struct {
+#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) \
+	struct { \
+		char key[sizeof(key_)], initial[sizeof(initial_)], help[sizeof(help_)], low[sizeof(low_)], high[sizeof(high_)]; \
+	} LINE;
+#include "conf/conf.def"
+} texts = {
+#undef ROW
+#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) \
+	.LINE = {.key = key_, .initial = initial_, .help = help_, .low = low_, .high = high_},
+#include "conf/conf.def"
+};
+_Static_assert(sizeof(texts) <= UINT16_MAX, "a row's texts have places of 16 bits");
+
+const struct schema_row schema_rows[] = {
+#undef ROW
+#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) \
+	{.map = MAP_##map_, \
+		.kind = KIND_##kind_, \
+		.below = below_, \
+		.how = how_, \
+		.at = at_, \
+		.key = offsetof(__typeof__(texts), LINE.key), \
+		.initial = offsetof(__typeof__(texts), LINE.initial), \
+		.help = offsetof(__typeof__(texts), LINE.help), \
+		.low = offsetof(__typeof__(texts), LINE.low), \
+		.high = offsetof(__typeof__(texts), LINE.high)},
 #include "conf/conf.def"
 };
 const uint32_t schema_row_count = sizeof(schema_rows) / sizeof(schema_rows[0]);
 
+/* By row. LIST, TAKEN: reads it; SECTION: looks at it once it is read, or NULL. */
+static schema_take_fn *const takes[] = {
+#undef ROW
+#define ROW(map_, kind_, below_, at_, key_, low_, high_, take_, help_, how_, initial_) take_,
+#include "conf/conf.def"
+};
+
+const char *schema_row_text(uint16_t place)
+{
+	return (const char *)&texts + place;
+}
+
 static const struct schema_row *find_row(enum schema_map map, const char *key)
 {
 	for (uint32_t i = 0; i < schema_row_count; i++)
-		if (schema_rows[i].map == map && strcmp(schema_rows[i].key, key) == 0)
+		if (schema_rows[i].map == map && strcmp(schema_row_text(schema_rows[i].key), key) == 0)
 			return &schema_rows[i];
 	return NULL;
 }
@@ -149,7 +179,7 @@ static const char *next_key(void *ctx, uint32_t i)
 
 	for (uint32_t r = 0; r < schema_row_count; r++)
 		if (schema_rows[r].map == map && i-- == 0)
-			return schema_rows[r].key;
+			return schema_row_text(schema_rows[r].key);
 	return NULL;
 }
 
@@ -270,9 +300,9 @@ static bool read_bytes(struct schema *s, const struct schema_row *row, const str
 		schema_problem(s, node, "%s is no size, expected bytes such as 512, 64KiB or 1MiB", quote(node->scalar, buf));
 		return false;
 	}
-	str_bytes(str_of(row->low), &low);
-	str_bytes(str_of(row->high), &high);
-	return in_range(s, node, *ret, low, high, row->low, row->high);
+	str_bytes(str_of(schema_row_text(row->low)), &low);
+	str_bytes(str_of(schema_row_text(row->high)), &high);
+	return in_range(s, node, *ret, low, high, schema_row_text(row->low), schema_row_text(row->high));
 }
 
 static bool read_time(struct schema *s, const struct schema_row *row, const struct yaml *node, uint64_t *ret)
@@ -287,9 +317,9 @@ static bool read_time(struct schema *s, const struct schema_row *row, const stru
 			s, node, "%s is no time, expected a number with its unit, such as 250ms, 5s or 10m", quote(node->scalar, buf));
 		return false;
 	}
-	str_duration_ns(str_of(row->low), &low);
-	str_duration_ns(str_of(row->high), &high);
-	return in_range(s, node, *ret, low, high, row->low, row->high);
+	str_duration_ns(str_of(schema_row_text(row->low)), &low);
+	str_duration_ns(str_of(schema_row_text(row->high)), &high);
+	return in_range(s, node, *ret, low, high, schema_row_text(row->low), schema_row_text(row->high));
 }
 
 static bool read_mode(struct schema *s, const struct yaml *node, uint32_t *ret)
@@ -384,14 +414,14 @@ static const char *next_word(void *ctx, uint32_t i)
 
 static bool read_word(struct schema *s, const struct schema_row *row, const struct yaml *node, int *ret)
 {
-	struct word_list list = {.words = row->low};
+	struct word_list list = {.words = schema_row_text(row->low)};
 	struct sb known = {0};
 	char word[32], buf[64], near[80];
 	bool later, found_later = false;
 
 	if (!is_scalar(s, node, "a word"))
 		return false;
-	for (uint32_t i = 0; word_at(row->low, i, word, &later); i++) {
+	for (uint32_t i = 0; word_at(schema_row_text(row->low), i, word, &later); i++) {
 		if (str_is(node->scalar, word) && !later) {
 			sb_end(&known);
 			*ret = (int)i;
@@ -425,21 +455,22 @@ static void read_text(struct schema *s, const struct yaml *node, char **ret)
 static void read_value(struct schema *s, const struct schema_row *row, const struct yaml *node, void *base)
 {
 	void *at = (char *)base + row->at;
+	schema_take_fn *take = takes[row - schema_rows];
 	uint64_t value;
 	int flag;
 
 	switch ((enum schema_kind)row->kind) {
 	case KIND_SECTION:
 		schema_read(s, row->below, node, base);
-		if (row->take && node->kind == YAML_MAP)
-			row->take(s, node, base);
+		if (take && node->kind == YAML_MAP)
+			take(s, node, base);
 		break;
 	case KIND_LIST:
 	case KIND_TAKEN:
-		row->take(s, node, base);
+		take(s, node, base);
 		break;
 	case KIND_LATER:
-		key_problem(s, node, "not in this version (%s), expected no such key", row->help);
+		key_problem(s, node, "not in this version (%s), expected no such key", schema_row_text(row->help));
 		break;
 	case KIND_TEXT:
 		read_text(s, node, at);
@@ -455,7 +486,7 @@ static void read_value(struct schema *s, const struct schema_row *row, const str
 			*(bool *)at = flag;
 		break;
 	case KIND_COUNT:
-		if (schema_count(s, node, strtoull(row->low, NULL, 10), strtoull(row->high, NULL, 10), &value))
+		if (schema_count(s, node, strtoull(schema_row_text(row->low), NULL, 10), strtoull(schema_row_text(row->high), NULL, 10), &value))
 			*(uint32_t *)at = (uint32_t)value;
 		break;
 	case KIND_BYTES:
@@ -492,9 +523,9 @@ void schema_init(struct schema *s, enum schema_map map, void *base)
 		if (row->how != INITIAL_IS)
 			continue;
 		/* A default of the file has no ${NAME} without a default of its own, so it cannot fail. */
-		free(yaml_expand(str_is(str_of(row->initial), "\"\"") ? str_n("", 0) : str_of(row->initial), s->env, s->env_ctx, &text));
-		const struct yaml node = {.kind = YAML_SCALAR, .line = 0, .key = row->key, .scalar = sb_view(&text)};
-		size_t mark = schema_push(s, row->key);
+		free(yaml_expand(str_is(str_of(schema_row_text(row->initial)), "\"\"") ? str_n("", 0) : str_of(schema_row_text(row->initial)), s->env, s->env_ctx, &text));
+		const struct yaml node = {.kind = YAML_SCALAR, .line = 0, .key = schema_row_text(row->key), .scalar = sb_view(&text)};
+		size_t mark = schema_push(s, schema_row_text(row->key));
 		read_value(s, row, &node, base);
 		schema_pop(s, mark);
 		sb_end(&text);
@@ -505,7 +536,7 @@ static struct schema_place *section_place(struct schema *s, const char *key)
 {
 	uint32_t nth = 0;
 
-	for (const struct schema_row *r = schema_rows; strcmp(r->key, key) != 0 || r->map != MAP_ROOT; r++)
+	for (const struct schema_row *r = schema_rows; strcmp(schema_row_text(r->key), key) != 0 || r->map != MAP_ROOT; r++)
 		nth += r->map == MAP_ROOT;
 	return &s->sections[nth];
 }
@@ -531,7 +562,7 @@ static bool first_of_files(struct schema *s, const struct schema_row *row, const
 
 	if (row->map != MAP_ROOT || row->kind == KIND_LIST)
 		return true;
-	place = section_place(s, row->key);
+	place = section_place(s, schema_row_text(row->key));
 	if (place->file) {
 		key_problem(s, node, "set twice, expected in one file only (it stands in %s:%d already)", place->file, place->line);
 		return false;

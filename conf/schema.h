@@ -25,16 +25,16 @@ enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
 
 struct schema;
 typedef void schema_take_fn(struct schema *s, const struct yaml *node, void *base);
+/* Texts by their place among all of them, not by pointer: a table of pointers is relocated at each start and is then memory of this process alone (14 KiB of it). */
 struct schema_row {
 	uint8_t map, kind, below, how; /* enums schema_map, schema_kind, schema_map, schema_initial */
 	uint16_t at;                   /* offset of the value in the struct of its map */
-	const char *key, *initial;
-	const char *low, *high;        /* bounds, written as a person would; WORD: low is the list of words */
-	schema_take_fn *take;          /* LIST, TAKEN: reads it; SECTION: looks at it once it is read, or NULL */
-	const char *help;
+	uint16_t key, initial, help;   /* schema_row_text() of them; "" where there is none */
+	uint16_t low, high;            /* bounds, written as a person would; WORD: low is the list of words */
 };
 extern const struct schema_row schema_rows[];
 extern const uint32_t schema_row_count;
+const char *schema_row_text(uint16_t place);
 
 /* What is read before it is judged. Owned by the conf_take_ function on whose stack it lies. */
 struct draft_listen { char *unix_path, *tcp, *group, *default_authority; uint32_t mode; int trusted; struct conf_allow uid, gid; };
