@@ -59,7 +59,8 @@ void declare_grow(void **array, uint32_t *cap, uint32_t count, size_t size)
 {
 	if (count < *cap)
 		return;
-	*cap = *cap ? *cap * 2 : 8;
+	/* Most lists of a configuration have one element: it is all that is kept of them. */
+	*cap = *cap ? *cap * 2 : 1;
 	*array = xrealloc(*array, *cap * size);
 }
 

@@ -50,7 +50,7 @@ struct space {
 	bool current, was;                 /* of a line that is there; was: before this reload */
 	struct identity *identity;         /* counted; NULL: of static services */
 	char *trust_domain, **aliases;
-	char why[WHYS][WHY_MAX];           /* the last few: a reason is looked at after the call, and is nobody's to free */
+	char (*why)[WHY_MAX];              /* the last few, WHYS of them: a reason is looked at after the call, and is nobody's to free; NULL: there was none yet */
 	uint32_t nwhy;
 };
 struct identities {
@@ -469,6 +469,8 @@ static bool same_domain(const struct conf_identity *a, const struct conf_identit
 static const char *because(struct space *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static const char *because(struct space *s, const char *fmt, ...)
 {
+	if (!s->why)
+		s->why = xalloc(WHYS * sizeof *s->why);
 	char *text = s->why[s->nwhy++ % WHYS];
 	va_list args;
 	va_start(args, fmt);
@@ -679,6 +681,7 @@ static void space_free(struct space **at)
 		free(s->aliases[k]);
 	free(s->aliases);
 	free(s->trust_domain);
+	free(s->why);
 	free(s->app);
 	free(s);
 }
