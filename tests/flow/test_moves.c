@@ -363,6 +363,48 @@ START_TEST(envoys_headers_ask_for_retries_where_the_caller_is_trusted)
 }
 END_TEST
 
+START_TEST(each_of_envoys_retry_headers_is_obeyed_and_goes_no_further)
+{
+	static const struct { enum does first; int status, grpc; const char *policy, *ask; bool retried; } rows[] = {
+		{PLAIN, 500, 0, "    retries: {max: 0}\n", "x-envoy-retry-on: 5xx\n", true},
+		{PLAIN, 500, 0, "    retries: {max: 0}\n", "x-envoy-retry-on: gateway-error\n", false},
+		{PLAIN, 503, 0, "    retries: {max: 0}\n", "x-envoy-retry-on: connect-failure, gateway-error\n", true},
+		{PLAIN, 409, 0, "", "x-envoy-retry-on: retriable-4xx\n", true},
+		{PLAIN, 500, 0, "", "x-envoy-retry-on: whatever-comes,retriable-headers\n", false},
+		{PLAIN, 500, 0, "", "x-envoy-retry-on: 5xx\nx-envoy-max-retries: 0\n", false},
+		{PLAIN, 418, 0, "", "x-envoy-retry-on: retriable-status-codes\nx-envoy-retriable-status-codes: 404, 418\n", true},
+		{PLAIN, 418, 0, "", "x-envoy-retry-on: retriable-status-codes\nx-envoy-retriable-status-codes: 404\n", false},
+		{PLAIN, 418, 0, "", "x-envoy-retriable-status-codes: 418\n", false},
+		{TRAILERS_ONLY, 200, 13, "", "x-envoy-retry-grpc-on: cancelled,internal\n", true},
+		{TRAILERS_ONLY, 200, 13, "", "x-envoy-retry-on: internal\n", false},
+		{TRAILERS_ONLY, 200, 14, "", "x-envoy-max-retries: 0\n", false},
+		{HOLDS, 200, 0, "", "x-envoy-retry-on: 5xx\nx-envoy-upstream-rq-per-try-timeout-ms: 50\n", true},
+	};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct world w = world(rows[i].first, rows[i].policy);
+		w.p[0]->act.status = rows[i].status;
+		w.p[0]->act.grpc = rows[i].grpc;
+		struct call *c = rows[i].first == PLAIN ? call_plain(w.a, "GET", DEMO, "/x", rows[i].ask, true) : call_unary(w.a, DEMO, rows[i].ask);
+		rig_advance(w.r, 1000);
+		ck_assert_msg(w.p[0]->requests == 1 && w.p[1]->requests == rows[i].retried, "row %zu", i);
+		ck_assert_uint_eq(c->ends, 1);
+		ck_assert_msg((rows[i].first == PLAIN ? c->status == 200 : c->grpc == 0) == rows[i].retried, "row %zu", i);
+		ck_assert_uint_eq(rig_stat(w.r, STAT_RETRIES), rows[i].retried);
+		for (int k = 0; k <= rows[i].retried; k++) {
+			const struct served *s = provider_last(w.p[k]);
+			ck_assert_ptr_null(served_field(s, "x-envoy-retry-on"));
+			ck_assert_ptr_null(served_field(s, "x-envoy-max-retries"));
+			ck_assert_ptr_null(served_field(s, "x-envoy-retriable-status-codes"));
+			ck_assert_ptr_null(served_field(s, "x-envoy-upstream-rq-per-try-timeout-ms"));
+		}
+		if (rows[i].first == HOLDS)
+			ck_assert_uint_eq(provider_last(w.p[0])->ended_ns - provider_last(w.p[0])->begun_ns, 50 * MS);
+		world_end(&w);
+	}
+}
+END_TEST
+
 START_TEST(a_retry_waits_for_its_back_off)
 {
 	struct world w = world(TRAILERS_ONLY, "    retries: {max: 3, on: [unavailable], backoff: {base: 100ms, max: 200ms}}\n");
@@ -453,6 +495,6 @@ UNIT_SUITE("moves", a_refused_stream_moves_to_another_provider_unseen, a_connect
 	streams_beyond_the_last_id_of_a_goaway_move_and_the_others_go_on, a_provider_that_stops_with_grace_loses_no_call,
 	a_killed_provider_fails_only_what_was_in_flight_and_nothing_runs_twice, moves_end_where_the_budget_ends,
 	all_that_a_young_cluster_has_in_flight_at_a_provider_that_dies_goes_on_at_another_one,
-	a_status_is_retried_only_where_policy_says_so, envoys_headers_ask_for_retries_where_the_caller_is_trusted, a_retry_waits_for_its_back_off,
+	a_status_is_retried_only_where_policy_says_so, envoys_headers_ask_for_retries_where_the_caller_is_trusted, each_of_envoys_retry_headers_is_obeyed_and_goes_no_further, a_retry_waits_for_its_back_off,
 	a_per_try_timeout_gives_the_next_provider_a_chance, a_connection_lost_before_the_answer_is_not_tried_again_without_a_policy,
 	a_connection_lost_in_the_answer_ends_the_call_as_unavailable, garbage_of_a_provider_hurts_only_the_calls_on_that_connection)
