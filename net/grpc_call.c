@@ -25,7 +25,7 @@ struct grpc_call {
 	unsigned char prefix[PREFIX];
 	uint8_t prefix_n;
 	uint32_t left;               /* bytes of the message that are still to come */
-	bool in_message, paused, half_closed, answered, has_status;
+	bool wipes, in_message, paused, half_closed, answered, has_status;
 	int status;
 	enum stream_cause cause;
 	struct sb message;
@@ -280,8 +280,11 @@ static void got_data(void *user, struct chain *data, bool fin)
 
 	(void)fin; /* without trailers: on_end tells */
 	chain_move(&mine, data); /* a callback may end the stream, and with it what lies there */
-	for (const struct slice *at = mine.head; at && goes_on; at = at->next)
-		goes_on = got_bytes(g, at->p, at->n);
+	for (const struct slice *at = mine.head; at; at = at->next) {
+		goes_on = goes_on && got_bytes(g, at->p, at->n);
+		if (g->wipes) /* these bytes are nobody else's, in whatever chunk they lie: it was read into for this stream, and will be for others */
+			explicit_bzero((char *)(uintptr_t)at->p, at->n);
+	}
 	chain_clear(&mine);
 	if (goes_on && g->paused)
 		g->owed += n;
@@ -364,6 +367,7 @@ struct grpc_call *grpc_call_open(struct h2_conn *c, const struct grpc_call_spec 
 	g->account = s->account;
 	g->ev = ev;
 	g->user = user;
+	g->wipes = spec->wipes;
 	s->user = g;
 	if (spec->timeout_ns)
 		timer_in(l, &g->deadline, spec->timeout_ns, deadline_due);

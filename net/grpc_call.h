@@ -28,6 +28,7 @@ struct grpc_call_spec {
 	const char *authority, *path;
 	const char *user_agent;
 	const struct str (*metadata)[2]; uint32_t nmetadata; /* name, value; names lower case, "-bin" values already encoded */
+	bool wipes;               /* secrets may come: what was handed to on_bytes is wiped where it was received */
 	uint64_t timeout_ns;      /* grpc-timeout, kept here, too: DEADLINE_EXCEEDED; 0: none */
 };
 /* NULL: no room on the connection, or no memory. */

@@ -493,7 +493,7 @@ static struct grpc_call *call_open(struct ads *a, struct h2_conn *conn, struct a
 		metadata[n++][1] = str_of(c->headers[i].to);
 	}
 	struct grpc_call_spec spec = {.scheme = s->tls ? "https" : "http", .authority = authority_of(server_at(a, s->server)), .path = a->path, .user_agent = "thinmesh/" TM_VERSION,
-		.metadata = (const struct str (*)[2])metadata, .nmetadata = n};
+		.metadata = (const struct str (*)[2])metadata, .nmetadata = n, .wipes = true /* a key may be in any answer: as a secret, or inline in a cluster */};
 	call = grpc_call_open(conn, &spec, &events, s);
 	free(metadata);
 	return call;

@@ -1,5 +1,5 @@
-/* xds/secrets: see the header. The bytes of a secret are gathered once, in a block that is wiped before it is given back, whatever became of it. (What lies in the buffers of the
- * connection is overwritten by what comes next: it is shared with all other answers of the stream.) */
+/* xds/secrets: see the header. The bytes of a secret are gathered once, in a block that is wiped before it is given back, whatever became of it; so is what it lay in as it
+ * was received (net/grpc_call). */
 #include "xds/secrets.h"
 
 #include <errno.h>

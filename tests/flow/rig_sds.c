@@ -199,16 +199,28 @@ void sds_server_bundles(struct sds_server *s, const char *name, const char *cons
 
 /* ---- a life ---- */
 
-struct sds_server *sds_server_new(struct simnet *net, struct account *account, const char *at)
+static struct sds_server *server_of(struct plane *taken)
 {
 	struct sds_server *s = xnew(struct sds_server);
 
 	map_init(&s->secrets, 3);
-	s->plane = plane_new(net, account, at, PLANE_GENERIC);
+	s->plane = taken;
 	s->plane->serves = "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets";
 	s->plane->heard = heard;
 	s->plane->ctx = s;
 	return s;
+}
+
+struct sds_server *sds_server_new(struct simnet *net, struct account *account, const char *at)
+{
+	return server_of(plane_new(net, account, at, PLANE_GENERIC));
+}
+
+struct sds_server *sds_server_on(struct loop *loop, struct account *account, const struct addr *at)
+{
+	struct plane *p = plane_on(loop, account, at, PLANE_GENERIC);
+
+	return p ? server_of(p) : NULL;
 }
 
 void sds_server_end(struct sds_server *s)

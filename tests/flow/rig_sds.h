@@ -1,4 +1,4 @@
-/* tests/flow/rig_sds: an SDS server on the in-memory network (or, by plane_on, on real sockets), in the shape of istio-agent or of SPIRE (istio.md 3.2). A plane (rig_ads) that serves
+/* tests/flow/rig_sds: an SDS server on the in-memory network (or, by sds_server_on, on real sockets), in the shape of istio-agent or of SPIRE (istio.md 3.2). A plane (rig_ads) that serves
  * StreamSecrets: what was asked is in its requests, and what planes can do (cut, GOAWAY, slow, refuse, mute) it can too.
  *
  *   s = sds_server_new(net, account, "unix:/run/sds.sock");  sds_server_cert(s, "default", chain, key);  sds_server_roots(s, "ROOTCA", pem);
@@ -19,6 +19,7 @@ struct sds_server {
 	const char *as;            /* answers under this name, whatever was asked; NULL */
 };
 struct sds_server *sds_server_new(struct simnet *net, struct account *account, const char *at);
+struct sds_server *sds_server_on(struct loop *loop, struct account *account, const struct addr *at); /* on real sockets; NULL: it cannot listen */
 void sds_server_end(struct sds_server *s);             /* closes all; what dies needs some turns */
 void sds_server_free(struct sds_server **s);
 void sds_server_cert(struct sds_server *s, const char *name, const char *chain_pem, const char *key_pem);

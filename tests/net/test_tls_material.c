@@ -11,10 +11,11 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include "net/tls_int.h"
+#include "tests/needle.h"
 #include "tests/net/tlsrig.h"
 #include "tests/unit.h"
 
-enum { DAY = 86400, NOW = 1767225601, SCALAR = 32 };
+enum { DAY = 86400, NOW = 1767225601 };
 
 static char *both(const char *a, const char *b)
 {
@@ -326,8 +327,6 @@ END_TEST
 
 /* ---- no key stays ------------------------------------------------------------------------------------------------------------------------- */
 
-struct needle { unsigned char scalar[SCALAR]; char text[32]; };  /* each byte turned over, so that it is not what is looked for */
-
 /* In a process of its own, so that this one has never seen the key. Gives memfds: certificate and key in one text; the needle. */
 static void made_elsewhere(int *pem_fd, int *needle_fd)
 {
@@ -340,47 +339,15 @@ static void made_elsewhere(int *pem_fd, int *needle_fd)
 		struct tls_ca ca;
 		struct tls_paper p;
 		struct needle nd;
-		BIGNUM *d = NULL;
 		tls_ca_new(&ca, "authority", NOW);
 		tls_paper_new(&p, &ca, "p", "DNS:a.b", -DAY, DAY);
-		char *cert = tls_text(p.cert_fd), *key = tls_text(p.key_fd), *line = strchr(key, '\n') + 1;
-		bool ok = EVP_PKEY_get_bn_param(p.key, OSSL_PKEY_PARAM_PRIV_KEY, &d) == 1 && BN_bn2binpad(d, nd.scalar, SCALAR) == SCALAR;
-		memcpy(nd.text, line + 60 / 2, sizeof(nd.text)); /* of the first line, where the key's own bytes are */
-		for (size_t i = 0; i < sizeof(nd); i++)
-			((unsigned char *)&nd)[i] ^= 0xff;
+		char *cert = tls_text(p.cert_fd), *key = tls_text(p.key_fd);
+		bool ok = needle_of(key, &nd);
 		ok = ok && write(*pem_fd, cert, strlen(cert)) > 0 && write(*pem_fd, key, strlen(key)) > 0 && write(*needle_fd, &nd, sizeof(nd)) == sizeof(nd);
 		_exit(ok ? 0 : 1);
 	}
 	int status;
 	ck_assert(waitpid(pid, &status, 0) == pid && status == 0);
-}
-
-static bool is_here(const unsigned char *at, const unsigned char *needle, size_t n, bool backwards)
-{
-	for (size_t i = 0; i < n; i++)
-		if ((at[i] ^ needle[backwards ? n - 1 - i : i]) != 0xff)
-			return false;
-	return true;
-}
-
-/* How often the key is in our writable memory: as text, as big-endian bytes, as a number. */
-static int count_in_memory(const struct needle *nd)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512], perms[8], *text;
-	unsigned long from, to;
-	int found = 0;
-
-	ck_assert_ptr_nonnull(maps);
-	while ((text = fgets(line, sizeof(line), maps))) {
-		if (sscanf(line, "%lx-%lx %7s", &from, &to, perms) != 3 || strncmp(perms, "rw", 2) != 0 || to - from > (64ul << 20))
-			continue;
-		for (const unsigned char *p = (const unsigned char *)from; p + SCALAR <= (const unsigned char *)to; p++)
-			if (is_here(p, nd->scalar, SCALAR, false) || is_here(p, nd->scalar, SCALAR, true) || is_here(p, (const unsigned char *)nd->text, sizeof(nd->text), false))
-				found++;
-	}
-	fclose(maps);
-	return found;
 }
 
 START_TEST(a_key_that_was_freed_is_nowhere_in_memory)
@@ -401,11 +368,14 @@ START_TEST(a_key_that_was_freed_is_nowhere_in_memory)
 	ck_assert_int_eq(pread(pem_fd, pem, (size_t)n, 0), n);
 	ck_assert_int_eq(tls_cert_new("p", str_n(pem, (size_t)n), str_n(NULL, 0), &c, &err), 0);
 	ck_assert_int_eq(tls_context_new(&(struct tls_spec){.cert = c}, &context, &err), 0);
-	ck_assert_int_ge(count_in_memory(&nd), 2); /* the text and the number: so the search finds them */
+	struct needle_found found = needle_look(&nd);
+	ck_assert(found.as_text >= 1 && found.as_number >= 1); /* so the search finds them */
 	tls_wipe_free(&pem, (size_t)n);
 	tls_cert_unref(&c);
 	tls_context_unref(&context);
-	ck_assert_int_eq(count_in_memory(&nd), 0);
+	found = needle_look(&nd);
+	ck_assert_int_eq(found.as_text, 0);
+	ck_assert_int_eq(found.as_number, 0);
 	close(pem_fd);
 	close(needle_fd);
 }
