@@ -113,6 +113,28 @@ const char *yaml_literal(void *ctx, const char *name)
 	return NULL;
 }
 
+/* Where `node` stands, as conf/schema says it: "apps[0].listen[1].unix: ". It is the youngest child of the innermost open node, or that node's root. */
+static void say_path(const struct builder *b, const struct yaml *node, struct sb *out)
+{
+	for (int i = 0; i < b->depth; i++) {
+		const struct yaml *in = b->stack[i].node, *at = i + 1 < b->depth ? b->stack[i + 1].node : node;
+
+		if (in->kind == YAML_MAP)
+			sb_fmt(out, "%s%s", out->n ? "." : "", at->key);
+		else
+			sb_fmt(out, "[%u]", (unsigned)in->count - 1);
+	}
+}
+
+static void problem_at(struct builder *b, const struct yaml *node, const char *what)
+{
+	struct sb path = {0};
+
+	say_path(b, node, &path);
+	problems_add(b->problems, b->file, node->line, node->column, "%s%s%s", path.n ? path.p : "", path.n ? ": " : "", what);
+	sb_end(&path);
+}
+
 static void expand_scalar(struct builder *b, struct yaml *node)
 {
 	struct sb out = {0};
@@ -127,8 +149,7 @@ static void expand_scalar(struct builder *b, struct yaml *node)
 	if (!wrong && out.n && memchr(out.p, '\0', out.n))
 		wrong = xstrdup("holds a NUL byte");
 	if (wrong) {
-		problems_add(
-			b->problems, b->file, node->line, node->column, "%s%s%s", node->key ? node->key : "", node->key ? ": " : "", wrong);
+		problem_at(b, node, wrong);
 		free(wrong);
 		node->bad = true;
 		/* Each further scalar would say the same of the whole file. */
@@ -197,7 +218,7 @@ static struct yaml *add_node(struct builder *b, const yaml_event_t *ev, enum yam
 	return node;
 }
 
-static void no_decoration(struct builder *b, const yaml_event_t *ev, struct yaml *node, const void *anchor, const void *tag)
+static void no_decoration(struct builder *b, struct yaml *node, const void *anchor, const void *tag)
 {
 	const char *what = anchor ? "anchors and aliases are not read, expected the value itself"
 		: tag             ? "tags are not read, expected the plain value"
@@ -205,8 +226,7 @@ static void no_decoration(struct builder *b, const yaml_event_t *ev, struct yaml
 
 	if (!what || !node)
 		return;
-	problems_add(b->problems, b->file, (int)ev->start_mark.line + 1, (int)ev->start_mark.column + 1, "%s%s%s",
-		node->key ? node->key : "", node->key ? ": " : "", what);
+	problem_at(b, node, what);
 	node->bad = true;
 }
 
@@ -219,11 +239,10 @@ static void add_scalar(struct builder *b, const yaml_event_t *ev)
 
 	if (!node)
 		return;
-	no_decoration(b, ev, node, ev->data.scalar.anchor, ev->data.scalar.tag);
+	no_decoration(b, node, ev->data.scalar.anchor, ev->data.scalar.tag);
 	node->quoted = ev->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
 	if (memchr(value, '\0', n)) {
-		problems_add(b->problems, b->file, node->line, node->column, "%s%sholds a NUL byte, expected a text",
-			node->key ? node->key : "", node->key ? ": " : "");
+		problem_at(b, node, "holds a NUL byte, expected a text");
 		node->bad = true;
 		return;
 	}
@@ -247,7 +266,7 @@ static void open_node(struct builder *b, const yaml_event_t *ev, enum yaml_kind 
 	node = add_node(b, ev, kind);
 	if (!node)
 		return;
-	no_decoration(b, ev, node, anchor, tag);
+	no_decoration(b, node, anchor, tag);
 	b->stack[b->depth++] = (struct frame){.node = node, .tail = &node->first};
 }
 
@@ -267,10 +286,12 @@ static int by_key(const void *x, const void *y)
 static void check_duplicates(struct builder *b, const struct yaml *map)
 {
 	struct yaml **all;
+	struct sb path = {0};
 	size_t n = 0;
 
 	if (map->count < 2)
 		return;
+	say_path(b, map, &path);
 	all = xalloc(map->count * sizeof(struct yaml *));
 	for (struct yaml *c = map->first; c; c = c->next)
 		all[n++] = c;
@@ -281,9 +302,11 @@ static void check_duplicates(struct builder *b, const struct yaml *map)
 			continue;
 		}
 		problems_add(b->problems, b->file, all[i]->key_line, all[i]->key_column,
-			"%s: duplicate key, expected once (it stands in line %d already)", all[i]->key, all[first]->key_line);
+			"%s%s%s: duplicate key, expected once (it stands in line %d already)", path.n ? path.p : "", path.n ? "." : "", all[i]->key,
+			all[first]->key_line);
 		all[i]->bad = true;
 	}
+	sb_end(&path);
 	free(all);
 }
 
@@ -308,7 +331,7 @@ static void take_event(struct builder *b, const yaml_event_t *ev)
 		if (take_key(b, ev))
 			break;
 		node = add_node(b, ev, YAML_SCALAR);
-		no_decoration(b, ev, node, ev->data.alias.anchor, NULL);
+		no_decoration(b, node, ev->data.alias.anchor, NULL);
 		break;
 	case YAML_SCALAR_EVENT:
 		if (!take_key(b, ev))

@@ -478,7 +478,7 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{"apps: [{name: a, listen: [{unix: /a}], alias: {b: c, B: d}}]\n", "apps[0].alias: 'b' stands in it twice"},
 		{"apps: [{name: a, listen: [{unix: /a}], paths: {a/b: c}}]\n", "no service of a path"},
 		{"apps: [{name: a, listen: [{unix: /a}], paths: {a: ''}}]\n", "is no authority"},
-		{"apps: [{name: &a a, listen: [{unix: /a}]}]\n", "f.yaml:1:15: name: anchors"},
+		{"apps: [{name: &a a, listen: [{unix: /a}]}]\n", "f.yaml:1:15: apps[0].name: anchors"},
 		{"apps: [{name: a, listen: [{unix: &a /a}]}]\n", "unix: anchors"},
 		{"apps: [{name: a, listen: [{unx: /a}]}]\n", "apps[0].listen[0].unx: unknown key; did you mean 'unix'?"},
 		/* services */
@@ -525,7 +525,12 @@ START_TEST(every_mistake_is_told_with_its_place_and_what_was_expected)
 		{APP "snapshot: {dir: var/lib}\n", "f.yaml:4:1: snapshot.dir: 'var/lib' is no folder, expected an absolute path"},
 		/* YAML's own, told beside the others */
 		{APP "park: &p {time: 5}\n", "park: anchors and aliases are not read"},
-		{APP "mesh: {domain: \"${NOT_SET}\"}\n", "f.yaml:4:16: domain: the environment has no NOT_SET"},
+		{APP "mesh: {domain: \"${NOT_SET}\"}\n", "f.yaml:4:16: mesh.domain: the environment has no NOT_SET"},
+		{"apps: [{name: shop, listen: [{unix: /run/a.sock}, {unix: \"${NOT_SET}\"}]}]\n", "f.yaml:1:58: apps[0].listen[1].unix: the environment has no NOT_SET"},
+		{APP "services: [{name: a:1, endpoints: [\"b:1\", \"${NOT_SET}:1\"]}]\n", "services[0].endpoints[1]: the environment has no NOT_SET"},
+		{APP "services: [{name: a:1, endpoints: []}, {name: b:1, endpoints: [], name: c:1}]\n", "services[1].name: duplicate key"},
+		{APP "xds: {server: a:1, tls: !!map {}}\n", "xds.tls: tags are not read"},
+		{APP "log: {}\nlog: {}\n", "f.yaml:5:1: log: duplicate key"},
 		{"", "apps: none is declared"},
 		{"services: []\n", "apps: none is declared"},
 	};

@@ -124,7 +124,7 @@ START_TEST(what_a_configuration_should_not_do_is_refused_with_its_place)
 		{"a: !!str 1\n", "f.yaml:1:4: a: tags"},
 		{"a: !x {b: 1}\n", "f.yaml:1:4: a: tags"},
 		{"a: 1\nb: 2\na: 3\n", "f.yaml:3:1: a: duplicate key, expected once (it stands in line 1 already)"},
-		{"m: {a: 1, b: 2, a: 3, a: 4}\n", "f.yaml:1:23: a: duplicate key"},
+		{"m: {a: 1, b: 2, a: 3, a: 4}\n", "f.yaml:1:23: m.a: duplicate key"},
 		{"? [a]\n: 1\n", "f.yaml:1:3: a key must be a text"},
 		{"? *x\n: 1\n", "f.yaml:1:3: "},
 		{"&k a: 1\n", "f.yaml:1:1: anchors"},
