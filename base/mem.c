@@ -297,17 +297,11 @@ void arena_init(struct arena *ar, struct account *a)
 	*ar = (struct arena){.account = a};
 }
 
-void arena_init_pooled(struct arena *ar, struct account *a, struct pool_mem *blocks)
-{
-	assert(!blocks || blocks->size == ARENA_BLOCK);
-	*ar = (struct arena){.account = a, .blocks = blocks};
-}
-
 static struct arena_block *block_new(struct arena *ar, size_t size)
 {
 	if (ar->account && !mem_try(ar->account, size))
 		return NULL;
-	struct arena_block *b = size == ARENA_BLOCK && ar->blocks ? pool_mem_get_raw(ar->blocks) : malloc(size);
+	struct arena_block *b = malloc(size);
 	if (!b) {
 		if (ar->account)
 			mem_give(ar->account, size);
@@ -369,10 +363,7 @@ void arena_reset(struct arena *ar)
 	for (struct arena_block *b = ar->block, *next; b; b = next) {
 		size_t size = b->size;
 		next = b->next;
-		if (size == ARENA_BLOCK && ar->blocks)
-			pool_mem_put(ar->blocks, b);
-		else
-			free(b);
+		free(b);
 		if (ar->account)
 			mem_give(ar->account, size);
 	}

@@ -121,11 +121,8 @@ struct arena {
 	struct arena_block *block;
 	char *at, *end;
 	size_t total;            /* bytes of blocks held */
-	struct pool_mem *blocks; /* borrowed; where usual blocks come from and go to; NULL: malloc */
 };
 void arena_init(struct arena *ar, struct account *a);
-/* As arena_init, with a free list for usual blocks (pool_mem_init(blocks, ARENA_BLOCK, keep)): no malloc in steady state. */
-void arena_init_pooled(struct arena *ar, struct account *a, struct pool_mem *blocks);
 void *arena_alloc_slow(struct arena *ar, size_t n);
 static inline void *arena_alloc(struct arena *ar, size_t n)  /* 8-aligned; NULL when the account refuses */
 {

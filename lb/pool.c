@@ -598,23 +598,6 @@ uint32_t pool_connections(const struct pool *p)
 	return p->conn_count;
 }
 
-uint32_t pool_streams(const struct pool *p)
-{
-	uint32_t streams = 0;
-
-	for (struct list *n = p->conns.next; n != &p->conns; n = n->next) {
-		const struct pool_conn *c = list_entry(n, struct pool_conn, node);
-
-		streams += c->h2 ? h2_conn_streams(c->h2) : 0;
-	}
-	return streams;
-}
-
-uint32_t pool_pending(const struct pool *p)
-{
-	return p->pending;
-}
-
 /* After a failure one call tries again, and until its connection is up the others go elsewhere: each would pay a move for what one finds out. */
 bool pool_in_backoff(const struct pool *p)
 {

@@ -48,8 +48,6 @@ void pool_unwait(struct pool_wait *w);
 void pool_turn_away(struct pool *p, const void *from, const char *why);
 /* A stream of this pool ended: room may be given to waiters (h2's on_room tells; callers need nothing here). */
 uint32_t pool_connections(const struct pool *p);  /* up or on their way, retiring ones included */
-uint32_t pool_streams(const struct pool *p);
-uint32_t pool_pending(const struct pool *p);
 bool pool_in_backoff(const struct pool *p);    /* or trying the first time after one */
 const char *pool_state(const struct pool *p); /* "idle", "connecting", "up", "backoff", "no TLS" (pool_none) */
 const char *pool_last_error(const struct pool *p); /* why there is no connection; NULL: there is one, or nothing failed */

@@ -348,12 +348,6 @@ void fields_unref(struct fields **ret)
 	}
 }
 
-void fields_recharge(struct fields *f, struct account *a)
-{
-	if (f->charge.account && a != f->charge.account)
-		charge_move(&f->charge, a);
-}
-
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
 
 static int fields_grow(struct fields *f)

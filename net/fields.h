@@ -49,7 +49,6 @@ void fields_pool_trim(struct fields_pool *p); /* gives the free blocks back to l
 struct fields *fields_new(struct fields_pool *p, struct account *a); /* NULL: refused by the account */
 static inline struct fields *fields_ref(struct fields *f) { f->refs++; return f; }
 void fields_unref(struct fields **f);
-void fields_recharge(struct fields *f, struct account *a); /* moves the charge to another account (never refused: force) */
 
 enum field_token field_token(const char *name, size_t n);  /* FIELD_OTHER when no row; name is in lower case */
 struct str field_name(enum field_token t);

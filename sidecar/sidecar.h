@@ -82,7 +82,6 @@ struct sidecar {
 	struct log_every removal_log;
 	struct log_every outlier_log;
 	struct freeze freeze;
-	struct log_every fault_log;
 };
 /* 0: everything in conf is open and READY was told; else a negative code with every problem in err. */
 int sidecar_new(const struct sidecar_spec *spec, struct sidecar **ret, struct err *err);

@@ -339,7 +339,6 @@ void uds_client_close(struct uds_client *c)
 
 const struct uds_identity *uds_client_identity(const struct uds_client *c) { return c->tls ? c->tls->identity : NULL; }
 const struct sock_cred *uds_client_cred(const struct uds_client *c) { return &c->cred; }
-struct uds_listener *uds_client_listener(const struct uds_client *c) { return c->listener; }
 const struct sock *uds_client_peer(const struct uds_client *c) { return c->peer; }
 
 bool uds_client_carries(const struct uds_client *c) { return c->carries; }

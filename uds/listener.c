@@ -63,9 +63,7 @@ void uds_doors_free(struct uds_doors **d)
 }
 
 uint32_t uds_doors_clients(const struct uds_doors *d) { return d->clients; }
-const struct addr *uds_listener_addr(const struct uds_listener *l) { return &l->addr; }
 uint32_t uds_listener_clients(const struct uds_listener *l) { return l->nclients; }
-void uds_listener_user(struct uds_listener *l, void *user) { l->user = user; }
 struct loop *uds_listener_loop(const struct uds_listener *l) { return l->doors->loop; }
 const struct limits *uds_listener_limits(const struct uds_listener *l) { return l->doors->lim; }
 struct account *uds_listener_account(const struct uds_listener *l) { return l->account; }

@@ -73,9 +73,7 @@ void uds_doors_on_empty(struct uds_doors *d, void (*fn)(void *ctx), void *ctx); 
 /* account: what its connections are charged to (the app's). 0, or a negative code with why (a sentence without the address). */
 int uds_listen(struct uds_doors *d, const struct uds_door *door, struct account *account, const struct uds_events *ev, void *user,
 	struct uds_listener **ret, char *why, size_t why_len);
-const struct addr *uds_listener_addr(const struct uds_listener *l);
 uint32_t uds_listener_clients(const struct uds_listener *l);
-void uds_listener_user(struct uds_listener *l, void *user); /* a reload hands the listener to the app's new struct */
 /* A reload: as door.transport and door.permissive, for connections to come. Those that stand stay, but for whom the new ones would judge otherwise, and those in plaintext where that is not
  * let in any more: they are told to go, as by send_off. */
 void uds_listener_tls(struct uds_listener *l, struct transport *transport, bool permissive);
@@ -96,6 +94,5 @@ const struct sock *uds_client_peer(const struct uds_client *c);   /* its connect
 const struct uds_identity *uds_client_identity(const struct uds_client *c); /* NULL: nobody that we know: plaintext, or no certificate that was verified */
 bool uds_client_carries(const struct uds_client *c);              /* it was marked: it has carried a call */
 void uds_client_carry(struct uds_client *c);
-struct uds_listener *uds_client_listener(const struct uds_client *c);
 bool uds_client_is_h1(const struct uds_client *c);
 bool uds_client_was_sent_off(const struct uds_client *c);         /* HTTP/2: a GOAWAY is on its way to it, or there */

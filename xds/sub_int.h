@@ -32,7 +32,7 @@ struct sub_kind {
 	struct map names;           /* name -> sub_name */
 	struct list order, changed;
 	uint32_t wanted;
-	bool wildcard, wildcard_changed;
+	bool wildcard;
 	char *version;              /* of the last accepted answer; "" */
 	uint64_t success, rejected, bytes, ignored;
 	char last_reject[160];

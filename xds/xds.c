@@ -357,13 +357,6 @@ void xds_view_space(struct xds *x, struct mesh_view *mesh, const struct secret_s
 	mesh_view_set_space(mesh, space);
 }
 
-uint64_t xds_view_identity(const struct xds *x, const struct mesh_view *mesh)
-{
-	const struct view *v = view_at(x, mesh);
-
-	return v ? v->identity : 0;
-}
-
 void xds_health_say(struct xds *x, struct mesh_view *mesh, bool ok, const char *text)
 {
 	struct view *v = view_at(x, mesh);

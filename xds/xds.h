@@ -43,7 +43,6 @@ void xds_sweep(struct xds *x, bool (*used)(void *ctx, const struct mesh_view *v)
  * borrowed while the view is, or until xds_view_space gives another one with the same secrets. May be NULL: there are none. */
 struct mesh_view *xds_view(struct xds *x, const struct conf_app *app, uint64_t identity, const struct secret_space *space, struct err *err);
 void xds_view_space(struct xds *x, struct mesh_view *v, const struct secret_space *space);
-uint64_t xds_view_identity(const struct xds *x, const struct mesh_view *v);
 /* Hot upgrade. The one that goes: lend: true once all snapshots are written, which from then on stay as they are; hush: another process speaks for the apps; retake: it has died. The one
  * that comes: settle: it serves. */
 bool xds_lend(struct xds *x);

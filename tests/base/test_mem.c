@@ -347,24 +347,6 @@ START_TEST(arena_stays_usable_after_its_account_said_no)
 }
 END_TEST
 
-START_TEST(arena_takes_usual_blocks_from_the_pool_and_brings_them_back)
-{
-	struct pool_mem blocks;
-	struct arena ar;
-	pool_mem_init(&blocks, ARENA_BLOCK, 4);
-	arena_init_pooled(&ar, NULL, &blocks);
-	for (int round = 0; round < 3; round++) {
-		ck_assert_ptr_nonnull(arena_alloc(&ar, 100));
-		ck_assert_ptr_nonnull(arena_alloc(&ar, 50000));
-		ck_assert_uint_eq(blocks.live, 1);
-		arena_reset(&ar);
-		ck_assert_uint_eq(blocks.live, 0);
-	}
-	ck_assert_uint_le(blocks.free_count, 1);
-	pool_mem_end(&blocks);
-}
-END_TEST
-
 START_TEST(pool_recycles_zeroes_and_holds_back_only_what_it_may_keep)
 {
 	struct pool_mem p;
@@ -406,7 +388,6 @@ Suite *suite(void)
 	tcase_add_test(t, acct_alloc_gives_back_what_it_took_and_keeps_what_it_may_not_grow);
 	tcase_add_test(t, arena_gives_aligned_memory_that_does_not_overlap);
 	tcase_add_test(t, arena_stays_usable_after_its_account_said_no);
-	tcase_add_test(t, arena_takes_usual_blocks_from_the_pool_and_brings_them_back);
 	tcase_add_test(t, pool_recycles_zeroes_and_holds_back_only_what_it_may_keep);
 #ifndef __SANITIZE_ADDRESS__
 	tcase_add_test_raise_signal(t, xalloc_dies_when_the_system_refuses, 6);

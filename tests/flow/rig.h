@@ -218,7 +218,6 @@ void raw_deaf(struct raw *w, bool deaf);
 void frame_add(struct sb *b, uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t n);
 void raw_frame(struct raw *w, uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t n);
 void raw_preface(struct raw *w);                  /* the client's 24 bytes and empty SETTINGS */
-void hpack_add(struct sb *b, const char *name, const char *value); /* literal, never indexed */
 void hpack_fields(struct sb *b, const char *lines);
 /* A head of literals from "name: value\n" lines. */
 void raw_headers(struct raw *w, uint32_t id, const char *lines, bool fin);

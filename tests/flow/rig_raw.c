@@ -177,13 +177,6 @@ static void hpack_text(struct sb *b, const char *p, size_t n)
 	sb_add(b, p, n);
 }
 
-void hpack_add(struct sb *b, const char *name, const char *value)
-{
-	sb_char(b, 0x10); /* never indexed, new name */
-	hpack_text(b, name, strlen(name));
-	hpack_text(b, value, strlen(value));
-}
-
 void hpack_fields(struct sb *b, const char *lines)
 {
 	while (*lines) {

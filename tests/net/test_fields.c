@@ -285,20 +285,6 @@ START_TEST(a_list_outlives_its_first_holder_and_its_account)
 }
 END_TEST
 
-START_TEST(a_charge_moves_to_another_account)
-{
-	struct account other;
-	struct fields *f = fields_new(pool, &account);
-
-	account_init(&other, NULL, "other", 1);
-	fields_recharge(f, &other);
-	ck_assert_uint_eq(account.used, 0);
-	ck_assert_uint_eq(other.used, f->charge.n);
-	fields_unref(&f);
-	ck_assert_uint_eq(other.used, 0);
-}
-END_TEST
-
 START_TEST(a_trimmed_pool_makes_new_blocks)
 {
 	struct fields *many[600];
@@ -576,7 +562,6 @@ Suite *suite(void)
 		a_copy_that_is_refused_half_way_gives_all_back,
 		a_copy_has_the_living_fields_and_its_own_bytes,
 		a_list_outlives_its_first_holder_and_its_account,
-		a_charge_moves_to_another_account,
 		a_trimmed_pool_makes_new_blocks,
 		names_are_lower_case_tokens,
 		values_may_hold_all_but_nul_cr_lf_and_outer_blanks,
