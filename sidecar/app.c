@@ -251,6 +251,27 @@ static bool is_our_tool(struct fields *head)
 	return str_starts(fields_value(head, FIELD_USER_AGENT), STR("thinmesh-call/"));
 }
 
+bool app_park(struct app *a)
+{
+	struct sidecar *sc = a->sc;
+	uint64_t most = sc->conf->park.calls;
+	if (a->parked >= most || sc->parked >= most * PARK_APPS) {
+		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
+		return false;
+	}
+	a->parked++;
+	sc->parked++;
+	stat_inc(&sc->loop->stats, STAT_PARKED);
+	return true;
+}
+
+void app_unpark(struct app *a)
+{
+	a->parked--;
+	a->sc->parked--;
+	stat_dec(&a->sc->loop->stats, STAT_PARKED);
+}
+
 void app_carries(struct app *a, struct uds_client *client, struct fields *head)
 {
 	if (__builtin_expect(uds_client_carries(client), 1) || is_our_tool(head))

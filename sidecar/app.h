@@ -32,7 +32,7 @@ struct app {
 	struct list questions; uint32_t nquestions; /* at its health doors: exchanges whose request has not ended yet, oldest first */
 	struct list asks; uint32_t nwatches; bool watches_over; /* sidecar/grpc_health's */
 	uint32_t calls;
-	uint32_t parked; size_t parked_bytes; /* calls that wait for a name */
+	uint32_t parked; size_t parked_bytes; /* calls (and questions) that wait for a name */
 	bool removed;
 	bool serves_on;                /* the daemon goes, and told the mesh so: calls for the app are taken until the doors close */
 	struct task end_task;
@@ -47,5 +47,9 @@ void app_drain(struct app *a);         /* all its doors, those that leave too */
 void app_remove(struct app *a);        /* drains; freed when idle */
 void app_close(struct app *a);         /* ends its calls and connections now; a few turns later app_free is allowed */
 void app_free(struct app **a);
+/* One more that waits for a name, or for a cluster's addresses. park.calls is an app's; all apps together have PARK_APPS times as much. False: there is no place, which is counted. */
+enum { PARK_APPS = 4 };
+bool app_park(struct app *a);
+void app_unpark(struct app *a);
 /* A call that has a way to a provider came through that connection: the process behind it is (a part of) the app. Cheap: a flag, once it is known. */
 void app_carries(struct app *a, struct uds_client *client, struct fields *head);

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include "sidecar/exchange_int.h"
 
-/* park.calls and park.bytes are an app's; all apps together have so many times as much. */
-enum { PARK_APPS = 4 };
-
 /* Of a call that waited for its name: where it came in (the door may be gone by then), and why it failed in words of the name's source. */
 struct parking {
 	char *default_authority;
@@ -27,12 +24,10 @@ void exchange_unpark(struct exchange *x)
 	if (!x->parked)
 		return;
 	x->parked = false;
-	x->sc->parked--;
-	x->app->parked--;
+	app_unpark(x->app);
 	x->sc->parked_bytes -= x->parked_bytes;
 	x->app->parked_bytes -= x->parked_bytes;
 	x->parked_bytes = 0;
-	stat_dec(&x->sc->loop->stats, STAT_PARKED);
 	cluster_unwait(&x->wait);
 	mesh_unwatch(&x->watch);
 }
@@ -55,6 +50,7 @@ static void park_over(struct timer *t)
 	exchange_fail(x, FAULT_PARK_TIME, x->watch.name ? exchange_reason(x, x->watch.name) : NULL);
 }
 
+/* park.bytes is an app's, as park.calls is (app_park). */
 bool exchange_park_bytes(struct exchange *x, size_t n)
 {
 	struct sidecar *sc = x->sc;
@@ -73,20 +69,16 @@ bool exchange_park_bytes(struct exchange *x, size_t n)
 static bool exchange_park(struct exchange *x)
 {
 	struct sidecar *sc = x->sc;
-	uint64_t most = sc->conf->park.calls;
-	if (x->app->parked >= most || sc->parked >= most * PARK_APPS) {
-		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
+	if (!app_park(x->app)) {
 		exchange_fail(x, FAULT_PARK_FULL, NULL);
 		return false;
 	}
 	if (!exchange_park_bytes(x, x->head->size + x->held.bytes)) {
+		app_unpark(x->app);
 		exchange_fail(x, FAULT_PARK_FULL, NULL);
 		return false;
 	}
 	x->parked = true;
-	sc->parked++;
-	x->app->parked++;
-	stat_inc(&sc->loop->stats, STAT_PARKED);
 	if (!x->waited || !timer_armed(&x->backoff)) { /* one time for all that it waits for: its name, then its cluster's DNS */
 		x->waited = true;
 		timer_in(sc->loop, &x->backoff, sc->conf->park.time_ns, park_over);

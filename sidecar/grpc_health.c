@@ -13,7 +13,7 @@
 #include "sidecar/health_truth.h"
 #include "sidecar/sidecar.h"
 
-enum { PREFIX = 5, MESSAGE_MAX = 4096, LIST_MAX = 100 /* health.proto: a server that has more may say RESOURCE_EXHAUSTED */, PARK_APPS = 4 /* as in sidecar/exchange_park */ };
+enum { PREFIX = 5, MESSAGE_MAX = 4096, LIST_MAX = 100 /* health.proto: a server that has more may say RESOURCE_EXHAUSTED */ };
 #define AGAIN_NS UINT64_C(1000000000)
 
 enum method { CHECK, WATCH, LIST };
@@ -93,9 +93,7 @@ static void ask_unpark(struct ask *k)
 	if (!k->parked)
 		return;
 	k->parked = false;
-	k->sc->parked--;
-	k->app->parked--;
-	stat_dec(&k->sc->loop->stats, STAT_PARKED);
+	app_unpark(k->app);
 	timer_cancel(k->sc->loop, &k->timer);
 }
 
@@ -289,18 +287,13 @@ static void timer_due(struct timer *t)
 static void ask_park(struct ask *k)
 {
 	struct sidecar *sc = k->sc;
-	uint64_t most = sc->conf->park.calls;
 	if (k->parked)
 		return;
-	if (k->app->parked >= most || sc->parked >= most * PARK_APPS) {
-		stat_inc(&sc->loop->stats, STAT_PARK_LIMIT);
+	if (!app_park(k->app)) {
 		ask_finish(k, GRPC_UNAVAILABLE, "too many calls wait for their names");
 		return;
 	}
 	k->parked = true;
-	sc->parked++;
-	k->app->parked++;
-	stat_inc(&sc->loop->stats, STAT_PARKED);
 	timer_in(sc->loop, &k->timer, sc->conf->park.time_ns, timer_due);
 }
 
@@ -558,9 +551,4 @@ void grpc_health_end(struct app *a)
 		k->going = true;
 		ask_mark(k);
 	}
-}
-
-uint32_t grpc_health_watches(const struct app *a)
-{
-	return a->nwatches;
 }

@@ -18,4 +18,3 @@ struct stream *grpc_health_open(struct sidecar *sc, struct app *app, bool app_tr
 /* The app's life has changed: its watchers are told. */
 void grpc_health_life(struct app *a);         /* and so is everybody else after a reload */
 void grpc_health_end(struct app *a);          /* its doors are drained: Watches, which would never end, end as UNAVAILABLE; no new ones */
-uint32_t grpc_health_watches(const struct app *a);
