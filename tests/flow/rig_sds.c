@@ -141,11 +141,6 @@ void sds_server_bytes(struct sds_server *s, const char *name, const void *secret
 	sds_server_say(s, name);
 }
 
-void sds_server_del(struct sds_server *s, const char *name)
-{
-	forget(s, name);
-}
-
 static void inline_bytes(struct sb *out, uint32_t field, const char *pem)
 {
 	struct sb source = {0};
@@ -171,6 +166,18 @@ void sds_server_cert(struct sds_server *s, const char *name, const char *chain, 
 	inline_bytes(&cert, 1, chain);
 	inline_bytes(&cert, 2, key);
 	put(s, name, 2, &cert);
+}
+
+void sds_server_leaf(struct sds_server *s, const char *name, struct authority *by, const struct paper *how)
+{
+	struct sb chain = {0}, key = {0};
+
+	authority_leaf(by, how, &chain, &key);
+	sb_char(&chain, '\0');
+	sb_char(&key, '\0');
+	sds_server_cert(s, name, chain.p, key.p);
+	sb_end(&chain);
+	sb_end(&key);
 }
 
 void sds_server_roots(struct sds_server *s, const char *name, const char *pem)

@@ -6,6 +6,7 @@
  * A put of a name that somebody asked for is pushed. Owner: whoever made it. */
 #pragma once
 #include "tests/flow/rig_ads.h"
+#include "tests/flow/rig_ca.h"
 
 struct sds_server {
 	struct plane *plane;       /* owned */
@@ -23,10 +24,10 @@ struct sds_server *sds_server_on(struct loop *loop, struct account *account, con
 void sds_server_end(struct sds_server *s);             /* closes all; what dies needs some turns */
 void sds_server_free(struct sds_server **s);
 void sds_server_cert(struct sds_server *s, const char *name, const char *chain_pem, const char *key_pem);
+void sds_server_leaf(struct sds_server *s, const char *name, struct authority *by, const struct paper *how); /* a new one, with its key */
 void sds_server_roots(struct sds_server *s, const char *name, const char *pem);
 /* As SPIRE: SPIFFECertValidatorConfig. domains_and_pems: name, PEM, name, PEM ..., NULL. */
 void sds_server_bundles(struct sds_server *s, const char *name, const char *const *domains_and_pems);
 void sds_server_bytes(struct sds_server *s, const char *name, const void *secret, size_t n);
-void sds_server_del(struct sds_server *s, const char *name);    /* says nothing; asked again: unknown */
 void sds_server_say(struct sds_server *s, const char *name);    /* once more, to all who asked */
 uint32_t sds_server_streams(const struct sds_server *s, const char *name); /* open ones that asked for it */

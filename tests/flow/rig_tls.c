@@ -57,6 +57,17 @@ void rig_who_end(struct rig_who *w)
 	tls_want_unref(&w->want);
 }
 
+void provider_tls(struct provider *p, struct authority *by, const char *sans, const char *roots)
+{
+	struct tls_spec spec = {.cert = cert_of(by, &(struct paper){.sans = sans}), .trust = trust_of(roots), .alpn = "h2", .server = true};
+	struct err err = {0};
+
+	tls_context_unref(&p->tls);
+	must(tls_context_new(&spec, &p->tls, &err), &err);
+	tls_cert_unref(&spec.cert);
+	tls_trust_unref(&spec.trust);
+}
+
 static int dress(void *ctx, struct caller *c, const struct sock_events *ev)
 {
 	struct rig_who *who = ctx;

@@ -16,6 +16,8 @@ void rig_who_end(struct rig_who *w);
 struct caller *caller_tls(struct rig *r, const char *at, struct rig_who *who);       /* caller->why: why it did not come up */
 struct caller *caller_tls_start(struct rig *r, const char *at, struct rig_who *who); /* as caller_start */
 struct raw *raw_tls(struct rig *r, const char *at, struct rig_who *who);             /* what it says and hears is inside */
+/* It speaks TLS from now on (connections to come): as a leaf of `by`, to clients that roots stand for. What p->tls was is given back; the last one is the test's to give back. */
+void provider_tls(struct provider *p, struct authority *by, const char *sans, const char *roots);
 int64_t rig_now_s(const struct rig *r);                                              /* by the wall's clock */
 
 struct rig_keep { struct transports *all; struct secret *cert, *roots; struct secret_space space; };

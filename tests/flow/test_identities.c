@@ -87,20 +87,7 @@ static struct folk *folk_bare(void)
 	w->anybody = tls_want_new();
 	tls_want_seal(w->anybody);
 	w->p->clients = w->anybody;
-	{
-		struct sb chain = {0}, key = {0};
-		struct tls_spec spec = {.alpn = "h2", .server = true};
-		struct err err = ERR_INIT;
-
-		authority_leaf(w->mesh, &(struct paper){.sans = "URI:" TD "demo,DNS:one.example,DNS:two.example"}, &chain, &key);
-		ck_assert_int_eq(tls_cert_new("provider", sb_view(&chain), sb_view(&key), &spec.cert, &err), 0);
-		ck_assert_int_eq(tls_trust_new("mesh", str_of(authority_pem(w->mesh)), NULL, &spec.trust, &err), 0);
-		ck_assert_int_eq(tls_context_new(&spec, &w->p->tls, &err), 0);
-		tls_cert_unref(&spec.cert);
-		tls_trust_unref(&spec.trust);
-		sb_end(&chain);
-		sb_end(&key);
-	}
+	provider_tls(w->p, w->mesh, "URI:" TD "demo,DNS:one.example,DNS:two.example", authority_pem(w->mesh));
 	said_begin(&w->said, w->r);
 	return w;
 }
@@ -372,16 +359,10 @@ END_TEST
 static void agent_gives_for(struct folk *w, struct sds_server *agent, const char *account, int64_t from_s, int64_t to_s)
 {
 	char sans[160];
-	struct sb chain = {0}, key = {0};
 
 	snprintf(sans, sizeof(sans), "URI:" TD "%s", account);
-	authority_leaf(w->mesh, &(struct paper){.sans = sans, .from_s = from_s, .to_s = to_s}, &chain, &key);
-	sb_char(&chain, '\0');
-	sb_char(&key, '\0');
-	sds_server_cert(agent, "default", chain.p, key.p);
+	sds_server_leaf(agent, "default", w->mesh, &(struct paper){.sans = sans, .from_s = from_s, .to_s = to_s});
 	sds_server_roots(agent, "ROOTCA", authority_pem(w->mesh));
-	sb_end(&chain);
-	sb_end(&key);
 }
 
 static void agent_gives(struct folk *w, struct sds_server *agent, const char *account)

@@ -204,22 +204,6 @@ static void step(struct churn *w)
 	ck_assert_msg(!s || !s->conn || strncmp(s->conn->peer, TD, strlen(TD)) == 0, "a call as '%s'", s && s->conn ? s->conn->peer : "");
 }
 
-static void provider_tls(struct churn *w)
-{
-	struct sb chain = {0}, key = {0};
-	struct tls_spec spec = {.alpn = "h2", .server = true};
-	struct err err = ERR_INIT;
-
-	authority_leaf(w->mesh, &(struct paper){.sans = "URI:" TD "demo,DNS:demo"}, &chain, &key);
-	ck_assert_int_eq(tls_cert_new("provider", sb_view(&chain), sb_view(&key), &spec.cert, &err), 0);
-	ck_assert_int_eq(tls_trust_new("mesh", str_of(authority_pem(w->mesh)), NULL, &spec.trust, &err), 0);
-	ck_assert_int_eq(tls_context_new(&spec, &w->secure->tls, &err), 0);
-	tls_cert_unref(&spec.cert);
-	tls_trust_unref(&spec.trust);
-	sb_end(&chain);
-	sb_end(&key);
-}
-
 static struct churn *churn_new(uint64_t seed)
 {
 	struct churn *w = xnew(struct churn);
@@ -240,7 +224,7 @@ static struct churn *churn_new(uint64_t seed)
 	w->anybody = tls_want_new();
 	tls_want_seal(w->anybody);
 	w->secure->clients = w->anybody;
-	provider_tls(w);
+	provider_tls(w->secure, w->mesh, "URI:" TD "demo,DNS:demo", authority_pem(w->mesh));
 	rig_who(&w->cart, w->mesh, &(struct paper){.sans = "URI:" TD "cart"}, NULL, "h2");
 	rig_who(&w->stranger, w->other, &(struct paper){.sans = "URI:" TD "cart"}, NULL, "h2");
 	rig_start(w->r, declared(w));

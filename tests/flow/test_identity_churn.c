@@ -88,34 +88,10 @@ static struct authority *signer(struct churn *c)
 	return a;
 }
 
-static void provider_dress(struct provider *p, struct authority *by, const char *roots)
-{
-	struct sb chain = {0}, key = {0};
-	struct tls_spec spec = {.alpn = "h2", .server = true};
-	struct err err = ERR_INIT;
-
-	tls_context_unref(&p->tls);
-	authority_leaf(by, &(struct paper){.sans = "URI:" TD "demo"}, &chain, &key);
-	ck_assert_int_eq(tls_cert_new("provider", sb_view(&chain), sb_view(&key), &spec.cert, &err), 0);
-	spec.trust = trust_in(roots);
-	ck_assert_int_eq(tls_context_new(&spec, &p->tls, &err), 0);
-	tls_cert_unref(&spec.cert);
-	tls_trust_unref(&spec.trust);
-	sb_end(&chain);
-	sb_end(&key);
-}
-
 static void agent_puts(struct churn *c, struct authority *by, int64_t from_s, int64_t to_s)
 {
-	struct sb chain = {0}, key = {0};
-
 	authority_set_now(by, rig_now_s(c->r));
-	authority_leaf(by, &(struct paper){.sans = "URI:" TD "shop", .from_s = from_s, .to_s = to_s}, &chain, &key);
-	sb_char(&chain, '\0');
-	sb_char(&key, '\0');
-	sds_server_cert(c->agent, "default", chain.p, key.p);
-	sb_end(&chain);
-	sb_end(&key);
+	sds_server_leaf(c->agent, "default", by, &(struct paper){.sans = "URI:" TD "shop", .from_s = from_s, .to_s = to_s});
 }
 
 /* What is good, to all that give papers. */
@@ -130,7 +106,7 @@ static void papers_go_out(struct churn *c)
 	c->ca->authority = by;
 	c->ca->roots = c->bundle.p;
 	for (int i = 0; i < PROVIDERS; i++)
-		provider_dress(c->p[i], by, c->bundle.p);
+		provider_tls(c->p[i], by, "URI:" TD "demo", c->bundle.p);
 }
 
 /* ---- rotation ---- */
@@ -357,7 +333,7 @@ static void churn_begin(struct churn *c, uint64_t seed)
 	}
 	c->plain = provider_new(r, "10.0.0.4:1", ANSWERS);
 	bundle_is(c);
-	provider_dress(c->impostor, c->stranger, authority_pem(c->stranger));
+	provider_tls(c->impostor, c->stranger, "URI:" TD "demo", authority_pem(c->stranger));
 	papers_go_out(c);
 	c->changes_ns = now_ns(c) + below(c, CALM_MS) * MS;
 	rig_start(r, yaml_of(c));

@@ -48,15 +48,8 @@ static struct mesh_world *begin_bare(const char *yaml, enum does does)
 
 static void agent_gives(struct mesh_world *w)
 {
-	struct sb chain = {0}, key = {0};
-
-	authority_leaf(w->mesh, &shop_paper, &chain, &key);
-	sb_char(&chain, '\0');
-	sb_char(&key, '\0');
-	sds_server_cert(w->agent, "default", chain.p, key.p);
+	sds_server_leaf(w->agent, "default", w->mesh, &shop_paper);
 	sds_server_roots(w->agent, "ROOTCA", authority_pem(w->mesh));
-	sb_end(&chain);
-	sb_end(&key);
 	rig_advance(w->r, 3000); /* asked again by then */
 }
 

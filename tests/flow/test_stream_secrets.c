@@ -82,21 +82,11 @@ static void send_cluster(struct stage *s)
 static struct stage begin(const char *yaml)
 {
 	struct stage s = {.w = world_bare(PLANE_GENERIC)};
-	struct sb chain = {0}, key = {0};
-	struct tls_spec spec = {.alpn = "h2", .server = true};
-	struct err err = ERR_INIT;
 
 	s.mesh = authority_new("mesh", rig_now_s(s.w.r));
 	s.anybody = tls_want_new();
 	tls_want_seal(s.anybody);
-	authority_leaf(s.mesh, &(struct paper){.sans = "URI:" TD "demo"}, &chain, &key);
-	ck_assert_int_eq(tls_cert_new("provider", sb_view(&chain), sb_view(&key), &spec.cert, &err), 0);
-	ck_assert_int_eq(tls_trust_new("mesh", str_of(authority_pem(s.mesh)), NULL, &spec.trust, &err), 0);
-	ck_assert_int_eq(tls_context_new(&spec, &s.w.one->tls, &err), 0);
-	tls_cert_unref(&spec.cert);
-	tls_trust_unref(&spec.trust);
-	sb_end(&chain);
-	sb_end(&key);
+	provider_tls(s.w.one, s.mesh, "URI:" TD "demo", authority_pem(s.mesh));
 	s.w.one->clients = s.anybody;
 	plane_service(s.w.p, HOST, 50051, "10.0.0.1:1");
 	send_cluster(&s);
