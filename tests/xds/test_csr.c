@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "conf/conf.h"
-#include "net/dns.h"
 #include "net/offload.h"
-#include "tests/flow/rig_ca.h"
 #include "tests/unit.h"
+#include "tests/xds/ground.h"
 #include "xds/csr.h"
 #include "xds/csr_message.h"
 #include "xds/token.h"
@@ -24,17 +22,9 @@
 #define TILL "spiffe://cluster.local/ns/default/sa/till"
 
 struct csrrig {
-	struct simnet *net;
-	struct loop *loop;
-	struct log *log;
-	struct sb logged;
-	struct dns *dns;
-	struct account account;
-	struct limits limits;
-	struct transports *transports;
+	struct ground g;
 	struct offload *offload;
 	struct reader *reader;
-	struct authority *authority;
 	struct ca *ca;
 	struct conf_identity conf;
 	struct secret_space space;
@@ -45,21 +35,6 @@ struct csrrig {
 	struct secret *cert, *roots;
 	char folder[32], token[64], output[64];
 };
-
-static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
-{
-	struct csrrig *r = ctx;
-
-	(void)level;
-	sb_add(&r->logged, line, n);
-	if (getenv("RIG_LOG"))
-		fwrite(line, 1, n, stderr);
-}
-
-static int64_t now_s(const struct csrrig *r)
-{
-	return (int64_t)(r->loop->ops->wall_ns(r->loop->ops_ctx) / 1000000000);
-}
 
 static void write_file(const char *path, const char *text)
 {
@@ -84,31 +59,22 @@ static struct csrrig *rig_new(const char *server)
 {
 	struct csrrig *r = xnew(struct csrrig);
 
-	r->net = simnet_new(7);
-	r->loop = simnet_loop(r->net);
-	r->log = log_new(LOG_INFO, 0);
-	log_set_sink(r->log, on_log, r);
-	r->loop->log = r->log;
-	r->dns = dns_new_table(r->loop, 5 * MS);
-	dns_table_set(r->dns, "istiod.istio-system.svc", "10.9.0.1", 60 * SEC);
-	account_init(&r->account, NULL, "the CA", SIZE_MAX);
-	conf_limits_default(&r->limits);
-	r->transports = transports_new(r->loop);
-	r->offload = offload_new(r->loop);
-	r->reader = reader_new(r->loop);
-	r->authority = authority_new("mesh", now_s(r));
+	ground_begin(&r->g);
+	dns_table_set(r->g.dns, "istiod.istio-system.svc", "10.9.0.1", 60 * SEC);
+	r->offload = offload_new(r->g.loop);
+	r->reader = reader_new(r->g.loop);
 	struct err err = ERR_INIT;
 	struct tls_trust *trust;
 	const char *why;
-	ck_assert_int_eq(tls_trust_new("roots", str_of(authority_pem(r->authority)), NULL, &trust, &err), 0);
-	r->files[SECRET_ROOTS] = secret_new(r->transports, SECRET_ROOTS, "/etc/ca.pem", "files", NULL, NULL);
+	ck_assert_int_eq(tls_trust_new("roots", str_of(authority_pem(r->g.authority)), NULL, &trust, &err), 0);
+	r->files[SECRET_ROOTS] = secret_new(r->g.transports, SECRET_ROOTS, "/etc/ca.pem", "files", NULL, NULL);
 	ck_assert_int_eq(secret_put_trust(r->files[SECRET_ROOTS], trust, &why), 0);
 	r->space = (struct secret_space){.get = space_get, .ctx = r};
 	if (strcmp(server, PLAIN) == 0) {
-		r->ca = ca_new(r->loop, &r->account, PLAIN, r->authority, NULL);
+		r->ca = ca_new(r->g.loop, &r->g.account, PLAIN, r->g.authority, NULL);
 	} else {
-		struct tls_context *tls = ca_tls(r->authority, "DNS:istiod.istio-system.svc", authority_pem(r->authority));
-		r->ca = ca_new(r->loop, &r->account, "10.9.0.1:15012", r->authority, tls);
+		struct tls_context *tls = ca_tls(r->g.authority, "DNS:istiod.istio-system.svc", authority_pem(r->g.authority));
+		r->ca = ca_new(r->g.loop, &r->g.account, "10.9.0.1:15012", r->g.authority, tls);
 		tls_context_unref(&tls);
 	}
 	snprintf(r->folder, sizeof(r->folder), "/tmp/test_csr-XXXXXX");
@@ -123,13 +89,8 @@ static struct csrrig *rig_new(const char *server)
 
 static struct csr *csr_of(struct csrrig *r)
 {
-	return csr_new(&(struct csr_spec){.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .transports = r->transports, .offload = r->offload, .reader = r->reader, .conf = &r->conf, .spiffe_id = SHOP,
+	return csr_new(&(struct csr_spec){.loop = r->g.loop, .log = r->g.log, .dns = r->g.dns, .limits = &r->g.limits, .transports = r->g.transports, .offload = r->offload, .reader = r->reader, .conf = &r->conf, .spiffe_id = SHOP,
 		.app = "shop", .space = &r->space, .cert = r->cert, .roots = r->roots});
-}
-
-static void advance(struct csrrig *r, uint64_t ms)
-{
-	simnet_advance(r->net, ms * MS);
 }
 
 static void start(struct csrrig *r)
@@ -137,7 +98,7 @@ static void start(struct csrrig *r)
 	r->csr = csr_of(r);
 	r->cert = csr_cert(r->csr);
 	r->roots = csr_roots(r->csr);
-	advance(r, 50);
+	ground_advance(&r->g, 50);
 }
 
 static void remove_folder(const char *folder)
@@ -165,22 +126,11 @@ static void rig_free(struct csrrig **pr)
 	secret_unref(&r->files[0]);
 	secret_unref(&r->files[1]);
 	ca_end(r->ca);
-	advance(r, 1000);
+	ground_advance(&r->g, 1000);
 	ca_free(&r->ca);
 	offload_free(&r->offload);
 	reader_free(&r->reader);
-	transports_free(&r->transports);
-	dns_free(&r->dns);
-	advance(r, 0);
-	ck_assert_uint_eq(r->loop->memory.used, 0);
-	ck_assert_uint_eq(r->account.used, 0);
-	ck_assert_int_eq(simnet_open(r->net), 0);
-	account_end(&r->account);
-	authority_free(&r->authority);
-	r->loop->log = NULL;
-	simnet_free(&r->net);
-	log_free(&r->log);
-	sb_end(&r->logged);
+	ground_end(&r->g);
 	remove_folder(r->output);
 	remove_folder(r->folder);
 	free(r);
@@ -193,16 +143,6 @@ static struct csrrig *rig_ready(const char *server)
 	start(r);
 	ck_assert_msg(r->cert->state == SECRET_READY, "%s", csr_last_error(r->csr));
 	return r;
-}
-
-static bool logged(const struct csrrig *r, const char *text)
-{
-	return r->logged.n && strstr(r->logged.p, text);
-}
-
-static uint64_t stat_of(const struct csrrig *r, enum stat_id id)
-{
-	return stat_get(&r->loop->stats, id);
 }
 
 /* ---- the first one ---- */
@@ -219,7 +159,7 @@ START_TEST(a_certificate_is_asked_for_with_a_token_over_tls)
 	r->roots = csr_roots(r->csr);
 	ck_assert_int_eq(r->cert->state, SECRET_WAITING);
 	ck_assert_str_eq(r->cert->source, "ca " ISTIOD);
-	advance(r, 50);
+	ground_advance(&r->g, 50);
 	ck_assert_msg(r->cert->state == SECRET_READY, "%s", csr_last_error(r->csr));
 	ck_assert_int_eq(r->roots->state, SECRET_READY);
 	ck_assert_str_eq(tls_cert_id(r->cert->cert), SHOP);
@@ -231,9 +171,9 @@ START_TEST(a_certificate_is_asked_for_with_a_token_over_tls)
 	ck_assert_uint_eq(r->ca->last_validity_s, 86400);
 	ck_assert(strstr(r->ca->last_head, ":scheme: https\n"));
 	ck_assert(strstr(r->ca->last_head, ":authority: " ISTIOD "\n"));
-	ck_assert_uint_eq(stat_of(r, STAT_CSR_REQUESTS), 1);
-	ck_assert_uint_eq(stat_of(r, STAT_CSR_FAILURES), 0);
-	advance(r, 1000);
+	ck_assert_uint_eq(ground_stat(&r->g, STAT_CSR_REQUESTS), 1);
+	ck_assert_uint_eq(ground_stat(&r->g, STAT_CSR_FAILURES), 0);
+	ground_advance(&r->g, 1000);
 	ck_assert_uint_eq(r->ca->accepted, 1);
 	ck_assert(list_empty(&r->ca->conns)); /* nothing stays open */
 	rig_free(&r);
@@ -257,7 +197,7 @@ START_TEST(a_ca_that_shows_another_name_is_told_nothing)
 
 	r->conf.ca.server_name = (char *)"other.svc";
 	start(r);
-	advance(r, 3000);
+	ground_advance(&r->g, 3000);
 	ck_assert_int_eq(r->cert->state, SECRET_FAILING);
 	ck_assert_uint_eq(r->ca->requests, 0);
 	ck_assert_msg(strstr(r->cert->why, "other.svc"), "%s", r->cert->why);
@@ -282,7 +222,7 @@ END_TEST
 START_TEST(an_intermediate_comes_along_and_the_roots_are_the_last_entry)
 {
 	struct csrrig *r = rig_new(PLAIN);
-	struct authority *below = authority_below(r->authority, "below");
+	struct authority *below = authority_below(r->g.authority, "below");
 	struct sb text = {0};
 
 	r->ca->authority = below;
@@ -303,12 +243,12 @@ START_TEST(the_name_that_the_ca_gives_is_used_and_told_once)
 	r->ca->identity = TILL;
 	start(r);
 	ck_assert_str_eq(tls_cert_id(r->cert->cert), TILL);
-	ck_assert(logged(r, "gave a certificate of '" TILL "', '" SHOP "' was asked for"));
-	r->logged.n = 0;
-	advance(r, 13 * HOUR);
+	ck_assert(ground_logged(&r->g, "gave a certificate of '" TILL "', '" SHOP "' was asked for"));
+	r->g.logged.n = 0;
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_uint_eq(r->ca->requests, 2);
-	sb_char(&r->logged, 0);
-	ck_assert(!logged(r, "was asked for"));
+	sb_char(&r->g.logged, 0);
+	ck_assert(!ground_logged(&r->g, "was asked for"));
 	rig_free(&r);
 }
 END_TEST
@@ -327,14 +267,14 @@ START_TEST(it_is_renewed_at_half_of_its_life)
 	int64_t from, to;
 
 	tls_cert_times(r->cert->cert, &from, &to);
-	int64_t left = to - now_s(r), half = now_s(r) + left / 2, at = (int64_t)(csr_renews_wall_ns(r->csr) / 1000000000);
+	int64_t left = to - ground_now_s(&r->g), half = ground_now_s(&r->g) + left / 2, at = (int64_t)(csr_renews_wall_ns(r->csr) / 1000000000);
 	ck_assert_int_ge(at, half - left / 100);
 	ck_assert_int_le(at, half + left / 100);
 	secret_watch(r->cert, &r->watch, on_told);
-	advance(r, (uint64_t)(at - now_s(r) - 60) * 1000);
+	ground_advance(&r->g, (uint64_t)(at - ground_now_s(&r->g) - 60) * 1000);
 	ck_assert_uint_eq(r->ca->requests, 1);
 	ck_assert_uint_eq(r->told, 0);
-	advance(r, 62000);
+	ground_advance(&r->g, 62000);
 	ck_assert_uint_eq(r->ca->requests, 2);
 	ck_assert_uint_eq(r->told, 1);
 	ck_assert_uint_ne(tls_cert_hash(r->cert->cert), was);
@@ -351,7 +291,7 @@ START_TEST(renewals_of_many_are_spread)
 	for (int i = 0; i < 12; i++) {
 		struct csrrig *r = rig_new(PLAIN);
 		for (int k = 0; k <= i; k++)
-			loop_random(r->loop);
+			loop_random(r->g.loop);
 		start(r);
 		uint64_t at = csr_renews_wall_ns(r->csr);
 		least = at < least ? at : least;
@@ -381,13 +321,13 @@ START_TEST(of_a_short_life_too_there_is_always_something_left)
 		for (int s = 0; s < 60; s++) {
 			int64_t from, to;
 
-			advance(r, 1000);
+			ground_advance(&r->g, 1000);
 			tls_cert_times(r->cert->cert, &from, &to);
 			if (rows[i].life_s > 2) /* at the latest in its second half, and what is there is not used up */
-				ck_assert_msg(to - now_s(r) >= rows[i].life_s / 2 - 1, "of %d s are left: %d", rows[i].life_s, (int)(to - now_s(r)));
+				ck_assert_msg(to - ground_now_s(&r->g) >= rows[i].life_s / 2 - 1, "of %d s are left: %d", rows[i].life_s, (int)(to - ground_now_s(&r->g)));
 		}
 		ck_assert_msg(r->ca->requests >= rows[i].least && r->ca->requests <= rows[i].most, "%d s: asked %u times", rows[i].life_s, r->ca->requests);
-		ck_assert_uint_eq(stat_of(r, STAT_CSR_FAILURES), 0);
+		ck_assert_uint_eq(ground_stat(&r->g, STAT_CSR_FAILURES), 0);
 		rig_free(&r);
 	}
 }
@@ -402,13 +342,13 @@ START_TEST(a_thousand_renewals_leave_nothing_behind)
 	r->ca->quirks.to_s = 20;
 	start(r);
 	for (int i = 0; i < 1000; i++) {
-		advance(r, 10100);
+		ground_advance(&r->g, 10100);
 		if (i == 10)
-			used = r->loop->memory.used;
+			used = r->g.loop->memory.used;
 	}
 	ck_assert_uint_ge(r->cert->puts, 990);
-	ck_assert_uint_eq(stat_of(r, STAT_CSR_FAILURES), 0);
-	ck_assert_uint_eq(r->loop->memory.used, used);
+	ck_assert_uint_eq(ground_stat(&r->g, STAT_CSR_FAILURES), 0);
+	ck_assert_uint_eq(r->g.loop->memory.used, used);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	rig_free(&r);
 }
@@ -417,13 +357,13 @@ END_TEST
 START_TEST(roots_that_change_come_with_the_next_certificate)
 {
 	struct csrrig *r = rig_ready(PLAIN);
-	struct authority *other = authority_new("other", now_s(r));
+	struct authority *other = authority_new("other", ground_now_s(&r->g));
 	struct sb both = {0};
 	uint64_t was = tls_trust_hash(r->roots->trust);
 
-	sb_fmt(&both, "%s%s", authority_pem(r->authority), authority_pem(other));
+	sb_fmt(&both, "%s%s", authority_pem(r->g.authority), authority_pem(other));
 	r->ca->roots = both.p;
-	advance(r, 13 * HOUR);
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_uint_ne(tls_trust_hash(r->roots->trust), was);
 	ck_assert_uint_eq(r->roots->generation, 2);
 	rig_free(&r);
@@ -436,14 +376,14 @@ START_TEST(what_is_due_is_asked_at_a_thaw)
 {
 	struct csrrig *r = rig_ready(PLAIN);
 
-	simnet_freeze(r->net, 20 * HOUR * MS);
-	advance(r, 1000);
+	simnet_freeze(r->g.net, 20 * HOUR * MS);
+	ground_advance(&r->g, 1000);
 	ck_assert_uint_eq(r->ca->requests, 1);
 	csr_thaw(r->csr);
-	advance(r, 50);
+	ground_advance(&r->g, 50);
 	ck_assert_uint_eq(r->ca->requests, 2);
 	csr_thaw(r->csr); /* nothing is due */
-	advance(r, 50);
+	ground_advance(&r->g, 50);
 	ck_assert_uint_eq(r->ca->requests, 2);
 	rig_free(&r);
 }
@@ -457,20 +397,20 @@ START_TEST(a_ca_that_is_not_there_yet_is_waited_for_a_second_and_then_told)
 
 	ca_listen(r->ca, false);
 	start(r);
-	advance(r, 700);
+	ground_advance(&r->g, 700);
 	ck_assert_int_eq(r->cert->state, SECRET_WAITING);
-	ck_assert_uint_ge(stat_of(r, STAT_CSR_FAILURES), 2);
-	advance(r, 5000);
+	ck_assert_uint_ge(ground_stat(&r->g, STAT_CSR_FAILURES), 2);
+	ground_advance(&r->g, 5000);
 	ck_assert_int_eq(r->cert->state, SECRET_FAILING);
 	ck_assert_int_eq(r->roots->state, SECRET_FAILING);
 	ck_assert_str_eq(r->cert->why, "CA " PLAIN ": no such socket");
-	ck_assert(logged(r, "identity 'shop': CA " PLAIN ": no such socket; trying again"));
-	advance(r, 600000);
-	uint64_t tries = stat_of(r, STAT_CSR_REQUESTS);
+	ck_assert(ground_logged(&r->g, "identity 'shop': CA " PLAIN ": no such socket; trying again"));
+	ground_advance(&r->g, 600000);
+	uint64_t tries = ground_stat(&r->g, STAT_CSR_REQUESTS);
 	ck_assert_uint_le(tries, 100);
 	ck_assert_uint_ge(tries, 25); /* never more than half a minute apart */
 	ca_listen(r->ca, true);
-	advance(r, 30000);
+	ground_advance(&r->g, 30000);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	ck_assert_ptr_null(r->cert->why);
 	rig_free(&r);
@@ -486,17 +426,17 @@ START_TEST(a_renewal_that_fails_leaves_the_old_one_to_its_end)
 	start(r);
 	uint64_t was = tls_cert_hash(r->cert->cert);
 	ca_listen(r->ca, false);
-	advance(r, 700000);
-	ck_assert_uint_gt(stat_of(r, STAT_CSR_FAILURES), 0);
+	ground_advance(&r->g, 700000);
+	ck_assert_uint_gt(ground_stat(&r->g, STAT_CSR_FAILURES), 0);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	ck_assert_uint_eq(tls_cert_hash(r->cert->cert), was);
 	ck_assert_ptr_nonnull(r->cert->why);
-	ck_assert(logged(r, "trying again, the present certificate stays"));
-	ck_assert(!logged(r, "has expired"));
-	advance(r, 502000);
-	ck_assert(logged(r, "identity 'shop': the certificate has expired"));
+	ck_assert(ground_logged(&r->g, "trying again, the present certificate stays"));
+	ck_assert(!ground_logged(&r->g, "has expired"));
+	ground_advance(&r->g, 502000);
+	ck_assert(ground_logged(&r->g, "identity 'shop': the certificate has expired"));
 	ca_listen(r->ca, true);
-	advance(r, 31000);
+	ground_advance(&r->g, 31000);
 	ck_assert_uint_ne(tls_cert_hash(r->cert->cert), was);
 	ck_assert_ptr_null(r->cert->why);
 	rig_free(&r);
@@ -528,16 +468,16 @@ START_TEST(answers_that_are_no_good_are_refused_with_their_reason)
 		struct csrrig *r = rig_new(PLAIN);
 		r->ca->quirks = rows[i].quirks;
 		start(r);
-		advance(r, 12000);
+		ground_advance(&r->g, 12000);
 		ck_assert_msg(r->cert->state == SECRET_FAILING, "row %zu", i);
 		ck_assert_msg(r->roots->state == SECRET_FAILING, "row %zu: no roots without a certificate", i);
 		ck_assert_msg(strstr(r->cert->why, rows[i].why) && strstr(r->cert->why, "CA " PLAIN ": "), "row %zu: %s", i, r->cert->why);
 		r->ca->quirks = (struct ca_quirks){0};
-		advance(r, 30000);
+		ground_advance(&r->g, 30000);
 		ck_assert_msg(r->cert->state == SECRET_READY && !*csr_last_error(r->csr), "row %zu: %s", i, csr_last_error(r->csr));
 		r->ca->quirks = rows[i].quirks;
 		uint64_t was = tls_cert_hash(r->cert->cert);
-		simnet_advance(r->net, csr_renews_wall_ns(r->csr) - r->loop->ops->wall_ns(r->loop->ops_ctx) + 60 * SEC);
+		simnet_advance(r->g.net, csr_renews_wall_ns(r->csr) - r->g.loop->ops->wall_ns(r->g.loop->ops_ctx) + 60 * SEC);
 		ck_assert_msg(r->cert->state == SECRET_READY && tls_cert_hash(r->cert->cert) == was && strstr(r->cert->why, rows[i].why), "row %zu: the old one stays", i);
 		rig_free(&r);
 	}
@@ -547,28 +487,28 @@ END_TEST
 START_TEST(a_certificate_that_the_cas_own_roots_do_not_stand_for_is_refused)
 {
 	struct csrrig *r = rig_new(PLAIN);
-	struct authority *other = authority_new("other", now_s(r)), *namesake = authority_new("mesh", now_s(r)), *between = authority_below(r->authority, "between");
+	struct authority *other = authority_new("other", ground_now_s(&r->g)), *namesake = authority_new("mesh", ground_now_s(&r->g)), *between = authority_below(r->g.authority, "between");
 
 	r->ca->roots = authority_pem(other);
 	start(r);
 	ck_assert_int_eq(r->cert->state, SECRET_FAILING);
 	ck_assert_int_eq(r->roots->state, SECRET_FAILING); /* its roots are not taken either */
 	ck_assert(strstr(r->cert->why, "CA " PLAIN ": the roots in cert_chain do not stand for the certificate of '" SHOP "': unable to get "));
-	ck_assert(logged(r, "the roots in cert_chain do not stand for the certificate"));
+	ck_assert(ground_logged(&r->g, "the roots in cert_chain do not stand for the certificate"));
 	r->ca->roots = authority_pem(namesake); /* of the same name, but it has not signed */
-	advance(r, 10000);
+	ground_advance(&r->g, 10000);
 	ck_assert(strstr(r->cert->why, "do not stand for the certificate"));
-	r->ca->roots = authority_pem(r->authority);
+	r->ca->roots = authority_pem(r->g.authority);
 	r->ca->authority = between; /* and does not send the one between */
-	advance(r, 30000);
+	ground_advance(&r->g, 30000);
 	ck_assert(strstr(r->cert->why, "unable to get "));
 	r->ca->above = authority_pem(between);
-	advance(r, 31000);
+	ground_advance(&r->g, 31000);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	/* While there is one that works, such an answer takes nothing away. */
 	uint64_t cert = tls_cert_hash(r->cert->cert), roots = tls_trust_hash(r->roots->trust);
 	r->ca->roots = authority_pem(other);
-	simnet_advance(r->net, csr_renews_wall_ns(r->csr) - r->loop->ops->wall_ns(r->loop->ops_ctx) + 60 * SEC);
+	simnet_advance(r->g.net, csr_renews_wall_ns(r->csr) - r->g.loop->ops->wall_ns(r->g.loop->ops_ctx) + 60 * SEC);
 	ck_assert(r->cert->state == SECRET_READY && tls_cert_hash(r->cert->cert) == cert && tls_trust_hash(r->roots->trust) == roots);
 	rig_free(&r);
 	authority_free(&other);
@@ -583,12 +523,12 @@ START_TEST(bad_news_of_another_kind_is_told_too)
 
 	ca_listen(r->ca, false);
 	start(r);
-	advance(r, 5000);
-	ck_assert(logged(r, "no such socket; trying again"));
+	ground_advance(&r->g, 5000);
+	ck_assert(ground_logged(&r->g, "no such socket; trying again"));
 	r->ca->quirks = (struct ca_quirks){.garbage = "\xff\xff", .garbage_n = 2};
 	ca_listen(r->ca, true);
-	advance(r, 60000);
-	ck_assert(logged(r, "the bytes are no CertificateResponse; trying again"));
+	ground_advance(&r->g, 60000);
+	ck_assert(ground_logged(&r->g, "the bytes are no CertificateResponse; trying again"));
 	rig_free(&r);
 }
 END_TEST
@@ -609,18 +549,18 @@ START_TEST(memory_that_is_refused_is_a_failure_like_others)
 {
 	struct csrrig *r = rig_new(PLAIN);
 	struct sb big = {0};
-	size_t limit = r->loop->memory.limit;
+	size_t limit = r->g.loop->memory.limit;
 
 	for (int i = 0; i < 1000; i++)
-		sb_str(&big, authority_pem(r->authority));
+		sb_str(&big, authority_pem(r->g.authority));
 	r->ca->roots = big.p;
-	r->loop->memory.limit = 400000;
+	r->g.loop->memory.limit = 400000;
 	start(r);
-	advance(r, 2000);
+	ground_advance(&r->g, 2000);
 	ck_assert_int_ne(r->cert->state, SECRET_READY);
-	r->loop->memory.limit = limit;
-	r->ca->roots = authority_pem(r->authority);
-	advance(r, 31000);
+	r->g.loop->memory.limit = limit;
+	r->ca->roots = authority_pem(r->g.authority);
+	ground_advance(&r->g, 31000);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	rig_free(&r);
 	sb_end(&big);
@@ -634,7 +574,7 @@ START_TEST(a_token_is_read_again_each_time)
 	struct csrrig *r = rig_ready(PLAIN);
 
 	write_file(r->token, "def");
-	advance(r, 13 * HOUR);
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_str_eq(r->ca->last_token, "Bearer def");
 	rig_free(&r);
 }
@@ -651,12 +591,12 @@ START_TEST(without_a_token_and_a_certificate_nobody_is_asked)
 		if (rows[i].text)
 			write_file(r->token, rows[i].text);
 		start(r);
-		advance(r, 5000);
+		ground_advance(&r->g, 5000);
 		ck_assert_int_eq(r->cert->state, SECRET_FAILING);
 		ck_assert_msg(strstr(r->cert->why, rows[i].why) && strstr(r->cert->why, r->token), "%s", r->cert->why);
 		ck_assert_uint_eq(r->ca->accepted, 0);
 		write_file(r->token, "abc");
-		advance(r, 30000);
+		ground_advance(&r->g, 30000);
 		ck_assert_int_eq(r->cert->state, SECRET_READY);
 		rig_free(&r);
 	}
@@ -669,12 +609,12 @@ START_TEST(the_second_of_patience_has_an_end_whatever_the_back_off)
 	for (int i = 0; i < 48; i++) {
 		struct csrrig *r = rig_new(PLAIN);
 		for (int k = 0; k < i; k++)
-			loop_random(r->loop);
+			loop_random(r->g.loop);
 		unlink(r->token);
 		start(r);
-		advance(r, 900);
+		ground_advance(&r->g, 900);
 		ck_assert_int_eq(r->cert->state, SECRET_WAITING);
-		advance(r, 51);
+		ground_advance(&r->g, 51);
 		ck_assert_msg(r->cert->state == SECRET_FAILING && r->roots->state == SECRET_FAILING, "seed %d: still waiting", i);
 		rig_free(&r);
 	}
@@ -689,12 +629,12 @@ START_TEST(when_the_token_is_gone_the_certificate_speaks_for_us)
 	start(r);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	unlink(r->token);
-	advance(r, 13 * HOUR);
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_uint_eq(r->ca->requests, 2);
 	ck_assert_uint_eq(r->ca->signed_n, 2);
 	ck_assert_str_eq(r->ca->last_token, "");
 	ck_assert_str_eq(r->ca->last_peer, SHOP);
-	ck_assert(logged(r, "the CA is asked with the certificate that there is"));
+	ck_assert(ground_logged(&r->g, "the CA is asked with the certificate that there is"));
 	rig_free(&r);
 }
 END_TEST
@@ -707,7 +647,7 @@ START_TEST(a_token_that_is_refused_is_helped_by_the_certificate)
 	r->ca->demands = true;
 	start(r);
 	write_file(r->token, "old");
-	advance(r, 13 * HOUR);
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_uint_eq(r->ca->signed_n, 2);
 	ck_assert_str_eq(r->ca->last_peer, SHOP);
 	ck_assert_str_eq(r->ca->last_token, "Bearer old");
@@ -723,9 +663,9 @@ START_TEST(a_machine_without_tokens_begins_with_a_certificate_from_files)
 	struct err err = ERR_INIT;
 	const char *why;
 
-	authority_leaf(r->authority, &(struct paper){.sans = "URI:" TILL}, &chain, &key);
+	authority_leaf(r->g.authority, &(struct paper){.sans = "URI:" TILL}, &chain, &key);
 	ck_assert_int_eq(tls_cert_new("vm", sb_view(&chain), sb_view(&key), &cert, &err), 0);
-	r->files[SECRET_CERT] = secret_new(r->transports, SECRET_CERT, "/etc/vm.pem\n/etc/vm.key", "files", NULL, NULL);
+	r->files[SECRET_CERT] = secret_new(r->g.transports, SECRET_CERT, "/etc/vm.pem\n/etc/vm.key", "files", NULL, NULL);
 	ck_assert_int_eq(secret_put_cert(r->files[SECRET_CERT], cert, &why), 0);
 	r->conf.ca.token_file = NULL;
 	r->conf.ca.cert = (char *)"/etc/vm.pem";
@@ -735,7 +675,7 @@ START_TEST(a_machine_without_tokens_begins_with_a_certificate_from_files)
 	ck_assert_msg(r->cert->state == SECRET_READY, "%s", csr_last_error(r->csr));
 	ck_assert_str_eq(r->ca->last_peer, TILL);
 	ck_assert_str_eq(r->ca->last_token, "");
-	advance(r, 13 * HOUR);
+	ground_advance(&r->g, 13 * HOUR);
 	ck_assert_str_eq(r->ca->last_peer, SHOP); /* our own by now */
 	sb_end(&chain);
 	sb_end(&key);
@@ -749,7 +689,7 @@ START_TEST(files_that_the_space_does_not_know_are_told)
 
 	r->conf.ca.roots = (char *)"/etc/nothing.pem";
 	start(r);
-	advance(r, 5000);
+	ground_advance(&r->g, 5000);
 	ck_assert_int_eq(r->cert->state, SECRET_FAILING);
 	ck_assert_msg(strstr(r->cert->why, "there are no files of this name"), "%s", r->cert->why);
 	rig_free(&r);
@@ -765,14 +705,14 @@ START_TEST(another_configuration_is_asked_at_once_and_the_certificate_stays_unti
 	uint64_t was = tls_cert_hash(r->cert->cert);
 
 	csr_conf(r->csr, &same, SHOP);
-	advance(r, 100);
+	ground_advance(&r->g, 100);
 	ck_assert_uint_eq(r->ca->requests, 1);
 	other.hash = 2;
 	r->ca->delay_ms = 50;
 	csr_conf(r->csr, &other, TILL);
 	ck_assert_uint_eq(tls_cert_hash(r->cert->cert), was);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
-	advance(r, 100);
+	ground_advance(&r->g, 100);
 	ck_assert_str_eq(tls_cert_id(r->cert->cert), TILL);
 	ck_assert_uint_eq(r->ca->requests, 2);
 	rig_free(&r);
@@ -783,9 +723,9 @@ START_TEST(a_try_in_every_stage_may_be_ended)
 {
 	for (uint64_t us = 0; us < 12000; us += 250) {
 		struct csrrig *r = rig_new(ISTIOD);
-		simnet_knobs(r->net)->latency_ns = MS;
+		simnet_knobs(r->g.net)->latency_ns = MS;
 		r->csr = csr_of(r);
-		simnet_advance(r->net, us * 1000);
+		simnet_advance(r->g.net, us * 1000);
 		csr_free(&r->csr);
 		rig_free(&r);
 	}
@@ -801,7 +741,7 @@ START_TEST(secrets_of_another_provider_are_filled)
 	csr_free(&r->csr);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
 	r->csr = csr_of(r);
-	advance(r, 50);
+	ground_advance(&r->g, 50);
 	ck_assert_uint_ne(tls_cert_hash(r->cert->cert), was);
 	struct secret *mine = csr_cert(r->csr);
 	ck_assert_ptr_eq(mine, cert);
@@ -853,7 +793,7 @@ START_TEST(what_is_written_for_others_fits_together_and_the_key_is_nobodys_busin
 		ck_assert_msg(tls_cert_new("written", str_of(chain), str_of(key), &cert, &err) == 0, "%s", err_str(&err));
 		ck_assert_uint_eq(tls_cert_hash(cert), tls_cert_hash(r->cert->cert));
 		tls_cert_unref(&cert);
-		ck_assert_str_eq(roots, authority_pem(r->authority));
+		ck_assert_str_eq(roots, authority_pem(r->g.authority));
 		ck_assert_uint_eq(mode[0], 0644);
 		ck_assert_uint_eq(mode[1], 0600);
 		ck_assert_uint_eq(mode[2], 0644);
@@ -861,7 +801,7 @@ START_TEST(what_is_written_for_others_fits_together_and_the_key_is_nobodys_busin
 		free(chain);
 		free(key);
 		free(roots);
-		advance(r, 13 * HOUR);
+		ground_advance(&r->g, 13 * HOUR);
 		ck_assert_uint_eq(r->ca->requests, 2 + (uint32_t)round);
 	}
 	rig_free(&r);
@@ -875,7 +815,7 @@ START_TEST(a_folder_that_cannot_be_written_is_told_and_nothing_else_happens)
 	r->conf.ca.output = r->output; /* not made */
 	start(r);
 	ck_assert_int_eq(r->cert->state, SECRET_READY);
-	ck_assert(logged(r, "No such file or directory; the certificate is used all the same"));
+	ck_assert(ground_logged(&r->g, "No such file or directory; the certificate is used all the same"));
 	rig_free(&r);
 }
 END_TEST

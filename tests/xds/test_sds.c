@@ -1,11 +1,9 @@
 /* xds/sds, xds/sds_message: secrets from an SDS server over a Unix socket. Virtual clock, servers in memory (tests/flow/rig_sds.h), papers by OpenSSL (tests/flow/rig_ca.h). */
 #include <stdio.h>
 #include <stdlib.h>
-#include "conf/conf.h"
-#include "net/dns.h"
-#include "tests/flow/rig_ca.h"
 #include "tests/flow/rig_sds.h"
 #include "tests/unit.h"
+#include "tests/xds/ground.h"
 #include "xds/sds.h"
 #include "xds/sds_message.h"
 
@@ -15,15 +13,7 @@
 static const char node[] = "\x0a\x06shop-1";
 
 struct sdsrig {
-	struct simnet *net;
-	struct loop *loop;
-	struct log *log;
-	struct sb logged;
-	struct dns *dns;
-	struct account account;        /* of the servers */
-	struct limits limits;
-	struct transports *transports;
-	struct authority *authority;
+	struct ground g;
 	struct sds_server *server;
 	struct sds *sds;
 	struct secret_watch watch;
@@ -31,54 +21,20 @@ struct sdsrig {
 	uint32_t told;
 };
 
-static void on_log(void *ctx, enum log_level level, const char *line, size_t n)
-{
-	struct sdsrig *r = ctx;
-
-	(void)level;
-	sb_add(&r->logged, line, n);
-	if (getenv("RIG_LOG"))
-		fwrite(line, 1, n, stderr);
-}
-
-static int64_t now_s(const struct sdsrig *r)
-{
-	return (int64_t)(r->loop->ops->wall_ns(r->loop->ops_ctx) / 1000000000);
-}
-
 /* Nobody serves yet. */
 static struct sdsrig *rig_alone(void)
 {
 	struct sdsrig *r = xnew(struct sdsrig);
 
-	r->net = simnet_new(7);
-	r->loop = simnet_loop(r->net);
-	r->log = log_new(LOG_INFO, 0);
-	log_set_sink(r->log, on_log, r);
-	r->loop->log = r->log;
-	r->dns = dns_new_table(r->loop, 5 * MS);
-	account_init(&r->account, NULL, "servers", SIZE_MAX);
-	conf_limits_default(&r->limits);
-	r->transports = transports_new(r->loop);
-	r->authority = authority_new("mesh", now_s(r));
-	struct sds_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .transports = r->transports, .server = SOCKET, .node = node, .node_n = sizeof(node) - 1, .app = "shop"};
+	ground_begin(&r->g);
+	struct sds_spec spec = {.loop = r->g.loop, .log = r->g.log, .dns = r->g.dns, .limits = &r->g.limits, .transports = r->g.transports, .server = SOCKET, .node = node, .node_n = sizeof(node) - 1, .app = "shop"};
 	r->sds = sds_new(&spec);
 	return r;
 }
 
 static void serve(struct sdsrig *r)
 {
-	r->server = sds_server_new(r->net, &r->account, SOCKET);
-}
-
-static void put_cert(struct sdsrig *r, const char *name, const struct paper *how)
-{
-	struct sb chain = {0}, key = {0};
-
-	authority_leaf(r->authority, how, &chain, &key);
-	sds_server_cert(r->server, name, chain.p, key.p);
-	sb_end(&chain);
-	sb_end(&key);
+	r->server = sds_server_new(r->g.net, &r->g.account, SOCKET);
 }
 
 static struct sdsrig *rig_new(void)
@@ -86,14 +42,9 @@ static struct sdsrig *rig_new(void)
 	struct sdsrig *r = rig_alone();
 
 	serve(r);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	sds_server_roots(r->server, "ROOTCA", authority_pem(r->authority));
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	sds_server_roots(r->server, "ROOTCA", authority_pem(r->g.authority));
 	return r;
-}
-
-static void advance(struct sdsrig *r, uint64_t ms)
-{
-	simnet_advance(r->net, ms * MS);
 }
 
 static void rig_free(struct sdsrig **pr)
@@ -104,38 +55,17 @@ static void rig_free(struct sdsrig **pr)
 	sds_free(&r->sds);
 	if (r->server)
 		sds_server_end(r->server);
-	advance(r, 1000);
+	ground_advance(&r->g, 1000);
 	sds_server_free(&r->server);
-	transports_free(&r->transports);
-	dns_free(&r->dns);
-	advance(r, 0);
-	ck_assert_uint_eq(r->loop->memory.used, 0);
-	ck_assert_uint_eq(r->account.used, 0);
-	ck_assert_int_eq(simnet_open(r->net), 0);
-	account_end(&r->account);
-	authority_free(&r->authority);
-	r->loop->log = NULL;
-	simnet_free(&r->net);
-	log_free(&r->log);
-	sb_end(&r->logged);
+	ground_end(&r->g);
 	free(r);
-}
-
-static bool logged(const struct sdsrig *r, const char *text)
-{
-	return r->logged.n && strstr(r->logged.p, text);
-}
-
-static uint64_t stat_of(const struct sdsrig *r, enum stat_id id)
-{
-	return stat_get(&r->loop->stats, id);
 }
 
 static struct secret *cert_of(struct sdsrig *r)
 {
 	struct secret *s = sds_get(r->sds, SECRET_CERT, "default");
 
-	advance(r, 0);
+	ground_advance(&r->g, 0);
 	return s;
 }
 
@@ -148,7 +78,7 @@ START_TEST(a_certificate_is_asked_for_by_its_name_with_the_node_and_acknowledged
 
 	ck_assert_int_eq(s->state, SECRET_WAITING);
 	ck_assert_str_eq(s->source, "sds " SOCKET);
-	advance(r, 0);
+	ground_advance(&r->g, 0);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_str_eq(tls_cert_id(s->cert), SHOP);
 	struct plane_request *first = plane_request(r->server->plane, PLANE_ANY, 0), *second = plane_request(r->server->plane, PLANE_ANY, 1);
@@ -162,7 +92,7 @@ START_TEST(a_certificate_is_asked_for_by_its_name_with_the_node_and_acknowledged
 	ck_assert(!second->has_error && !second->has_node);
 	ck_assert_str_eq(first->type_url, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret");
 	ck_assert_uint_eq(r->server->acks, 1);
-	ck_assert_uint_eq(stat_of(r, STAT_SDS_UPDATES), 1);
+	ck_assert_uint_eq(ground_stat(&r->g, STAT_SDS_UPDATES), 1);
 	secret_unref(&s);
 	rig_free(&r);
 }
@@ -173,7 +103,7 @@ START_TEST(each_name_has_a_stream_and_who_asks_again_gets_the_same_secret)
 	struct sdsrig *r = rig_new();
 	struct secret *s = cert_of(r), *again = cert_of(r), *roots = sds_get(r->sds, SECRET_ROOTS, "ROOTCA");
 
-	advance(r, 0);
+	ground_advance(&r->g, 0);
 	ck_assert_ptr_eq(s, again);
 	ck_assert_ptr_ne(s, roots);
 	ck_assert_int_eq(roots->state, SECRET_READY);
@@ -182,10 +112,10 @@ START_TEST(each_name_has_a_stream_and_who_asks_again_gets_the_same_secret)
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
 	ck_assert_uint_eq(sds_server_streams(r->server, "ROOTCA"), 1);
 	secret_unref(&s);
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1); /* `again` holds it */
 	secret_unref(&again);
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 0);
 	ck_assert_uint_eq(plane_open(r->server->plane), 1);
 	again = cert_of(r);
@@ -202,10 +132,10 @@ START_TEST(spire_gives_bundles_needs_no_node_and_is_never_asked_for_everything)
 	struct sb key = {0}, chain = {0};
 
 	r->server->spire = true;
-	put_cert(r, SHOP, &(struct paper){.sans = "URI:" SHOP});
-	sds_server_bundles(r->server, "ROOTCA", (const char *const[]){"cluster.local", authority_pem(r->authority), "other.domain", authority_pem(r->authority), NULL});
+	sds_server_leaf(r->server, SHOP, r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	sds_server_bundles(r->server, "ROOTCA", (const char *const[]){"cluster.local", authority_pem(r->g.authority), "other.domain", authority_pem(r->g.authority), NULL});
 	struct secret *s = sds_get(r->sds, SECRET_CERT, SHOP), *roots = sds_get(r->sds, SECRET_ROOTS, "ROOTCA");
-	advance(r, 0);
+	ground_advance(&r->g, 0);
 	ck_assert_str_eq(tls_cert_id(s->cert), SHOP);
 	ck_assert_int_eq(roots->state, SECRET_READY);
 	for (uint32_t i = 0; i < r->server->plane->nrequests; i++)
@@ -233,14 +163,14 @@ START_TEST(a_rotation_is_pushed_told_and_acknowledged)
 	uint64_t was = tls_cert_hash(s->cert), generation = s->generation;
 
 	secret_watch(s, &r->watch, on_told);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 10);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 10);
 	ck_assert_uint_ne(tls_cert_hash(s->cert), was);
 	ck_assert_uint_eq(r->told, 1);
 	ck_assert_uint_gt(s->generation, generation);
 	ck_assert_uint_eq(r->server->acks, 2);
 	sds_server_say(r->server, "default"); /* the same once more */
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(r->told, 1);
 	ck_assert_uint_eq(r->server->acks, 3);
 	secret_unwatch(&r->watch);
@@ -256,13 +186,13 @@ START_TEST(a_thousand_rotations_leave_nothing_behind)
 	size_t used = 0;
 
 	for (int i = 0; i < 1000; i++) {
-		put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-		advance(r, 100);
+		sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+		ground_advance(&r->g, 100);
 		if (i == 100)
-			used = r->loop->memory.used;
+			used = r->g.loop->memory.used;
 	}
 	ck_assert_uint_eq(s->puts, 1001);
-	ck_assert_uint_le(r->loop->memory.used, used + 4096);
+	ck_assert_uint_le(r->g.loop->memory.used, used + 4096);
 	ck_assert_uint_eq(r->server->plane->nstreams, 1);
 	secret_unref(&s);
 	rig_free(&r);
@@ -278,10 +208,10 @@ START_TEST(a_bad_secret_is_refused_with_its_reason_and_the_last_good_one_stays)
 	uint64_t was = tls_cert_hash(s->cert);
 	struct sb chain = {0}, key = {0}, other = {0}, none = {0};
 
-	authority_leaf(r->authority, &(struct paper){.sans = "URI:" SHOP}, &chain, &key);
-	authority_leaf(r->authority, &(struct paper){.sans = "URI:" SHOP}, &none, &other);
+	authority_leaf(r->g.authority, &(struct paper){.sans = "URI:" SHOP}, &chain, &key);
+	authority_leaf(r->g.authority, &(struct paper){.sans = "URI:" SHOP}, &none, &other);
 	sds_server_cert(r->server, "default", chain.p, other.p); /* a key of another certificate */
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(r->server->nacks, 1);
 	ck_assert_str_ne(r->server->last_error, "");
 	struct plane_request *nack = plane_last(r->server->plane, PLANE_ANY);
@@ -291,10 +221,10 @@ START_TEST(a_bad_secret_is_refused_with_its_reason_and_the_last_good_one_stays)
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_ptr_nonnull(s->why);
-	ck_assert_uint_eq(stat_of(r, STAT_SDS_REJECTED), 1);
-	ck_assert(logged(r, "the last good one stays"));
+	ck_assert_uint_eq(ground_stat(&r->g, STAT_SDS_REJECTED), 1);
+	ck_assert(ground_logged(&r->g, "the last good one stays"));
 	sds_server_cert(r->server, "default", chain.p, key.p);
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_ne(tls_cert_hash(s->cert), was);
 	ck_assert_ptr_null(s->why);
 	sb_end(&chain);
@@ -312,13 +242,13 @@ START_TEST(a_certificate_that_has_expired_or_not_begun_is_refused_while_there_is
 	struct secret *s = cert_of(r);
 	uint64_t was = tls_cert_hash(s->cert);
 
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP, .from_s = -7200, .to_s = -3600});
-	advance(r, 10);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP, .from_s = -7200, .to_s = -3600});
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
 	ck_assert_uint_eq(r->server->nacks, 1);
 	ck_assert(strstr(r->server->last_error, "has expired already"));
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP, .from_s = 3600, .to_s = 7200});
-	advance(r, 10);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP, .from_s = 3600, .to_s = 7200});
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
 	ck_assert_uint_eq(r->server->nacks, 2);
 	ck_assert(strstr(r->server->last_error, "not valid yet"));
@@ -338,7 +268,7 @@ START_TEST(what_comes_under_another_name_is_refused)
 	ck_assert(strstr(s->why, "'other' came, 'default' was asked"));
 	r->server->as = NULL;
 	sds_server_say(r->server, "default");
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	secret_unref(&s);
 	rig_free(&r);
@@ -349,7 +279,7 @@ START_TEST(roots_under_the_name_of_a_certificate_are_refused)
 {
 	struct sdsrig *r = rig_new();
 
-	sds_server_roots(r->server, "default", authority_pem(r->authority));
+	sds_server_roots(r->server, "default", authority_pem(r->g.authority));
 	struct secret *s = cert_of(r);
 	ck_assert_int_eq(s->state, SECRET_FAILING);
 	ck_assert_uint_eq(r->server->nacks, 1);
@@ -364,7 +294,7 @@ START_TEST(an_answer_that_is_no_protobuf_ends_the_stream_and_another_one_is_open
 	struct secret *s = cert_of(r);
 
 	plane_message(r->server->plane, "\xff\xff\xff", 3);
-	advance(r, 3000);
+	ground_advance(&r->g, 3000);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(r->server->plane->nstreams, 2);
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
@@ -377,12 +307,12 @@ START_TEST(a_message_that_is_too_large_is_not_read)
 {
 	struct sdsrig *r = rig_new();
 	struct secret *s = cert_of(r);
-	size_t used = r->loop->memory.used;
+	size_t used = r->g.loop->memory.used;
 
 	plane_raw(r->server->plane, "\0\x40\0\0\0", 5); /* a gigabyte is announced */
-	advance(r, 10);
-	ck_assert_uint_le(r->loop->memory.used, used + 65536);
-	advance(r, 3000);
+	ground_advance(&r->g, 10);
+	ck_assert_uint_le(r->g.loop->memory.used, used + 65536);
+	ground_advance(&r->g, 3000);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
 	secret_unref(&s);
@@ -394,18 +324,18 @@ START_TEST(memory_that_is_refused_costs_the_answer_and_not_the_secret)
 {
 	struct sdsrig *r = rig_new();
 	struct secret *s = cert_of(r);
-	size_t limit = r->loop->memory.limit;
+	size_t limit = r->g.loop->memory.limit;
 	struct sb big = {0};
 
 	for (int i = 0; i < 300; i++)
-		sb_str(&big, authority_pem(r->authority));
-	r->loop->memory.limit = r->loop->memory.used + 131072;
+		sb_str(&big, authority_pem(r->g.authority));
+	r->g.loop->memory.limit = r->g.loop->memory.used + 131072;
 	sds_server_roots(r->server, "default", big.p);
-	advance(r, 100);
+	ground_advance(&r->g, 100);
 	ck_assert_int_eq(s->state, SECRET_READY);
-	r->loop->memory.limit = limit;
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 6000);
+	r->g.loop->memory.limit = limit;
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 6000);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
 	ck_assert_ptr_null(s->why);
@@ -426,11 +356,11 @@ START_TEST(a_stream_that_ends_keeps_the_secret_and_is_opened_again)
 		struct secret *s = cert_of(r);
 		uint64_t was = tls_cert_hash(s->cert);
 		plane_end_streams(r->server->plane, rows[i].status, rows[i].text);
-		advance(r, 0);
+		ground_advance(&r->g, 0);
 		ck_assert_int_eq(s->state, SECRET_READY);
 		ck_assert_uint_eq(tls_cert_hash(s->cert), was);
-		ck_assert_uint_eq(stat_of(r, STAT_SDS_STREAMS_LOST), 1);
-		advance(r, 5100);
+		ck_assert_uint_eq(ground_stat(&r->g, STAT_SDS_STREAMS_LOST), 1);
+		ground_advance(&r->g, 5100);
 		ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
 		struct plane_request *again = plane_request(r->server->plane, PLANE_ANY, 2);
 		ck_assert_str_eq(again->version, ""); /* so that it is answered */
@@ -449,13 +379,13 @@ START_TEST(a_server_that_dies_and_comes_back_with_another_secret_is_heard)
 	uint64_t was = tls_cert_hash(s->cert);
 
 	plane_kill(r->server->plane);
-	advance(r, 60000);
+	ground_advance(&r->g, 60000);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
 	ck_assert_ptr_nonnull(s->why);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
 	plane_listen(r->server->plane, true);
-	advance(r, 5100);
+	ground_advance(&r->g, 5100);
 	ck_assert_uint_ne(tls_cert_hash(s->cert), was);
 	ck_assert_ptr_null(s->why);
 	secret_unref(&s);
@@ -468,11 +398,11 @@ START_TEST(a_server_that_starts_a_little_later_than_we_do_is_no_failure)
 	struct sdsrig *r = rig_alone();
 	struct secret *s = cert_of(r);
 
-	advance(r, 600);
+	ground_advance(&r->g, 600);
 	ck_assert_int_eq(s->state, SECRET_WAITING); /* who needs it waits */
 	serve(r);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 900);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 900);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_ptr_null(s->why);
 	secret_unref(&s);
@@ -485,16 +415,16 @@ START_TEST(a_server_that_is_not_there_is_told_after_a_second_and_found_when_it_c
 	struct sdsrig *r = rig_alone();
 	struct secret *s = cert_of(r);
 
-	advance(r, 1100);
+	ground_advance(&r->g, 1100);
 	ck_assert_int_eq(s->state, SECRET_FAILING);
 	ck_assert_msg(strstr(s->why, SOCKET ": "), "%s", s->why);
-	advance(r, 300000);
+	ground_advance(&r->g, 300000);
 	serve(r);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 5100); /* never further apart */
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 5100); /* never further apart */
 	ck_assert_int_eq(s->state, SECRET_READY);
-	ck_assert(logged(r, "sds 'shop/default': " SOCKET ": "));
-	ck_assert(logged(r, "sds 'shop/default': connected to " SOCKET));
+	ck_assert(ground_logged(&r->g, "sds 'shop/default': " SOCKET ": "));
+	ck_assert(ground_logged(&r->g, "sds 'shop/default': connected to " SOCKET));
 	secret_unref(&s);
 	rig_free(&r);
 }
@@ -507,13 +437,13 @@ START_TEST(a_server_that_has_no_certificate_yet_is_asked_again_soon)
 	serve(r);
 	r->server->spire = true; /* the registration entry comes later: INVALID_ARGUMENT until then */
 	struct secret *s = cert_of(r);
-	advance(r, 20000);
+	ground_advance(&r->g, 20000);
 	ck_assert_int_eq(s->state, SECRET_FAILING);
 	ck_assert_msg(strstr(s->why, "workload is not authorized"), "%s", s->why);
 	uint32_t before = r->server->plane->nstreams;
 	ck_assert_uint_ge(before, 4);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 5100);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 5100);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	secret_unref(&s);
 	rig_free(&r);
@@ -526,15 +456,15 @@ START_TEST(who_hears_nothing_says_so_and_listens_on)
 
 	r->server->mute = true;
 	struct secret *s = cert_of(r);
-	advance(r, 9900);
+	ground_advance(&r->g, 9900);
 	ck_assert_int_eq(s->state, SECRET_WAITING);
-	advance(r, 200);
+	ground_advance(&r->g, 200);
 	ck_assert_int_eq(s->state, SECRET_FAILING);
 	ck_assert_str_eq(s->why, SOCKET " has not answered for 10 s");
 	ck_assert_uint_eq(sds_server_streams(r->server, "default"), 1);
 	r->server->mute = false;
 	sds_server_say(r->server, "default");
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	secret_unref(&s);
 	rig_free(&r);
@@ -547,9 +477,9 @@ START_TEST(the_node_is_said_on_each_new_stream)
 	struct secret *s = cert_of(r);
 
 	plane_goaway(r->server->plane);
-	advance(r, 3000);
-	put_cert(r, "default", &(struct paper){.sans = "URI:" SHOP});
-	advance(r, 10);
+	ground_advance(&r->g, 3000);
+	sds_server_leaf(r->server, "default", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
+	ground_advance(&r->g, 10);
 	ck_assert_uint_ge(r->server->plane->nstreams, 2);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_eq(r->server->nacks, 0);
@@ -565,10 +495,10 @@ START_TEST(a_server_that_stood_still_is_given_up_after_a_thaw)
 	struct secret *s = cert_of(r);
 
 	plane_stall(r->server->plane, true);
-	simnet_freeze(r->net, 3600 * 1000 * MS);
-	advance(r, 1000);
+	simnet_freeze(r->g.net, 3600 * 1000 * MS);
+	ground_advance(&r->g, 1000);
 	sds_thaw(r->sds);
-	advance(r, 10000);
+	ground_advance(&r->g, 10000);
 	ck_assert_int_eq(s->state, SECRET_READY);
 	ck_assert_uint_ge(r->server->plane->nstreams, 2);
 	secret_unref(&s);
@@ -584,7 +514,7 @@ START_TEST(a_secret_may_be_dropped_while_it_is_being_told)
 
 	r->dropped = sds_get(r->sds, SECRET_CERT, "default");
 	secret_watch(r->dropped, &r->watch, on_told);
-	advance(r, 100);
+	ground_advance(&r->g, 100);
 	ck_assert_ptr_null(r->dropped);
 	ck_assert_uint_eq(r->told, 1);
 	ck_assert_uint_eq(plane_open(r->server->plane), 0);
@@ -599,21 +529,21 @@ START_TEST(a_secret_outlives_its_server_and_may_be_given_to_another)
 	uint64_t was = tls_cert_hash(s->cert);
 
 	sds_free(&r->sds);
-	advance(r, 100);
+	ground_advance(&r->g, 100);
 	ck_assert_uint_eq(plane_open(r->server->plane), 0);
 	ck_assert_uint_eq(tls_cert_hash(s->cert), was);
-	struct sds_spec spec = {.loop = r->loop, .log = r->log, .dns = r->dns, .limits = &r->limits, .transports = r->transports, .server = SOCKET, .node = node, .node_n = sizeof(node) - 1, .app = "till"};
+	struct sds_spec spec = {.loop = r->g.loop, .log = r->g.log, .dns = r->g.dns, .limits = &r->g.limits, .transports = r->g.transports, .server = SOCKET, .node = node, .node_n = sizeof(node) - 1, .app = "till"};
 	r->sds = sds_new(&spec);
-	put_cert(r, "till", &(struct paper){.sans = "URI:" SHOP});
+	sds_server_leaf(r->server, "till", r->g.authority, &(struct paper){.sans = "URI:" SHOP});
 	sds_take(r->sds, s, "till");
 	ck_assert_int_eq(s->state, SECRET_READY);
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_ne(tls_cert_hash(s->cert), was);
 	struct secret *same = sds_get(r->sds, SECRET_CERT, "till");
 	ck_assert_ptr_eq(same, s);
 	secret_unref(&same);
 	secret_unref(&s);
-	advance(r, 10);
+	ground_advance(&r->g, 10);
 	ck_assert_uint_eq(plane_open(r->server->plane), 0);
 	rig_free(&r);
 }
