@@ -377,6 +377,8 @@ void h2_conn_finish(struct h2_conn *c, int err)
 			nghttp2_session_set_stream_user_data(c->session, st->id, NULL);
 		h2_stream_gone(st);
 	}
+	list_each(n, tmp, &c->places)
+		h2_stream_leave_place(list_entry(n, struct h2_stream, place));
 	if (c->ping_fn) {
 		void (*fn)(void *, bool) = c->ping_fn;
 		c->ping_fn = NULL;
@@ -459,6 +461,7 @@ static struct h2_conn *conn_new(struct loop *l, struct sock *taken, const struct
 	c->parent = parent;
 	account_init(&c->account, parent, "connection", SIZE_MAX);
 	list_init(&c->streams);
+	list_init(&c->places);
 	list_init(&c->unsettled);
 	c->last_read_ns = l->now_ns;
 	c->next_id_limit = 0x7fff0000;

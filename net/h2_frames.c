@@ -104,7 +104,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 		c->nstreams++;
 		if (c->last_told) { /* our last GOAWAY does not count it, whether it is out already or still queued */
 			st->refused_by_us = true;
-		} else if (c->nstreams > c->lim->streams_per_connection + c->granted) {
+		} else if (c->nstreams + c->nplaces > c->lim->streams_per_connection + c->granted) {
 			stat_inc(&c->loop->stats, STAT_STREAMS_REFUSED);
 			st->refused_by_us = true;
 		}

@@ -66,6 +66,7 @@ struct h2_conn {
 	struct list streams;
 	struct h2_stream *hot;       /* the last one looked up: frames of one stream mostly follow each other; NULL */
 	uint32_t nstreams;           /* open at nghttp2 */
+	struct list places; uint32_t nplaces; /* server: streams elsewhere that have what a stream asked for which is gone (stream_keep_place) */
 	uint32_t uncounted, granted; /* server: of these the Watches; how many more streams than limits.streams_per_connection the peer was told of because of them */
 	uint64_t carried;
 	bool answered; /* a stream was served to its end */
@@ -152,6 +153,7 @@ struct h2_stream {
 	struct fields *kept;         /* the part of an excessive head that was read before the limit */
 	uint32_t peer_code;
 	uint32_t informational;      /* 1xx heads so far */
+	struct list place; struct h2_conn *place_of; /* client role: in the places of that connection; NULL: in none */
 	const char *why;             /* why we reset it */
 	enum stream_cause cause;     /* with why */
 };
@@ -194,6 +196,7 @@ extern const struct stream_ops h2_stream_ops;
 struct h2_stream *h2_stream_new(struct h2_conn *c, int32_t id); /* NULL: the account refuses */
 void h2_stream_end(struct h2_stream *st, enum stream_cause cause, uint32_t code, const char *detail);
 void h2_stream_gone(struct h2_stream *st);     /* nghttp2 knows it no more: unlink and bury */
+void h2_stream_leave_place(struct h2_stream *st);
 void h2_stream_fail(struct h2_stream *st, uint32_t code, enum stream_cause cause, const char *why); /* resets it and tells its user */
 void h2_stream_flushed(struct h2_stream *st);  /* the kernel has all of it */
 void h2_stream_deliver(struct h2_stream *st, bool fin);

@@ -73,6 +73,7 @@ void h2_stream_gone(struct h2_stream *st)
 	if (st->gone)
 		return;
 	st->gone = true;
+	h2_stream_leave_place(st);
 	stream_forwarded_(&st->s);
 	stream_drop_queue(st);
 	h2_conn_let_go(c, st, st->held);
@@ -357,8 +358,27 @@ static bool stream_uncount_(struct stream *s)
 	return true;
 }
 
+static void stream_keep_place_(struct stream *s, struct stream *up)
+{
+	struct h2_stream *st = stream_of(s), *there = stream_of(up);
+	if (up->ops != s->ops || !st->c->server || st->c->finished || there->gone || there->place_of)
+		return;
+	there->place_of = st->c;
+	list_push(&st->c->places, &there->place);
+	st->c->nplaces++;
+}
+
+void h2_stream_leave_place(struct h2_stream *st)
+{
+	if (!st->place_of)
+		return;
+	list_del(&st->place);
+	st->place_of->nplaces--;
+	st->place_of = NULL;
+}
+
 const struct stream_ops h2_stream_ops = {stream_send_head_, stream_send_data_, stream_send_trailers_, stream_reset_, stream_credit_, stream_forwarded_,
-	stream_reserve_, stream_uncount_};
+	stream_reserve_, stream_uncount_, stream_keep_place_};
 
 /* nghttp2 asks how much there is to send; the bytes themselves are taken in h2_pack_data (NO_COPY). */
 ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *user)

@@ -52,6 +52,7 @@ struct stream_ops {
 	void (*forwarded)(struct stream *s);
 	bool (*reserve)(struct stream *s, size_t n);
 	bool (*uncount)(struct stream *s);
+	void (*keep_place)(struct stream *s, struct stream *up);
 };
 struct stream_events {
 	void (*on_head)(void *user, struct fields *head, bool fin);
@@ -79,6 +80,9 @@ static inline bool stream_reserve(struct stream *s, size_t n) { return !s->ops->
 /* Server role: from now on it does not count against limits.streams_per_connection (a Watch, which is open for as long as the app lives). False: there are limits.watches_per_connection
  * of these on the connection. */
 static inline bool stream_uncount(struct stream *s) { return !s->ops->uncount || s->ops->uncount(s); }
+/* Server role, in on_end: it was reset, and up has what it asked for. It counts against limits.streams_per_connection until up is gone too: where a provider does not read, whoever
+ * opens and resets has no more of it than whoever waits. Harmless where either is not HTTP/2. */
+static inline void stream_keep_place(struct stream *s, struct stream *up) { if (s->ops->keep_place) s->ops->keep_place(s, up); }
 
 enum h2_code { H2_NO_ERROR, H2_PROTOCOL_ERROR, H2_INTERNAL_ERROR, H2_FLOW_CONTROL_ERROR, H2_SETTINGS_TIMEOUT, H2_STREAM_CLOSED, H2_FRAME_SIZE_ERROR,
 	H2_REFUSED_STREAM, H2_CANCEL, H2_COMPRESSION_ERROR, H2_CONNECT_ERROR, H2_ENHANCE_YOUR_CALM, H2_INADEQUATE_SECURITY, H2_HTTP_1_1_REQUIRED };

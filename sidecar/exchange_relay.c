@@ -122,6 +122,8 @@ static void down_sent(void *user, size_t n)
 static void down_end(void *user, const struct stream_end *end)
 {
 	struct exchange *x = user;
+	if (end->cause != END_DONE && x->attempt && x->attempt->up)
+		stream_keep_place(x->down, x->attempt->up);
 	x->down = NULL;
 	if (end->cause != END_DONE && !x->done_down) {
 		exchange_flag(x, end->cause == END_LOST ? "DC" : end->cause == END_RESET ? "DR" : end->cause == END_MALFORMED ? "DPE" : "DC");

@@ -248,7 +248,7 @@ static void local_reset(struct stream *s, uint32_t code)
 
 static void local_credit(struct stream *s, size_t n) { (void)s, (void)n; }
 
-static const struct stream_ops local_ops = {local_send_head, local_send_data, local_send_trailers, local_reset, local_credit, NULL, NULL, NULL};
+static const struct stream_ops local_ops = {local_send_head, local_send_data, local_send_trailers, local_reset, local_credit, NULL, NULL, NULL, NULL};
 
 struct stream *local_open(struct sidecar *sc, const struct local_row *row, struct app *app, struct uds_client *client, const struct sock_cred *cred, bool read_only,
 	const struct stream_events *ev, void *user)

@@ -72,6 +72,51 @@ START_TEST(streams_beyond_the_limit_of_a_connection_are_refused)
 }
 END_TEST
 
+/* What a stream asked for is with the provider until our RST_STREAM is: one that does not read keeps its callers' places. */
+START_TEST(a_stream_that_its_caller_reset_keeps_its_place_until_its_provider_is_rid_of_it)
+{
+	struct world w = world(HOLDS, "streams_per_connection: 3, stall: 1h");
+
+	raw_preface(w.w);
+	raw_headers(w.w, 1, raw_request, true);
+	rig_settle(w.r);
+	ck_assert_uint_eq(w.p->requests, 1);
+	provider_stall(w.p, true);
+	struct call *c = call_begin(w.a, DEMO, PATH, NULL, false);
+	call_fill(c, 3000000, true); /* the way to the provider is full */
+	rig_settle(w.r);
+	raw_headers(w.w, 3, raw_request, true);
+	raw_headers(w.w, 5, raw_request, true);
+	rig_settle(w.r);
+	for (uint32_t id = 1; id <= 5; id += 2)
+		raw_rst(w.w, id, H2_CANCEL);
+	raw_headers(w.w, 7, raw_request, true);
+	rig_settle(w.r);
+	ck_assert_uint_eq(raw_code(w.w, 7), H2_REFUSED_STREAM);
+	counted(w, STREAMS_REFUSED, 1);
+	provider_stall(w.p, false);
+	rig_advance(w.r, 100);
+	raw_headers(w.w, 9, raw_request, true);
+	raw_headers(w.w, 11, raw_request, true);
+	raw_headers(w.w, 13, raw_request, true);
+	rig_settle(w.r);
+	counted(w, STREAMS_REFUSED, 1);
+	ck_assert_uint_eq(raw_count(w.w, F_GOAWAY, -1), 0);
+	/* A connection that ends forgets the places that are kept for it, and a provider's that ends gives them back. */
+	provider_stall(w.p, true);
+	call_fill(call_begin(w.a, DEMO, PATH, NULL, false), 3000000, true);
+	rig_settle(w.r);
+	for (uint32_t id = 9; id <= 13; id += 2)
+		raw_rst(w.w, id, H2_CANCEL);
+	rig_settle(w.r);
+	raw_close(w.w);
+	rig_settle(w.r);
+	provider_stall(w.p, false);
+	rig_advance(w.r, 100);
+	world_end(&w);
+}
+END_TEST
+
 static char *long_field(const char *name, size_t n)
 {
 	struct sb b = {0};
@@ -595,7 +640,8 @@ START_TEST(above_the_hard_mark_the_largest_streams_end)
 }
 END_TEST
 
-UNIT_SUITE("limits", streams_beyond_the_limit_of_a_connection_are_refused, a_header_list_that_is_too_large_is_answered_on_its_stream,
+UNIT_SUITE("limits", streams_beyond_the_limit_of_a_connection_are_refused, a_stream_that_its_caller_reset_keeps_its_place_until_its_provider_is_rid_of_it,
+	a_header_list_that_is_too_large_is_answered_on_its_stream,
 	too_many_fields_are_answered_on_their_stream, cookie_crumbs_are_counted_each, a_block_beyond_header_wire_bytes_ends_the_connection,
 	continuations_without_end_end_the_connection, reading_pauses_while_heads_that_wait_exceed_their_budget,
 	rapid_resets_are_paced_and_never_end_the_connection, a_thousand_cancellations_a_second_for_a_minute_are_nothing, a_flood_of_pings_is_paced,
