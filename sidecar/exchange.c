@@ -164,6 +164,15 @@ void exchange_thaw(struct exchange *x, uint64_t stood_ns)
 
 /* ---- 5 PICK, 6 OPEN ---- */
 
+/* DNS was asked for its providers, and has none of them. */
+static bool has_no_address(struct cluster *c)
+{
+	struct cluster_view v;
+
+	cluster_view(c, &v);
+	return v.hosts == 0 && strcmp(v.names, "failed") == 0;
+}
+
 void exchange_pick_for(struct exchange *x, bool retry)
 {
 	struct host *host;
@@ -199,7 +208,7 @@ void exchange_pick_for(struct exchange *x, bool retry)
 	case PICK_UNHEALTHY:
 		if (exchange_hold(x))
 			return;
-		exchange_fail(x, FAULT_NO_HOST, NULL);
+		exchange_fail(x, has_no_address(x->cluster) ? FAULT_NOT_RESOLVED : FAULT_NO_HOST, NULL);
 		return;
 	case PICK_UNUSABLE: /* never in plaintext what the mesh wants encrypted */
 		exchange_fail(x, FAULT_UNUSABLE, exchange_why(x, cluster_unusable(x->cluster)));

@@ -69,6 +69,7 @@ START_TEST(a_dns_name_that_does_not_exist_is_told)
 
 	rig_advance(w.r, 6000);
 	ck_assert_msg(k->grpc == GRPC_UNAVAILABLE && says(call_text(k), CLUSTER), "%d '%s'", k->grpc, call_text(k));
+	ck_assert_msg(says(call_text(k), "the provider's name does not resolve"), "'%s'", call_text(k));
 	rig_free(&w.r);
 }
 END_TEST

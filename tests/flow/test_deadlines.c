@@ -190,6 +190,7 @@ START_TEST(a_name_that_does_not_exist_is_unavailable_and_told)
 	rig_advance(r, 6000);
 	ck_assert_int_eq(c->grpc, GRPC_UNAVAILABLE);
 	ck_assert_ptr_nonnull(strstr(call_text(c), DEMO));
+	ck_assert_msg(strstr(call_text(c), "the provider's name does not resolve"), "'%s'", call_text(c));
 	rig_free(&r);
 }
 END_TEST
