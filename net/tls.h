@@ -97,7 +97,6 @@ const char *tls_alpn(const struct sock *s);      /* what was agreed on; "" nothi
 /* The other side's leaf; "" where it showed none. As long as the sock. */
 const char *tls_peer_uri(const struct sock *s);      /* first URI SAN; the others lie behind it, each after the NUL of the one before */
 uint32_t tls_peer_uris(const struct sock *s);        /* how many it has */
-const char *tls_peer_uri_at(const struct sock *s, uint32_t i); /* "" beyond the last */
 const char *tls_peer_name(const struct sock *s);     /* for people: first URI, DNS, IP SAN, or the subject */
 const char *tls_peer_subject(const struct sock *s);  /* RFC 2253 */
 const char *tls_peer_hash(const struct sock *s);     /* SHA-256, 64 hex digits */

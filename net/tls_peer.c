@@ -123,18 +123,6 @@ uint32_t tls_peer_uris(const struct sock *s)
 	return t ? t->nuris : 0;
 }
 
-const char *tls_peer_uri_at(const struct sock *s, uint32_t i)
-{
-	const struct tls_told *t = told(s);
-	const char *at = t ? t->uri : "";
-
-	if (!t || i >= t->nuris)
-		return "";
-	for (; i; i--)
-		at += strlen(at) + 1;
-	return at;
-}
-
 const char *tls_peer_name(const struct sock *s)
 {
 	const struct tls_told *t = told(s);
