@@ -239,6 +239,31 @@ void conf_take_health_listens(struct schema *s, const struct yaml *node, void *b
 	each(s, node, CONF_LISTENS_MAX, a, take_listen);
 }
 
+/* What a checker may write into a HealthCheckRequest, and a log line can show. "" is the app as a whole, and always known. */
+static char *make_service(struct schema *s, const struct yaml *node)
+{
+	struct str text;
+	bool well;
+
+	if (!schema_text(s, node, &text))
+		return NULL;
+	well = text.n > 0 && text.n <= CONF_HEALTH_SERVICE_BYTES;
+	for (size_t i = 0; i < text.n && well; i++)
+		well = text.p[i] > ' ' && text.p[i] < 0x7f;
+	if (well)
+		return xstrndup(text.p, text.n);
+	schema_problem(s, node, "'%.60s' is no name of a service, expected one such as org.apache.dubbo.demo.GreeterService, at most %u bytes, no blank in it", text.p,
+		CONF_HEALTH_SERVICE_BYTES);
+	return NULL;
+}
+
+void conf_take_health_services(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_app_health *h = &((struct conf_app *)base)->health;
+
+	declare_texts(s, node, "names of services", CONF_HEALTH_SERVICES_MAX, &h->services, &h->nservices, make_service);
+}
+
 void conf_take_health_uids(struct schema *s, const struct yaml *node, void *base)
 {
 	declare_ids(s, node, &((struct conf_app *)base)->health.allow_uid);
@@ -268,6 +293,7 @@ void conf_app_health_end(struct conf_app *a)
 	for (uint32_t i = 0; i < h->listens; i++)
 		conf_listen_end(&h->listen[i]);
 	free(h->listen);
+	declare_texts_end(&h->services, &h->nservices);
 	if (h->check)
 		health_check_end(h->check);
 	free(h->check);
@@ -289,5 +315,5 @@ uint64_t conf_app_health_hash(const struct conf_app *a, uint64_t h)
 	}
 	for (uint32_t i = 0; i < x->listens; i++)
 		h = declare_hash_listen(h, &x->listen[i]);
-	return declare_hash_ids(declare_hash_ids(h, &x->allow_uid), &x->allow_gid);
+	return declare_hash_ids(declare_hash_ids(declare_hash_texts(h, x->services, x->nservices), &x->allow_uid), &x->allow_gid);
 }

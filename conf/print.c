@@ -66,6 +66,8 @@ static const char *list_sample(const struct schema_row *row)
 		return "[\"spiffe://cluster.local/ns/default/sa/*\"]";
 	case MAP_PEER_PATHS:
 		return "[/org.apache.dubbo.demo.GreeterService/*]";
+	case MAP_HEALTH_SERVICES:
+		return "#[org.apache.dubbo.demo.GreeterService]";
 	case MAP_ARGV:
 		return "#[/usr/bin/test, -e, /run/shop/up]";
 	default:

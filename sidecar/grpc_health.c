@@ -385,16 +385,33 @@ static enum grpc_health listed(enum truth_says says)
 	return says == SAYS_SERVING ? GRPC_HEALTH_SERVING : says == SAYS_NOT_SERVING ? GRPC_HEALTH_NOT_SERVING : GRPC_HEALTH_SERVICE_UNKNOWN;
 }
 
-/* "" and what the path map has. It waits for nobody: of what was never called it says that it is not known, and has asked for it, as a call would. */
+/* Of the app itself: those of health.services that the path map does not have as well. */
+static uint32_t list_own(struct ask *k, struct sb *out)
+{
+	const struct conf_app *conf = k->app->conf;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < conf->health.nservices && k->of_app; i++) {
+		struct str service = str_of(conf->health.services[i]);
+		if (conf_pair_find(conf->paths, conf->npaths, service))
+			continue;
+		n++;
+		if (out)
+			grpc_health_list_add(out, service, listed(truth_of_app(k->app, service)));
+	}
+	return n;
+}
+
+/* "", health.services, and what the path map has. It waits for nobody: of what was never called it says that it is not known, and has asked for it, as a call would. */
 static void ask_list(struct ask *k)
 {
 	const struct conf_app *conf = k->app->conf;
 	struct sb out = {0};
-	if (conf->npaths >= LIST_MAX) {
+	if (conf->npaths + list_own(k, NULL) >= LIST_MAX) {
 		ask_finish(k, GRPC_RESOURCE_EXHAUSTED, "more than 100 services");
 		return;
 	}
 	grpc_health_list_add(&out, STR(""), listed(ask_look(k)));
+	list_own(k, &out);
 	for (uint32_t i = 0; i < conf->npaths; i++) {
 		struct str service = str_of(conf->paths[i].from);
 		enum truth_says says = k->of_app ? truth_of_app(k->app, service) : truth_look(&k->truth, k->head, service, k->default_authority);

@@ -1,7 +1,7 @@
 /* sidecar/grpc_health: grpc.health.v1.Health as a server: the up end of an exchange that answers Check, Watch and List by itself.
  *
  * Two kinds of truth:
- *   the app's     on apps[].health.listen: SERVING while the app's life is open; service "" and those that its `paths` name; others: Check NOT_FOUND, Watch SERVICE_UNKNOWN
+ *   the app's     on apps[].health.listen: SERVING while the app's life is open; service "" and those that health.services or its `paths` name; others: Check NOT_FOUND, Watch SERVICE_UNKNOWN
  *   the cluster's on the app's own doors: what the authority names (where it names no app: the request's `service` through the path map, then the listener's default); SERVING while a call could
  *                 succeed (cluster_truth), NOT_SERVING while none could; a name that does not exist: Check NOT_FOUND, Watch SERVICE_UNKNOWN; one that is not known yet: Check is parked like
  *                 any call, Watch says SERVICE_UNKNOWN and then what it is. An open Watch holds its name against xds.idle and lives across the death of any provider.

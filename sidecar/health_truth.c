@@ -30,11 +30,18 @@ static struct str interface_of(struct str service)
 	return colon < 0 ? rest : str_cut(rest, 0, (size_t)colon);
 }
 
+static bool is_meant(struct str service, const char *known)
+{
+	return str_is(service, known) || str_is(interface_of(service), known);
+}
+
 enum truth_says truth_of_app(const struct app *a, struct str service)
 {
 	bool known = service.n == 0;
+	for (uint32_t i = 0; i < a->conf->health.nservices && !known; i++)
+		known = is_meant(service, a->conf->health.services[i]);
 	for (uint32_t i = 0; i < a->conf->npaths && !known; i++)
-		known = str_is(service, a->conf->paths[i].from) || str_is(interface_of(service), a->conf->paths[i].from);
+		known = is_meant(service, a->conf->paths[i].from);
 	if (!known)
 		return SAYS_UNKNOWN;
 	return life_is_open(a->life) ? SAYS_SERVING : SAYS_NOT_SERVING;

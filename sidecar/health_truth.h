@@ -23,7 +23,7 @@ struct truth {
 	bool named, again;                    /* again: nobody tells of what is missing; look once more in a second */
 	char why[200];                        /* "" or what the name's source says */
 };
-/* The app's own: "" and the services of its `paths`. Watches nothing: who asks is told by the app. */
+/* The app's own: "", what `health.services` names, and the services of its `paths`. Watches nothing: who asks is told by the app. */
 enum truth_says truth_of_app(const struct app *a, struct str service);
 /* What a call would meet that has this head. Where its authority names nobody, `service` decides as a path would, then default_authority (may be NULL); where that names nobody
  * either, "" is the daemon itself. */

@@ -130,19 +130,26 @@ START_TEST(the_refusal_names_what_was_asked)
 }
 END_TEST
 
+/* All that a List has said: "'' SERVING; 'x' NOT_SERVING; ". */
+static const char *listed(const struct call *k)
+{
+	static char text[512];
+	struct str rest = str_n(k->data.p + 5, k->data.n - 5), service;
+	int status;
+
+	ck_assert_int_eq(k->grpc, 0);
+	text[0] = 0;
+	while (grpc_health_list_next(&rest, &service, &status) > 0)
+		snprintf(text + strlen(text), sizeof text - strlen(text), "'%.*s' %s; ", (int)service.n, service.n ? service.p : "", grpc_health_name(status));
+	return text;
+}
+
 START_TEST(a_list_tells_of_the_paths)
 {
 	struct rig *r = rig_new(names_yaml);
 	struct caller *c = caller_new(r, DOOR);
-	struct call *k = ask(c, "localhost", GRPC_HEALTH_LIST);
-	struct str rest = str_n(k->data.p + 5, k->data.n - 5), service;
-	char text[512] = "";
-	int status;
 
-	ck_assert_int_eq(k->grpc, 0);
-	while (grpc_health_list_next(&rest, &service, &status) > 0)
-		snprintf(text + strlen(text), sizeof text - strlen(text), "'%.*s' %s; ", (int)service.n, service.n ? service.p : "", grpc_health_name(status));
-	ck_assert_str_eq(text, "'' SERVING; 'org.x.Down' NOT_SERVING; 'org.x.Nobody' SERVICE_UNKNOWN; 'org.x.Up' SERVING; ");
+	ck_assert_str_eq(listed(ask(c, "localhost", GRPC_HEALTH_LIST)), "'' SERVING; 'org.x.Down' NOT_SERVING; 'org.x.Nobody' SERVICE_UNKNOWN; 'org.x.Up' SERVING; ");
 	rig_free(&r);
 }
 END_TEST
@@ -594,6 +601,47 @@ START_TEST(a_checker_hears_the_apps_own_life)
 }
 END_TEST
 
+static const char named_yaml[] =
+	"apps:\n"
+	"  - name: shop\n"
+	"    listen: [{unix: /run/shop.sock}]\n"
+	"    paths: {org.x.Mine: \"x:1\"}\n"
+	"    health: {listen: [{tcp: \"" HEALTH_DOOR "\"}], services: [demo.Greeter, org.x.Mine, red/org.x.Own:1.0.0]}\n";
+
+START_TEST(a_service_that_the_app_names_is_its_own_to_checkers_alone)
+{
+	static const struct { const char *service, *check, *watch; } rows[] = {
+		{"demo.Greeter", "SERVING", "SERVING"},
+		{"red/demo.Greeter:1.0.0", "SERVING", "SERVING"},
+		{"org.x.Mine", "SERVING", "SERVING"},
+		{"red/org.x.Own:1.0.0", "SERVING", "SERVING"},
+		{"org.x.Own", "NOT_FOUND", "SERVICE_UNKNOWN"},
+		{"demo.Greete", "NOT_FOUND", "SERVICE_UNKNOWN"},
+		{"DEMO.Greeter", "NOT_FOUND", "SERVICE_UNKNOWN"},
+	};
+	struct rig *r = rig_new(named_yaml);
+	struct caller *c = caller_new(r, HEALTH_DOOR), *app = caller_new(r, DOOR);
+
+	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "demo.Greeter", NULL)), "NOT_SERVING");
+	call_plain(app, "POST", "x", "/healthcheck/ok", NULL, true);
+	rig_settle(r);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		ck_assert_str_eq(answer(ask_with(c, "x", CHECK, rows[i].service, NULL)), rows[i].check);
+		ck_assert_str_eq(heard(ask_with(c, "x", WATCH, rows[i].service, NULL)), rows[i].watch);
+	}
+	struct call *w = ask_with(c, "x", WATCH, "demo.Late", NULL);
+	ck_assert_str_eq(listed(ask(c, "x", GRPC_HEALTH_LIST)), "'' SERVING; 'demo.Greeter' SERVING; 'red/org.x.Own:1.0.0' SERVING; 'org.x.Mine' SERVING; ");
+	ck_assert_str_eq(listed(ask(app, "localhost", GRPC_HEALTH_LIST)), "'' SERVING; 'org.x.Mine' SERVICE_UNKNOWN; "); /* the app's own sockets tell of what it calls */
+	ck_assert_str_eq(answer(ask_with(app, "localhost", CHECK, "demo.Greeter", NULL)), "NOT_FOUND");
+	says_now(w, "SERVICE_UNKNOWN");
+	ck_assert_int_eq(rig_reload(r, "apps: [{name: shop, listen: [{unix: /run/shop.sock}], health: {listen: [{tcp: \"" HEALTH_DOOR "\"}], services: [demo.Late]}}]\n"), 0);
+	rig_settle(r);
+	says_now(w, "SERVICE_UNKNOWN SERVING");
+	ck_assert_str_eq(answer(ask_with(c, "x", CHECK, "demo.Greeter", NULL)), "NOT_FOUND");
+	rig_free(&r);
+}
+END_TEST
+
 /* ---- the end ---- */
 
 START_TEST(a_drain_ends_watches_so_that_it_can_end_itself)
@@ -690,4 +738,4 @@ UNIT_SUITE("grpc_health", the_authority_decides_then_the_service_then_the_doors_
 	a_hundred_and_fifty_watches_and_two_hundred_calls_fit_one_connection, a_peer_that_heeds_no_setting_is_refused_at_the_bound, deadlines_end_a_check_and_a_watch,
 	a_check_waits_for_its_name_like_a_call, checks_that_wait_have_a_bound, a_watch_of_a_mesh_says_first_that_it_does_not_know_and_then_what_is,
 	a_watch_lives_without_its_control_plane_and_through_another_one, an_open_watch_keeps_its_name, where_a_route_has_several_clusters_one_that_serves_is_enough,
-	a_checker_hears_the_apps_own_life, a_drain_ends_watches_so_that_it_can_end_itself, above_the_soft_mark_of_memory_no_watch_begins, what_a_question_makes_us_keep_is_charged_and_may_be_refused, watches_from_outside_leave_memory_for_the_app)
+	a_checker_hears_the_apps_own_life, a_service_that_the_app_names_is_its_own_to_checkers_alone, a_drain_ends_watches_so_that_it_can_end_itself, above_the_soft_mark_of_memory_no_watch_begins, what_a_question_makes_us_keep_is_charged_and_may_be_refused, watches_from_outside_leave_memory_for_the_app)
