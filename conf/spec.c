@@ -95,10 +95,12 @@ struct tls_want *spec_want_alpn(const struct tls_want *from, const char *alpn)
 	free(w->alpn);
 	w->alpn = xstrdup(alpn);
 	w->sni = from->sni ? xstrdup(from->sni) : NULL;
+	w->host_sni = from->host_sni;
 	w->names = from->names;
 	w->min = from->min;
 	w->max = from->max;
 	w->no_client_cert = from->no_client_cert;
+	w->issuers = from->issuers;
 	w->expired_ok = from->expired_ok;
 	w->unbuilt = from->unbuilt ? xstrdup(from->unbuilt) : NULL;
 	w->regex_match = from->regex_match;

@@ -447,6 +447,22 @@ static bool is_of_nobody(int err)
 	}
 }
 
+/* Envoy's max_verify_depth counts the root, which OpenSSL's own depth has not done since 1.1: so the chain that was found is counted. */
+static bool is_short_enough(struct tls_verify *v, X509_STORE_CTX *x)
+{
+	const struct tls_lib *o = v->context->lib;
+	const OPENSSL_STACK *chain = (const OPENSSL_STACK *)o->X509_STORE_CTX_get0_chain(x);
+	int above = (chain ? o->OPENSSL_sk_num(chain) : 1) - 1;
+	uint32_t issuers = v->peer.want ? v->peer.want->issuers : 0;
+	char subject[TLS_TEXT_MAX];
+
+	if (issuers == 0 || above < 0 || (uint32_t)above < issuers)
+		return true;
+	why_is(v, TLS_UNTRUSTED, "%d certificates stand above the peer's (%s), the root among them, more than max_verify_depth: %u", above,
+		peer_subject(v, o->X509_STORE_CTX_get0_cert(x), subject), issuers - 1);
+	return false;
+}
+
 /* OpenSSL's judgement in one store. False: told, where nothing was told that says more; *ret_err is what OpenSSL calls it, which chooses the alert. */
 static bool judge_in(struct tls_verify *v, const struct tls_bundle *b, X509_STORE *store, X509 *leaf, X509_STORE_CTX *outer, SSL *ssl, int *ret_err)
 {
@@ -473,6 +489,10 @@ static bool judge_in(struct tls_verify *v, const struct tls_bundle *b, X509_STOR
 		if (right && !none_revoked(v, b, x)) {
 			right = false;
 			*ret_err = X509_V_ERR_CERT_REVOKED;
+		}
+		if (right && !is_short_enough(v, x)) {
+			right = false;
+			*ret_err = X509_V_ERR_CERT_CHAIN_TOO_LONG;
 		}
 		if (right)
 			note_ends(v, x);

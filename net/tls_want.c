@@ -96,7 +96,7 @@ void tls_want_unref(struct tls_want **at)
 
 void tls_want_seal(struct tls_want *w)
 {
-	const uint64_t all[] = {w->cert.from, w->roots.from, w->names, w->nrules, w->npins, w->min, w->max, w->no_client_cert, w->expired_ok, w->host_sni};
+	const uint64_t all[] = {w->cert.from, w->roots.from, w->names, w->nrules, w->npins, w->min, w->max, w->no_client_cert, w->expired_ok, w->host_sni, w->issuers};
 	uint64_t h = str_hash(str_n((const char *)all, sizeof(all)));
 
 	h = add_text(add_text(h, w->cert.name), w->roots.name);
@@ -113,7 +113,7 @@ bool tls_want_eq(const struct tls_want *a, const struct tls_want *b)
 	if (a == b)
 		return true;
 	if (!a || !b || a->hash != b->hash || a->cert.from != b->cert.from || a->roots.from != b->roots.from || a->names != b->names || a->nrules != b->nrules || a->npins != b->npins ||
-		a->min != b->min || a->max != b->max || a->no_client_cert != b->no_client_cert || a->expired_ok != b->expired_ok || a->host_sni != b->host_sni)
+		a->min != b->min || a->max != b->max || a->no_client_cert != b->no_client_cert || a->expired_ok != b->expired_ok || a->host_sni != b->host_sni || a->issuers != b->issuers)
 		return false;
 	if (!same(a->cert.name, b->cert.name) || !same(a->roots.name, b->roots.name) || !same(a->sni, b->sni) || !same(a->alpn, b->alpn) || !same(a->unbuilt, b->unbuilt))
 		return false;

@@ -42,6 +42,7 @@ struct tls_want {
 	struct tls_rule *rules; uint32_t nrules;
 	char **pins; uint32_t npins; /* "sha256:HEX" of the leaf, "spki:HEX" of its key (Envoy: verify_certificate_hash, _spki): one must fit; none: not looked at */
 	uint16_t min, max;           /* 0x0303, 0x0304; 0: 1.2 and 1.3 */
+	uint32_t issuers;            /* 1 + the most certificates that may stand above the peer's own, the root among them (Envoy: max_verify_depth); 0: as many as net/tls takes */
 	bool no_client_cert;         /* of a server (inbound): callers may come without one */
 	bool expired_ok;             /* allow_expired_certificate */
 	char *unbuilt;               /* it asks for something that is not built: every connection fails with this text; NULL: nothing */

@@ -283,7 +283,7 @@ static int context(struct tls_reading *t, const Pb__CertificateValidationContext
 	t->anybody |= v->trust_chain_verification == 1;
 	t->want->expired_ok |= v->allow_expired_certificate;
 	if (v->max_verify_depth)
-		tls_note(t, "max_verify_depth: that of net/tls");
+		t->want->issuers = v->max_verify_depth->value + 1;
 	if (v->only_verify_leaf_cert_crl)
 		tls_note(t, "only_verify_leaf_cert_crl: whoever issued a list is asked");
 	if (v->require_signed_certificate_timestamp)

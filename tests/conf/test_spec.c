@@ -235,6 +235,8 @@ START_TEST(a_check_may_offer_another_alpn_and_accepts_the_same_peers)
 	w->rules[0].regex = re;
 	w->pins = xalloc(sizeof(*w->pins));
 	w->pins[w->npins++] = xstrdup("sha256:00");
+	w->issuers = 3;
+	w->host_sni = true;
 	tls_want_seal(w);
 	other = spec_want_alpn(w, "istio-h2,istio,h2");
 	ck_assert(tls_want_eq(w, other));

@@ -380,6 +380,48 @@ START_TEST(a_chain_that_is_too_long_is_refused_before_it_is_walked)
 }
 END_TEST
 
+/* Envoy's words: "This number does not include the leaf but includes the trust anchor, so a depth of 1 allows the leaf and one CA certificate." */
+START_TEST(a_chain_may_be_no_longer_than_is_wanted)
+{
+	static const struct { bool anchor_is_middle; uint32_t issuers; bool good; const char *why; } rows[] = {
+		{false, 0, true, NULL},
+		{false, 4, true, NULL},
+		{false, 3, true, NULL},
+		{false, 2, false, "2 certificates stand above the peer's (CN=server), the root among them, more than max_verify_depth: 1"},
+		{false, 1, false, "2 certificates stand above the peer's (CN=server), the root among them, more than max_verify_depth: 0"},
+		{true, 2, true, NULL}, /* where the one in the middle is trusted, the chain ends with it */
+		{true, 1, false, "1 certificates stand above the peer's (CN=server), the root among them, more than max_verify_depth: 0"},
+	};
+	struct rig r;
+	struct tls_ca middle;
+	struct sb pem = {0};
+	struct err err = ERR_INIT;
+	struct tls_cert *cert;
+
+	rig_new(&r);
+	tls_ca_below(&middle, &r.ca, "middle");
+	tls_paper_new(&r.paper, &middle, "server", "DNS:a.b", -DAY, DAY);
+	char *leaf = tls_text(r.paper.cert_fd), *key = tls_text(r.paper.key_fd), *between = tls_text(middle.fd);
+	sb_fmt(&pem, "%s%s", leaf, between);
+	ck_assert_int_eq(tls_cert_new("c", sb_view(&pem), str_of(key), &cert, &err), 0);
+	struct tls_spec spec = {.cert = cert, .server = true, .no_client_cert = true};
+	ck_assert_int_eq(tls_context_new(&spec, &r.p.server, &err), 0);
+	tls_cert_unref(&cert);
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		r.want->issuers = rows[i].issuers;
+		tls_want_seal(r.want);
+		trusts(&r, tls_trust_of(rows[i].anchor_is_middle ? &middle : &r.ca), false);
+		verdict_is(&r, rows[i].good, rows[i].why, i);
+	}
+	free(leaf);
+	free(key);
+	free(between);
+	sb_end(&pem);
+	tls_ca_end(&middle);
+	rig_free(&r);
+}
+END_TEST
+
 /* ---- trust domains ------------------------------------------------------------------------------------------------------------------------ */
 
 static struct tls_trust *bundles(struct rig *r, bool with_any)
@@ -633,7 +675,7 @@ END_TEST
 UNIT_SUITE("tls_verify", one_rule_must_fit_one_name_of_its_kind, a_trust_domain_is_that_of_the_space_or_our_own_or_an_alias, what_is_checked_may_be_another_name_than_what_is_asked_for,
 	a_pin_is_of_the_certificate_or_of_its_key, a_hosts_name_is_no_uri_and_a_uri_is_no_host,
 	a_certificate_of_too_many_names_or_bytes_is_refused_and_a_large_one_is_not_kept_for_a_session, a_use_that_the_certificate_does_not_allow_is_told_for_either_role, what_has_expired_is_accepted_where_that_is_asked_for,
-	without_trust_the_chain_is_not_looked_at_but_names_are, a_chain_that_is_too_long_is_refused_before_it_is_walked,
+	without_trust_the_chain_is_not_looked_at_but_names_are, a_chain_that_is_too_long_is_refused_before_it_is_walked, a_chain_may_be_no_longer_than_is_wanted,
 	the_peers_trust_domain_chooses_the_bundle_and_binds_all_its_names, a_crl_speaks_for_its_issuer_alone_and_for_ever,
 	a_revoked_intermediate_takes_its_certificates_along_even_where_it_is_an_anchor, roots_of_one_name_are_all_asked_who_has_signed,
 	a_certificate_of_the_second_root_of_a_name_is_told_what_is_wrong_with_it, a_crl_of_the_second_root_of_a_name_is_heeded)

@@ -4,7 +4,7 @@
 #include "net/tls_want.h"
 #include "tests/unit.h"
 
-enum { CHANGES = 20 };
+enum { CHANGES = 23 };
 
 /* The nth change that makes it another. */
 static void change(struct tls_want *w, int n)
@@ -30,6 +30,9 @@ static void change(struct tls_want *w, int n)
 	case 17: w->expired_ok = true; break;
 	case 18: w->unbuilt = xstrdup("custom_validator_config"); break;
 	case 19: free(w->alpn); w->alpn = xstrdup("h2"); break;
+	case 20: w->issuers = 1; break;
+	case 21: w->issuers = 2; break;
+	case 22: w->host_sni = true; break;
 	}
 }
 

@@ -110,6 +110,8 @@ static void describe(struct sb *out, const struct tls_want *w)
 		sb_str(out, " max=1.2");
 	if (w->expired_ok)
 		sb_str(out, " expired_ok");
+	if (w->issuers)
+		sb_fmt(out, " issuers=%u", w->issuers - 1);
 	if (w->unbuilt)
 		sb_fmt(out, " UNBUILT %s", w->unbuilt);
 }
@@ -221,7 +223,10 @@ START_TEST(a_context_becomes_a_want)
 		{"1:{16:{1:'mine'}}", " UNBUILT custom_tls_certificate_selector 'mine' is not built", NULL},
 		/* what has no effect */
 		{"3:1 4:{1:5} 5:{1:1} 1:{15:{1:'/log'}}", "", "allow_renegotiation: never; max_session_keys: as many as net/tls keeps; enforce_rsa_key_usage: key usage is looked at in any case; key_log: never"},
-		{"1:{3:{" CA "6:{1:1} 14:1 16:{1:3}}}", " roots=files:/ca.pem", "max_verify_depth: that of net/tls; only_verify_leaf_cert_crl"},
+		{"1:{3:{" CA "6:{1:1} 14:1 16:{1:3}}}", " roots=files:/ca.pem issuers=3", "only_verify_leaf_cert_crl"},
+		{"1:{3:{" CA "16:{}}}", " roots=files:/ca.pem issuers=0", NULL},
+		{"1:{3:{" CA "16:{1:100}}}", " roots=files:/ca.pem issuers=100", NULL},
+		{"1:{8:{1:{16:{1:1}} 2:{1:'roots' " ADS "}}}", " roots=ads:roots issuers=1", NULL},
 	};
 	look(PROFILE_GENERIC, rows, UNIT_COUNT(rows));
 }
