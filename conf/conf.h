@@ -67,6 +67,7 @@ struct conf_app_health {
 	struct conf_listen *listen; uint32_t listens;   /* for kubelet and remote checkers; any address */
 	char **services; uint32_t nservices;            /* names under which grpc.health.v1 is asked there about the app; with those of `paths` */
 	struct health_check *check;                     /* of the app itself; owned; NULL: none */
+	char *check_place;                              /* FILE:LINE, for messages; NULL: none */
 	struct conf_allow allow_uid, allow_gid;         /* who may post ok and fail; both empty: whoever may call */
 	uint64_t gone_after_ns;                         /* the last connection of the app is gone for so long: it fails; 0: off */
 	bool watch;                                     /* processes that carry calls are watched; true */

@@ -499,6 +499,7 @@ void conf_take_app_check(struct schema *s, const struct yaml *node, void *base)
 		return;
 	}
 	c = a->health.check = xnew(struct health_check);
+	a->health.check_place = schema_place(s, node);
 	health_check_default(c);
 	const uint32_t before = s->problems->count;
 	schema_init(s, MAP_APP_CHECK, c);

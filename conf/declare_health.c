@@ -297,6 +297,7 @@ void conf_app_health_end(struct conf_app *a)
 	if (h->check)
 		health_check_end(h->check);
 	free(h->check);
+	free(h->check_place);
 	free(h->allow_uid.ids);
 	free(h->allow_gid.ids);
 }

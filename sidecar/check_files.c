@@ -212,6 +212,41 @@ static void check_doors(struct check *c, const struct conf_listen *l, uint32_t n
 		check_group(c, l[i].group, l[i].place);
 }
 
+/* As the daemon would find it (net/proc_real: posix_spawnp, with the environment that it was given). NULL: it can be started. */
+static const char *program_misses(const char *name)
+{
+	const char *path = strchr(name, '/') ? "" : getenv("PATH");
+	int e = ENOENT;
+
+	if (!path)
+		path = "/bin:/usr/bin";
+	for (const char *at = path; at; at = strchr(at, ':') ? strchr(at, ':') + 1 : NULL) {
+		int n = (int)strcspn(at, ":");
+		char *one = xasprintf("%.*s%s%s", n, at, n ? "/" : "", name);
+		struct stat st;
+		bool there = stat(one, &st) == 0;
+		bool can = there && S_ISREG(st.st_mode) && access(one, X_OK) == 0;
+		int why = !there ? errno : S_ISREG(st.st_mode) ? EACCES : EISDIR;
+
+		free(one);
+		if (can)
+			return NULL;
+		if (why != ENOENT && why != ENOTDIR)
+			e = why;
+	}
+	return e == EISDIR ? "it is no file" : strerror(e);
+}
+
+/* Where the daemon will run it may be there: in another container, for another user. */
+static void check_program(struct check *c, const struct conf_app *a)
+{
+	const struct health_check *own = a->health.check;
+	const char *why = own && own->kind == CHECK_EXEC && own->nargv ? program_misses(own->argv[0]) : NULL;
+
+	if (why)
+		sb_fmt(c->warnings, "%s: warning: the check of app '%s' cannot start '%s' on this machine: %s; where that is so, the app is never ok\n", a->health.check_place, a->name, own->argv[0], why);
+}
+
 void check_files(const struct conf *conf, int64_t now_s, struct err *err, struct sb *warnings)
 {
 	struct check c = {.now_s = now_s, .err = err, .warnings = warnings, .place = ""};
@@ -237,6 +272,7 @@ void check_files(const struct conf *conf, int64_t now_s, struct err *err, struct
 	check_token(&c, conf->xds.tls.token_file);
 	check_group(&c, conf->control.group, "control.group");
 	for (uint32_t i = 0; i < conf->napps; i++) {
+		check_program(&c, &conf->apps[i]);
 		check_doors(&c, conf->apps[i].listen, conf->apps[i].listens);
 		check_doors(&c, conf->apps[i].health.listen, conf->apps[i].health.listens);
 	}

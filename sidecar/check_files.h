@@ -1,4 +1,4 @@
-/* sidecar/check_files: `thinmesh check` reads the certificates, keys and roots that a configuration names, as the daemon would: what it could not use is a problem, what cannot be judged here
+/* sidecar/check_files: `thinmesh check` looks for the programs and reads the certificates, keys and roots that a configuration names, as the daemon would: what it could not use is a problem, what cannot be judged here
  * (a file that is not there yet, or not for us to read; a group that only another machine knows) a warning. */
 #pragma once
 #include "conf/conf.h"

@@ -112,6 +112,21 @@ def check_warns_of_a_group_that_this_machine_does_not_know(t):
 
 
 @case
+def check_tells_of_a_program_that_cannot_be_started(t):
+	t.write("no-program", "text\n")
+	t.write("program", "#!/bin/sh\n")
+	os.chmod(t.path("program"), 0o755)
+	for exec_, why in (("no-such-program", "No such file or directory"), (t.path("absent/program"), "No such file or directory"), (t.path("no-program"), "Permission denied"), (t.path(""), "it is no file"),
+			("program", None), (t.path("program"), None), ("no-program", "Permission denied")):
+		path = t.write("exec.yaml", "apps:\n  - name: shop\n    listen: [{unix: %s}]\n    health:\n      check: {exec: [%s, argument]}\n" % (t.path("s.sock"), exec_))
+		done = t.cli("check", "-c", path, env={"PATH": "/absent::%s" % t.path("")})
+		same(done.returncode, 0, text(done))
+		told = "%s:5: warning: the check of app 'shop' cannot start '%s' on this machine: %s; where that is so, the app is never ok\n" % (path, exec_, why)
+		same(done.stderr.decode(), told if why else "", exec_)
+		same(done.stdout.decode(), "ok: 1 apps, 0 services\n")
+
+
+@case
 def a_file_that_is_not_there_is_told_with_its_name(t):
 	for command in ("check", "run"):
 		done = t.cli(command, "-c", t.path("absent.yaml"))
