@@ -63,9 +63,11 @@ struct conf_inbound {
 	struct conf_allow_peer *allow; uint32_t nallow;              /* who may call what; none: everybody who was let in */
 	char *place;
 };
+struct conf_need { char *name; uint32_t percent; };   /* a service as the app calls it; how many of its providers must be healthy for the app to be ready */
 struct conf_app_health {
 	struct conf_listen *listen; uint32_t listens;   /* for kubelet and remote checkers; any address */
 	char **services; uint32_t nservices;            /* names under which grpc.health.v1 is asked there about the app; with those of `paths` */
+	struct conf_need *needs; uint32_t nneeds;       /* in the order of the file */
 	struct health_check *check;                     /* of the app itself; owned; NULL: none */
 	char *check_place;                              /* FILE:LINE, for messages; NULL: none */
 	struct conf_allow allow_uid, allow_gid;         /* who may post ok and fail; both empty: whoever may call */

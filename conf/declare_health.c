@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "conf/authority.h"
 
 /* ---- sockets of ours ---------------------------------------------------------------------------------------------------- */
 
@@ -264,6 +266,41 @@ void conf_take_health_services(struct schema *s, const struct yaml *node, void *
 	declare_texts(s, node, "names of services", CONF_HEALTH_SERVICES_MAX, &h->services, &h->nservices, make_service);
 }
 
+/* The key is read as the authority of a call would be. */
+static bool take_need(struct schema *s, const struct yaml *node, struct conf_need *ret)
+{
+	char out[AUTHORITY_MAX];
+	size_t n;
+	uint64_t percent;
+
+	if (authority_clean(str_of(node->key), out, &n) == AUTHORITY_BAD || n == 0 || out[0] == ':' || memchr(out, '/', n)) {
+		schema_problem(s, node, "no authority, expected a name such as demo or demo:50051");
+		return false;
+	}
+	if (!schema_count(s, node, 0, 100, &percent))
+		return false;
+	*ret = (struct conf_need){.name = xstrndup(out, n), .percent = (uint32_t)percent};
+	return true;
+}
+
+void conf_take_health_needs(struct schema *s, const struct yaml *node, void *base)
+{
+	struct conf_app_health *h = &((struct conf_app *)base)->health;
+
+	if (node->kind != YAML_MAP || node->count > CONF_HEALTH_NEEDS_MAX) {
+		schema_problem(s, node, "expected a map of authority to percent, at most %d, such as {demo: 50}", CONF_HEALTH_NEEDS_MAX);
+		return;
+	}
+	h->needs = xalloc((node->count + 1) * sizeof(*h->needs));
+	for (const struct yaml *c = node->first; c; c = c->next) {
+		size_t mark = schema_push(s, c->key);
+
+		if (!c->bad && take_need(s, c, &h->needs[h->nneeds]))
+			h->nneeds++;
+		schema_pop(s, mark);
+	}
+}
+
 void conf_take_health_uids(struct schema *s, const struct yaml *node, void *base)
 {
 	declare_ids(s, node, &((struct conf_app *)base)->health.allow_uid);
@@ -294,6 +331,9 @@ void conf_app_health_end(struct conf_app *a)
 		conf_listen_end(&h->listen[i]);
 	free(h->listen);
 	declare_texts_end(&h->services, &h->nservices);
+	for (uint32_t i = 0; i < h->nneeds; i++)
+		free(h->needs[i].name);
+	free(h->needs);
 	if (h->check)
 		health_check_end(h->check);
 	free(h->check);
@@ -316,5 +356,7 @@ uint64_t conf_app_health_hash(const struct conf_app *a, uint64_t h)
 	}
 	for (uint32_t i = 0; i < x->listens; i++)
 		h = declare_hash_listen(h, &x->listen[i]);
+	for (uint32_t i = 0; i < x->nneeds; i++)
+		h = declare_hash_text(declare_hash_value(h, x->needs[i].percent), x->needs[i].name);
 	return declare_hash_ids(declare_hash_ids(declare_hash_texts(h, x->services, x->nservices), &x->allow_uid), &x->allow_gid);
 }

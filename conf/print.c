@@ -66,6 +66,8 @@ static const char *list_sample(const struct schema_row *row)
 		return "[\"spiffe://cluster.local/ns/default/sa/*\"]";
 	case MAP_PEER_PATHS:
 		return "[/org.apache.dubbo.demo.GreeterService/*]";
+	case MAP_HEALTH_NEEDS:
+		return "#{\"demo.default.svc.cluster.local:50051\": 50}";
 	case MAP_HEALTH_SERVICES:
 		return "#[org.apache.dubbo.demo.GreeterService]";
 	case MAP_ARGV:

@@ -18,7 +18,7 @@ enum schema_map {
 	MAP_SCALARS, MAP_ALIAS = MAP_SCALARS, MAP_PATHS, MAP_IDS, MAP_RETRY_ON, MAP_STATUSES,
 	MAP_SERVER, MAP_SERVERS, MAP_SAN, MAP_HEADERS, MAP_METADATA, MAP_PREFETCH,
 	MAP_TO, MAP_TO_UNIX, MAP_ARGV, MAP_APP_EXPECT, MAP_EXPECT, MAP_RETRIABLE, MAP_CHECK_FIELDS, MAP_CHECK_REMOVE, MAP_PAYLOAD, MAP_RECEIVE,
-	MAP_IDENTITY_DEFAULT, MAP_TRUST_DOMAINS, MAP_CA_SERVER, MAP_XDS_IDENTITY, MAP_SAN_RULES, MAP_PEER_IDS, MAP_PEER_PATHS, MAP_HEALTH_SERVICES,
+	MAP_IDENTITY_DEFAULT, MAP_TRUST_DOMAINS, MAP_CA_SERVER, MAP_XDS_IDENTITY, MAP_SAN_RULES, MAP_PEER_IDS, MAP_PEER_PATHS, MAP_HEALTH_SERVICES, MAP_HEALTH_NEEDS,
 };
 enum schema_kind { KIND_SECTION, KIND_LIST, KIND_TAKEN, KIND_LATER, KIND_TEXT, KIND_WORD, KIND_BOOL, KIND_FLAG, KIND_COUNT, KIND_BYTES, KIND_BYTES64, KIND_TIME, KIND_MODE, KIND_PERCENT };
 enum schema_initial { INITIAL_NONE, INITIAL_IS, INITIAL_SHOW, INITIAL_ASK };
@@ -50,7 +50,7 @@ enum {
 	CONF_IDS_MAX = 1024, CONF_FILES_MAX = 10000, CONF_SECTIONS_MAX = 32,
 	CONF_XDS_SERVERS_MAX = 16, CONF_XDS_HEADERS_MAX = 64, CONF_XDS_SANS_MAX = 64, CONF_XDS_PREFETCH_MAX = 10000, CONF_INBOUND_MAX = 64 /* an app */,
 	CONF_ALIASES_MAX = 64 /* trust domains */, CONF_RULES_MAX = 64 /* names of a certificate */, CONF_ALLOW_MAX = 1024 /* an inbound socket */, CONF_INSTANCES_MAX = 64,
-	CONF_HEALTH_SERVICES_MAX = 64 /* an app; few enough for one answer of Health/List */, CONF_HEALTH_SERVICE_BYTES = 256,
+	CONF_HEALTH_SERVICES_MAX = 64 /* an app; few enough for one answer of Health/List */, CONF_HEALTH_SERVICE_BYTES = 256, CONF_HEALTH_NEEDS_MAX = 64 /* an app */,
 };
 struct schema_place { const char *file; uint32_t order; int line, column; }; /* file NULL: nowhere */
 struct schema {
@@ -89,7 +89,7 @@ schema_take_fn conf_take_apps, conf_take_listens, conf_take_alias, conf_take_pat
 	conf_take_retry_on, conf_take_statuses, conf_take_xds_server, conf_take_xds_servers, conf_take_xds_san, conf_take_xds_headers, conf_take_xds_prefetch,
 	conf_take_node_metadata, conf_check_xds;
 /* conf/declare_health.c, conf/declare_check.c */
-schema_take_fn conf_take_inbound, conf_take_health_listens, conf_take_health_services, conf_take_health_uids, conf_take_health_gids, conf_take_app_check, conf_take_app_http, conf_take_app_grpc,
+schema_take_fn conf_take_inbound, conf_take_health_listens, conf_take_health_services, conf_take_health_needs, conf_take_health_uids, conf_take_health_gids, conf_take_app_check, conf_take_app_http, conf_take_app_grpc,
 	conf_take_app_tcp, conf_take_app_unix, conf_take_exec, conf_take_expect, conf_take_retriable, conf_take_check, conf_take_check_grpc, conf_take_check_http,
 	conf_take_check_tcp, conf_take_check_fields, conf_take_check_remove, conf_take_send, conf_take_receive, conf_take_outlier;
 /* conf/declare_identity.c, conf/declare_tls.c */

@@ -4,16 +4,22 @@
  *   GET /healthz/live, /live     200                                                 kubelet's livenessProbe: the process turns
  *   grpc.health.v1.Health        sidecar/grpc_health                                 gRPC's, Dubbo's and Envoy's checkers
  *   anything else                200, or UNAVAILABLE / 503 with the flag LH          Envoy's checkers: whatever path they are configured with (envoy.md 1e: the filter is asked by header rules of
- *                                                                                    its own; here the door is the rule) */
+ *                                                                                    its own; here the door is the rule)
+ *
+ * health.needs (the filter's cluster_min_healthy_percentages) counts for the first and the last of them, after the app's own life; grpc.health.v1 speaks of the app alone. The filter's
+ * pass_through_mode and cache_time have no place here: no question goes through to the app, who is asked by health.check with its own period. */
 #include "sidecar/health_door.h"
 #include <stdlib.h>
 #include <string.h>
 #include "sidecar/door.h"
 #include "sidecar/exchange.h"
+#include "sidecar/health_truth.h"
 #include "sidecar/inbound.h"
 #include "sidecar/sidecar.h"
 
-struct health_door { struct app *app; /* borrowed: owner */ struct door_set set; /* door->line: struct conf_listen */ };
+/* A service without whose providers the app is not ready (health.needs). Looked at when somebody asks; between two questions its name is held, so that it is known by the next one. */
+struct need { const struct conf_need *conf; /* borrowed from the app's */ struct truth truth; struct fields *head; /* counted; of the call that would be made */ };
+struct health_door { struct app *app; /* borrowed: owner */ struct door_set set; /* door->line: struct conf_listen */ struct need *needs; uint32_t nneeds; };
 
 /* ---- what is known ---- */
 
@@ -45,12 +51,78 @@ static bool plane_has_answered(const struct app *a)
 	return s.there && s.answered;
 }
 
+/* ---- what the app needs ---- */
+
+static void need_changed(struct truth *t)
+{
+	(void)t; /* who asks next hears of it */
+}
+
+static void needs_end(struct health_door *d)
+{
+	for (uint32_t i = 0; i < d->nneeds; i++) {
+		truth_end(&d->needs[i].truth);
+		fields_unref(&d->needs[i].head);
+	}
+	free(d->needs);
+	d->needs = NULL;
+	d->nneeds = 0;
+}
+
+static void needs_apply(struct health_door *d, const struct conf_app_health *h)
+{
+	needs_end(d);
+	d->needs = xalloc((h->nneeds + 1) * sizeof *d->needs);
+	for (; d->nneeds < h->nneeds; d->nneeds++) {
+		struct need *n = &d->needs[d->nneeds];
+		*n = (struct need){.conf = &h->needs[d->nneeds], .truth = {.app = d->app, .changed = need_changed}, .head = fields_new(d->app->sc->loop->fields, NULL)};
+		fields_add_token(n->head, FIELD_METHOD, STR("POST"));
+		fields_add_token(n->head, FIELD_AUTHORITY, str_of(n->conf->name));
+		fields_add_token(n->head, FIELD_PATH, STR("/"));
+	}
+}
+
+static char *need_misses(struct need *n)
+{
+	char *why = NULL;
+	switch (truth_look(&n->truth, n->head, STR(""), NULL)) {
+	case SAYS_SERVING:
+	case SAYS_NOT_SERVING:
+		break;
+	case SAYS_WAIT:
+		if (n->truth.named) /* none has passed yet, or is known yet: none is healthy */
+			break;
+		return xasprintf("service '%s' is not known yet", n->conf->name);
+	case SAYS_UNKNOWN:
+		return xasprintf("there is no service '%s'%s%s", n->conf->name, n->truth.why[0] ? ": " : "", n->truth.why);
+	case SAYS_UNREACHED:
+		return xasprintf("service '%s' was not resolved%s%s", n->conf->name, n->truth.why[0] ? ": " : "", n->truth.why);
+	case SAYS_FULL:
+	case SAYS_BAD:
+		return xasprintf("service '%s' cannot be asked for", n->conf->name);
+	}
+	truth_has(&n->truth, n->conf->percent, &why);
+	return why;
+}
+
+/* The first that misses, for people; to be freed. NULL: the app has what it needs. */
+static char *needs_miss(const struct app *a)
+{
+	struct health_door *d = a->health_door;
+	char *why = NULL;
+	for (uint32_t i = 0; d && i < d->nneeds && !why; i++)
+		why = need_misses(&d->needs[i]);
+	return why;
+}
+
 /* ---- pages ---- */
 
 static void page_ready(struct local_call *c)
 {
 	struct app *a = c->app;
 	const char *why = !plane_has_answered(a) ? "the control plane has not answered yet" : app_is_unwell(a);
+	char *misses = why ? NULL : needs_miss(a);
+	why = why ? why : misses;
 	c->type = "application/json";
 	c->status = why ? 503 : 200;
 	sb_str(&c->body, "{\"app\":");
@@ -61,6 +133,7 @@ static void page_ready(struct local_call *c)
 		sb_json(&c->body, str_of(why));
 	}
 	sb_str(&c->body, "}\n");
+	free(misses);
 }
 
 static void page_live(struct local_call *c)
@@ -70,7 +143,11 @@ static void page_live(struct local_call *c)
 
 static void page_open(struct local_call *c)
 {
-	sb_str(&c->body, "ok\n");
+	char *misses = needs_miss(c->app);
+	c->status = misses ? 503 : 200;
+	c->as_grpc = misses && c->is_grpc;
+	sb_fmt(&c->body, "%s\n", misses ? misses : "ok");
+	free(misses);
 }
 
 static const struct local_row rows[] = {
@@ -131,6 +208,7 @@ void health_door_apply(struct health_door *d, struct conf *whole, const struct c
 			.uids = &c->allow_uid, .gids = &c->allow_gid};
 	}
 	door_set_apply(&d->set, whole, lines, h->listens);
+	needs_apply(d, h);
 	if (!list_empty(&d->set.leaving))
 		watches_end(d->app);
 }
@@ -148,8 +226,10 @@ void health_door_drain(struct health_door *d)
 
 void health_door_close(struct health_door *d)
 {
-	if (d)
-		door_set_close(&d->set);
+	if (!d)
+		return;
+	door_set_close(&d->set);
+	needs_end(d);
 }
 
 void health_door_free(struct health_door **d)
@@ -157,6 +237,7 @@ void health_door_free(struct health_door **d)
 	if (!*d)
 		return;
 	door_set_end(&(*d)->set);
+	needs_end(*d);
 	free(*d);
 	*d = NULL;
 }

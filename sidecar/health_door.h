@@ -1,7 +1,7 @@
 /* sidecar/health_door: what others ask about the app (apps[].health.listen): kubelet's GET /healthz/ready and /healthz/live (and /ready, /live), grpc.health.v1.Health for remote checkers
  * (Check, Watch, List; service "" and each service that health.services or the app's paths name), and any other request with the semantics of Envoy's health_check filter: 200 while the app is open, 503 with flag LH else,
  * x-envoy-immediate-health-check-fail: true while it is failing, x-envoy-upstream-healthchecked-cluster: the node's cluster (app.namespace without a mesh).
- * Ready: the control plane (if there is one) has answered once, and the app is open. Live: the process turns.
+ * Ready: the control plane (if there is one) has answered once, the app is open, and of the services in health.needs so many percent of the providers are healthy as stands there. Live: the process turns.
  * One an app. Owner: its app. */
 #pragma once
 #include "sidecar/app.h"

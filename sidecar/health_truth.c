@@ -217,3 +217,24 @@ enum truth_says truth_look(struct truth *t, const struct fields *head, struct st
 	set_free(&was);
 	return says;
 }
+
+bool truth_has(const struct truth *t, uint32_t percent, char **ret_why)
+{
+	bool missing = !t->set || t->again;
+	for (uint32_t i = 0; i < (t->set ? t->set->n : 0); i++) {
+		struct cluster *c = t->set->clusters[i].cluster;
+		struct cluster_view v;
+		missing |= !c;
+		if (!c)
+			continue;
+		cluster_view(c, &v);
+		uint64_t there = v.hosts - v.held, well = (uint64_t)v.healthy + v.degraded;
+		if (there ? well * 100 >= there * percent : percent == 0)
+			continue;
+		*ret_why = xasprintf("service '%s': %llu of %llu providers are healthy, %u %% are needed", v.name, (unsigned long long)well, (unsigned long long)there, percent);
+		return false;
+	}
+	if (missing)
+		*ret_why = xasprintf("providers of one that its route leads to are not declared");
+	return !missing;
+}

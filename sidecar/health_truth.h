@@ -28,4 +28,7 @@ enum truth_says truth_of_app(const struct app *a, struct str service);
 /* What a call would meet that has this head. Where its authority names nobody, `service` decides as a path would, then default_authority (may be NULL); where that names nobody
  * either, "" is the daemon itself. */
 enum truth_says truth_look(struct truth *t, const struct fields *head, struct str service, const char *default_authority);
+/* After a look: has each cluster that it found so many percent of its providers healthy (degraded ones count)? As Envoy counts: truncated, and nobody is enough for 0 % alone.
+ * False: *ret_why, for people; to be freed. */
+bool truth_has(const struct truth *t, uint32_t percent, char **ret_why);
 void truth_end(struct truth *t);              /* forgets all; may be looked at again */

@@ -43,7 +43,7 @@ static const struct health_check *check_of(struct conf *c)
 START_TEST(the_example_of_the_product_is_read)
 {
 	struct conf *c = loaded(APP "    inbound: [{tcp: 0.0.0.0:20880, to: \"unix:/run/shop/server.sock\"}]\n"
-				    "    health: {listen: [{tcp: 0.0.0.0:15021}], check: {grpc: 127.0.0.1:20880, period: 10s}, allow: {uid: [1000, 0], gid: [7]}, gone_after: 3s, watch: false,\n      services: [demo.Greeter, red/org.x.Own:1.0.0],\n"
+				    "    health: {listen: [{tcp: 0.0.0.0:15021}], check: {grpc: 127.0.0.1:20880, period: 10s}, allow: {uid: [1000, 0], gid: [7]}, gone_after: 3s, watch: false,\n      services: [demo.Greeter, red/org.x.Own:1.0.0], needs: {demo: 50, 'Other.:80': 0},\n"
 				    "      passthrough: true, posts: 5}\n"
 				    "services: [{name: demo:1, endpoints: [], health: {grpc: {}, interval: 5s}}]\n");
 	const struct conf_app *a = &c->apps[0];
@@ -73,6 +73,10 @@ START_TEST(the_example_of_the_product_is_read)
 	ck_assert_uint_eq(a->health.posts, 5);
 	ck_assert_uint_eq(a->health.nservices, 2);
 	ck_assert_str_eq(a->health.services[1], "red/org.x.Own:1.0.0");
+	ck_assert_uint_eq(a->health.nneeds, 2);
+	ck_assert_str_eq(a->health.needs[0].name, "demo");
+	ck_assert_uint_eq(a->health.needs[0].percent, 50);
+	ck_assert_str_eq(a->health.needs[1].name, "other:80");
 	ck_assert_int_eq(a->health.check->kind, CHECK_GRPC);
 	ck_assert_str_eq(a->health.check->to, "127.0.0.1:20880");
 	ck_assert(addr_eq(&a->health.check->to_addr, &e.addr)); /* the door is closed until the check passes: the server behind it is asked */
@@ -88,7 +92,7 @@ START_TEST(an_app_begins_as_the_product_says)
 	struct conf *c = loaded(APP);
 	const struct conf_app_health *h = &c->apps[0].health;
 
-	ck_assert(c->apps[0].ninbound == 0 && h->listens == 0 && !h->check && h->allow_uid.count == 0 && h->allow_gid.count == 0 && h->nservices == 0);
+	ck_assert(c->apps[0].ninbound == 0 && h->listens == 0 && !h->check && h->allow_uid.count == 0 && h->allow_gid.count == 0 && h->nservices == 0 && h->nneeds == 0);
 	ck_assert_uint_eq(h->gone_after_ns, 0);
 	ck_assert(h->watch && !h->passthrough);
 	ck_assert_uint_eq(h->posts, 100);
@@ -311,6 +315,9 @@ START_TEST(a_change_of_any_key_is_another_app_or_service)
 		APP "    health: {posts: 1}\n",
 		APP "    health: {services: [a]}\n",
 		APP "    health: {services: [a, b]}\n",
+		APP "    health: {needs: {a: 1}}\n",
+		APP "    health: {needs: {a: 2}}\n",
+		APP "    health: {needs: {b: 2}}\n",
 		OWN("tcp: '127.0.0.1:1'"),
 		OWN("tcp: '127.0.0.1:2'"),
 		OWN("grpc: '127.0.0.1:2'"),
@@ -408,6 +415,10 @@ START_TEST(what_is_wrong_is_told_with_its_place_and_what_was_expected)
 		{APP "    health: {gone_after: 1}\n", "apps[0].health.gone_after: '1' is no time"},
 		{APP "    health: {allow: {uid: []}}\n", "apps[0].health.allow.uid: an empty list"},
 		{APP "    health: {allow: {uid: [root]}}\n", "apps[0].health.allow.uid[0]: 'root' is no number"},
+		{APP "    health: {needs: demo}\n", "apps[0].health.needs: expected a map of authority to percent, at most 64, such as {demo: 50}"},
+		{APP "    health: {needs: {demo: 101}}\n", "apps[0].health.needs.demo: '101' is too large, expected 0 to 100"},
+		{APP "    health: {needs: {demo: half}}\n", "apps[0].health.needs.demo: 'half' is no number"},
+		{APP "    health: {needs: {'a b': 1}}\n", "apps[0].health.needs.a b: no authority, expected a name such as demo or demo:50051"},
 		{APP "    health: {services: demo}\n", "apps[0].health.services: "},
 		{APP "    health: {services: ['']}\n", "apps[0].health.services[0]: '' is no name of a service, expected one such as org.apache.dubbo.demo.GreeterService, at most 256 bytes, no blank in it"},
 		{APP "    health: {services: [a, 'a b']}\n", "apps[0].health.services[1]: 'a b' is no name of a service"},
@@ -539,6 +550,7 @@ START_TEST(lists_are_bounded)
 {
 	bounded(APP "    inbound: [", "{tcp: '0.0.0.0:%u', to: 'a:1'}, ", "]\n", 64, "apps[0].inbound: 65 sockets, expected at most 64 an app");
 	bounded(APP "    health: {listen: [", "{tcp: '0.0.0.0:%u'}, ", "]}\n", 64, "apps[0].health.listen: 65 sockets");
+	bounded(APP "    health: {needs: {", "a%u: 1, ", "}}\n", 64, "apps[0].health.needs: expected a map of authority to percent, at most 64");
 	bounded(APP "    health: {services: [", "a%u, ", "]}\n", 64, "apps[0].health.services: 65 entries, expected at most 64");
 	bounded(APP "    health: {check: {exec: [", "a%u, ", "]}}\n", CHECK_ARGS_MAX, "exec: 65 texts, expected a program and at most 63 arguments");
 	bounded(APP "services: [{name: a, endpoints: [], health: {tcp: {receive: [", "a%u, ", "]}}}]\n", CHECK_PAYLOADS_MAX, "receive: 33 texts");

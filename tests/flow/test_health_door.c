@@ -242,6 +242,83 @@ static int last_status(const struct call *c)
 	return c->data.n ? c->data.p[c->data.n - 1] : -1;
 }
 
+#define ADDRESSES "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"
+#define NEEDS(needs) SHOP("    health: {listen: [{tcp: \"" ASK "\"}], needs: {" needs "}}\n    alias: {nick: \"demo:1\"}\n", \
+	"services:\n" \
+	"  - {name: \"demo.web.svc.cluster.local:1\", endpoints: [\"10.0.0.1:1\", \"10.0.0.2:1\", \"10.0.0.3:1\"], health: {tcp: {}, interval: 1s, no_traffic_interval: 1s, timeout: 500ms, unhealthy_threshold: 1}}\n" \
+	"  - {name: empty.web.svc.cluster.local, endpoints: []}\n")
+
+/* Of three providers so many live. */
+START_TEST(an_app_is_ready_with_the_providers_that_it_needs)
+{
+	static const struct { const char *yaml; int alive; const char *misses; } rows[] = {
+		{NEEDS("\"demo:1\": 100"), 3, NULL},
+		{NEEDS("\"demo:1\": 67"), 2, "service 'demo.web.svc.cluster.local:1': 2 of 3 providers are healthy, 67 % are needed"},
+		{NEEDS("\"demo:1\": 66"), 2, NULL}, /* 66.7 */
+		{NEEDS("\"demo:1\": 34"), 1, "1 of 3 providers are healthy, 34 % are needed"},
+		{NEEDS("nick: 33"), 1, NULL},
+		{NEEDS("nick: 1"), 0, "0 of 3 providers are healthy, 1 % are needed"},
+		{NEEDS("\"demo:1\": 0"), 0, NULL},
+		{NEEDS("empty: 0"), 3, NULL},
+		{NEEDS("empty: 1"), 3, "service 'empty.web.svc.cluster.local': 0 of 0 providers are healthy, 1 % are needed"},
+		{NEEDS("nobody: 0"), 3, "there is no service 'nobody'"}, /* as Envoy: one that is not there is never enough */
+		{NEEDS("\"demo:1\": 50, empty: 1"), 3, "service 'empty.web.svc.cluster.local'"},
+	};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct seat s = seat(rows[i].yaml);
+		for (int n = 0; n < rows[i].alive; n++)
+			provider_new(s.r, (const char *const[]){ADDRESSES}[n], ANSWERS);
+		asks(s.net, "GET", "/ready");
+		ck_assert_ptr_nonnull(strstr(call_text(asks(s.net, "GET", "/ready")), "it has not said ok yet")); /* its own life first */
+		app_says(s.app, "ok");
+		asks(s.net, "GET", "/ready"); /* makes it look at the providers */
+		rig_advance(s.r, 5000);
+		struct call *ready = asks(s.net, "GET", "/healthz/ready"), *any = asks(s.net, "GET", "/any"), *grpc = call_unary(s.net, "shop", NULL);
+		rig_settle(s.r);
+		ck_assert_msg(ready->status == (rows[i].misses ? 503 : 200), "row %zu: %s", i, call_text(ready));
+		ck_assert_msg(any->status == (rows[i].misses ? 503 : 200), "row %zu: %s", i, call_text(any));
+		ck_assert_msg(!rows[i].misses || (strstr(call_text(ready), rows[i].misses) && strstr(call_text(any), rows[i].misses)), "row %zu: %s %s", i, call_text(ready), call_text(any));
+		if (rows[i].misses)
+			ck_assert_int_eq(grpc->grpc, GRPC_UNAVAILABLE);
+		ck_assert(!call_field(ready, MARK) && !call_field(any, MARK)); /* the app itself is well: nobody takes it for failing */
+		ck_assert_int_eq(asks(s.net, "GET", "/live")->status, 200);
+		ck_assert_int_eq(last_status(watches(s.net)), 1);
+		rig_free(&s.r);
+	}
+}
+END_TEST
+
+START_TEST(what_an_app_needs_is_counted_anew_with_each_question_and_reload)
+{
+	struct seat s = seat(NEEDS("\"demo:1\": 100"));
+	struct provider *p[3];
+
+	for (int n = 0; n < 3; n++)
+		p[n] = provider_new(s.r, (const char *const[]){ADDRESSES}[n], ANSWERS);
+	app_says(s.app, "ok");
+	asks(s.net, "GET", "/ready");
+	rig_advance(s.r, 5000);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 200);
+	provider_listen(p[0], false);
+	provider_cut(p[0]);
+	rig_advance(s.r, 5000);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 503);
+	ck_assert_int_eq(rig_reload(s.r, NEEDS("\"demo:1\": 50")), 0);
+	rig_settle(s.r);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 200);
+	ck_assert_int_eq(rig_reload(s.r, NEEDS("\"demo:1\": 100")), 0);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 503);
+	provider_listen(p[0], true);
+	rig_advance(s.r, 5000);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 200);
+	ck_assert_int_eq(rig_reload(s.r, SHOP(HEALTH(ASK), "")), 0); /* nothing is needed any more, and nothing is held */
+	rig_advance(s.r, 1000);
+	ck_assert_int_eq(asks(s.net, "GET", "/ready")->status, 200);
+	rig_free(&s.r);
+}
+END_TEST
+
 START_TEST(a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process)
 {
 	struct seat s = seat(LINES);
@@ -370,4 +447,5 @@ END_TEST
 UNIT_SUITE("health_door", every_question_is_answered_by_the_state_of_the_app, a_grpc_call_of_another_service_is_answered_in_its_own_words, http_1_asks_too_and_keeps_its_connection,
 	an_app_is_not_ready_before_its_control_plane_has_answered, where_nobody_has_asked_for_a_name_the_stream_that_stands_is_answer_enough,
 	doors_follow_a_reload_and_the_life_of_the_app_stays, a_daemon_that_goes_says_so_here_while_it_serves_on,
+	an_app_is_ready_with_the_providers_that_it_needs, what_an_app_needs_is_counted_anew_with_each_question_and_reload,
 	a_watch_follows_the_app_and_holds_neither_a_door_nor_the_process, a_check_says_the_same_as_the_other_answers, a_body_is_read_and_forgotten_and_a_flood_of_questions_holds_nothing, questions_that_never_end_make_room_for_those_that_do, who_only_connects_leaves_memory_for_the_app)
