@@ -151,7 +151,7 @@ static struct secret *get_instance(struct space *s, const struct secret_ref *ref
 	else if (strcmp(i->plugin, "file_watcher") != 0)
 		*why = because(s, "certificate provider '%.80s' is a '%.80s', which is not built; file_watcher is", ref->name, i->plugin);
 	else if (!path && ref->kind == SECRET_ROOTS && i->bundle_map)
-		*why = because(s, "certificate provider '%.80s' has a SPIFFE bundle map, which is not built", ref->name);
+		*why = because(s, "certificate provider '%.80s' has a spiffe_trust_bundle_map_file, which is not built, and no ca_certificate_file beside it", ref->name);
 	else if (!path || (ref->kind == SECRET_CERT && !i->key))
 		*why = because(s, "certificate provider '%.80s' names no %s", ref->name, kind_name(ref->kind));
 	else

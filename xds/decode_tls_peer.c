@@ -213,8 +213,11 @@ static int validator(struct tls_reading *t, const Pb__CertificateValidationConte
 	Pb__SpiffeCertValidatorConfig *s = cluster_unpack(t->r, &pb__spiffe_cert_validator_config__descriptor, c->typed_config, field, &code);
 	if (!s)
 		return code;
-	if (s->trust_bundles || s->n_trust_domains > 1) /* one bundle of several domains would let each of them speak for the others; as a secret they stay apart */
-		tls_unbuilt(t, "custom_validator_config: %s", s->trust_bundles ? "trust_bundles" : "several trust domains inside of a cluster");
+	if (s->trust_bundles)
+		tls_unbuilt(t, "custom_validator_config: trust_bundles");
+	else if (s->n_trust_domains > 1) /* one bundle of several domains would let each of them speak for the others; as a secret they stay apart */
+		tls_unbuilt(t, "custom_validator_config: several trust_domains ('%.64s', '%.64s'%s) inside of a cluster, instead of in a secret,", s->trust_domains[0]->name, s->trust_domains[1]->name,
+			s->n_trust_domains > 2 ? ", ..." : "");
 	else if (!s->n_trust_domains)
 		code = tls_refuse(t, -EINVAL, field, "trust_domains: empty");
 	else if (!s->trust_domains[0]->name[0] || strlen(s->trust_domains[0]->name) > 255 || strchr(s->trust_domains[0]->name, '/'))

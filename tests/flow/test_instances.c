@@ -100,7 +100,8 @@ static struct stage *begin(void)
 		ck_assert_int_eq(symlink(to, path), 0);
 	}
 	sb_fmt(&s->bootstrap, "{\"certificate_providers\":{\"files\":{\"plugin_name\":\"file_watcher\",\"config\":{\"certificate_file\":\"%s/cert.pem\",\"private_key_file\":\"%s/key.pem\","
-		"\"ca_certificate_file\":\"%s/roots.pem\",\"refresh_interval\":\"900s\"}},\"vault\":{\"plugin_name\":\"vault\",\"config\":{}}}}", s->dir, s->dir, s->dir);
+		"\"ca_certificate_file\":\"%s/roots.pem\",\"refresh_interval\":\"900s\"}},\"vault\":{\"plugin_name\":\"vault\",\"config\":{}},"
+		"\"spiffe\":{\"plugin_name\":\"file_watcher\",\"config\":{\"spiffe_trust_bundle_map_file\":\"/b.json\"}}}}", s->dir, s->dir, s->dir);
 	s->w.r->bootstrap = s->bootstrap.p;
 	s->mesh = authority_new("mesh", rig_now_s(s->w.r));
 	s->other = authority_new("other", rig_now_s(s->w.r));
@@ -228,6 +229,7 @@ START_TEST(a_provider_that_is_not_there_or_not_built_is_told_and_nothing_goes_ou
 	static const struct { const char *cert, *roots, *why; } rows[] = {
 		{"nobody", "files", "no certificate provider 'nobody' in the bootstrap of gRPC"}, {"files", "nobody", "no certificate provider 'nobody' in the bootstrap of gRPC"},
 		{"vault", "files", "certificate provider 'vault' is a 'vault', which is not built; file_watcher is"},
+		{"files", "spiffe", "certificate provider 'spiffe' has a spiffe_trust_bundle_map_file, which is not built, and no ca_certificate_file beside it"},
 	};
 
 	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {

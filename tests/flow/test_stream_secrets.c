@@ -196,6 +196,100 @@ START_TEST(who_never_gets_them_says_so)
 }
 END_TEST
 
+/* A control plane that asks for more than can be had: its words reach whoever calls, and nobody goes out with less. */
+static void is_told(struct stage *s, const char *why, const char *row)
+{
+	struct call *k = call_unary(s->w.app, NAME, NULL);
+
+	rig_advance(s->w.r, 60000);
+	ck_assert_msg(k->ends && k->grpc == GRPC_UNAVAILABLE && says(call_text(k), why), "%s: %d '%s'", row, k->grpc, call_text(k));
+	ck_assert_uint_eq(s->w.one->requests, 0);
+}
+
+START_TEST(a_secret_of_a_kind_that_is_not_taken_is_told_to_the_caller)
+{
+	static const struct { uint32_t field; const char *why; } rows[] = {{3, "tls_certificate.password: not supported"}, {8, "tls_certificate.pkcs12: not supported"}, {6, "tls_certificate.private_key_provider: not supported"}};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct stage s = begin(forms[0]);
+		struct sb chain = {0}, body = {0}, m = {0};
+		authority_leaf(s.mesh, &(struct paper){.sans = "URI:" TD "shop"}, &chain, &s.key);
+		data(&body, 1, sb_view(&chain));
+		data(&body, 2, sb_view(&s.key));
+		data(&body, rows[i].field, STR("word"));
+		pb_text(&m, 1, "mine");
+		pb_sub(&m, 2, &body);
+		plane_put(s.w.p, XDS_SDS, "mine", m.p, m.n);
+		send_roots(&s, authority_pem(s.mesh));
+		is_told(&s, rows[i].why, rows[i].why);
+		ck_assert_uint_ge(s.w.p->nacks, 1);
+		send_cert(&s, "URI:" TD "shop");
+		rig_advance(s.w.r, 10000);
+		struct call *k = call_unary(s.w.app, NAME, NULL);
+		rig_advance(s.w.r, 10000);
+		ck_assert_msg(call_ok(k), "'%s'", call_text(k));
+		sb_end(&chain);
+		sb_end(&m);
+		end(&s);
+	}
+}
+END_TEST
+
+/* HOST's cluster, with what is not built written into itself. */
+static void send_unbuilt(struct stage *s, uint32_t cert_field, const char *const *domains, uint32_t ndomains)
+{
+	struct sb b = {0}, common = {0}, context = {0}, socket = {0};
+
+	if (cert_field) {
+		struct sb cert = {0};
+		data(&cert, 1, STR("chain"));
+		data(&cert, 2, STR("key"));
+		data(&cert, cert_field, STR("word"));
+		pb_sub(&common, 2, &cert);
+	}
+	if (ndomains) {
+		struct sb validation = {0}, extension = {0}, config = {0};
+		for (uint32_t i = 0; i < ndomains; i++) {
+			struct sb domain = {0};
+			pb_text(&domain, 1, domains[i]);
+			data(&domain, 2, str_of(authority_pem(s->mesh)));
+			pb_sub(&config, 1, &domain);
+		}
+		pb_text(&extension, 1, "envoy.tls.cert_validator.spiffe");
+		pb_any(&extension, 2, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig", &config);
+		pb_sub(&validation, 12, &extension);
+		pb_sub(&common, 3, &validation);
+	}
+	pb_sub(&context, 1, &common);
+	pb_text(&socket, 1, "envoy.transport_sockets.tls");
+	pb_any(&socket, 3, "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", &context);
+	make_cluster(&b, CLUSTER, &(struct make_cluster){.type = 3, .plain = true});
+	pb_sub(&b, 24, &socket);
+	plane_put(s->w.p, XDS_CDS, CLUSTER, b.p, b.n);
+	sb_end(&b);
+}
+
+START_TEST(what_a_cluster_asks_for_and_is_not_built_is_told_to_the_caller_by_its_name)
+{
+	static const char *const three[] = {"a.test", "b.test", "c.test"};
+	static const struct { uint32_t cert_field, domains; const char *why; } rows[] = {
+		{3, 0, "tls_certificates.password is not built"},
+		{8, 0, "tls_certificates.pkcs12 is not built"},
+		{6, 0, "tls_certificates.private_key_provider is not built"},
+		{0, 2, "custom_validator_config: several trust_domains ('a.test', 'b.test') inside of a cluster, instead of in a secret, is not built"},
+		{0, 3, "custom_validator_config: several trust_domains ('a.test', 'b.test', ...) inside of a cluster"},
+	};
+
+	for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+		struct stage s = begin(forms[0]);
+		send_unbuilt(&s, rows[i].cert_field, three, rows[i].domains);
+		rig_advance(s.w.r, 1000);
+		is_told(&s, rows[i].why, rows[i].why);
+		end(&s);
+	}
+}
+END_TEST
+
 /* What a snapshot would hold are the resources of /config_dump, and it is none of them. */
 START_TEST(a_key_is_on_no_page_and_a_secret_is_no_resource)
 {
@@ -222,4 +316,5 @@ START_TEST(a_key_is_on_no_page_and_a_secret_is_no_resource)
 END_TEST
 
 UNIT_SUITE("stream_secrets", a_call_waits_for_what_the_control_plane_sends_and_a_provider_sees_it, what_changes_is_shown_to_the_next_connection_and_a_bad_one_changes_nothing,
-	a_provider_that_the_roots_do_not_stand_for_gets_no_call, who_never_gets_them_says_so, a_key_is_on_no_page_and_a_secret_is_no_resource)
+	a_provider_that_the_roots_do_not_stand_for_gets_no_call, who_never_gets_them_says_so, a_secret_of_a_kind_that_is_not_taken_is_told_to_the_caller,
+	what_a_cluster_asks_for_and_is_not_built_is_told_to_the_caller_by_its_name, a_key_is_on_no_page_and_a_secret_is_no_resource)

@@ -202,7 +202,7 @@ START_TEST(a_context_becomes_a_want)
 		{"1:{3:{" SPIFFE("1:{1:'a.test' 2:{1:'/a.pem'}}") " 9:{1:'spiffe://a.test/x'}}}", " roots=files:/a.pem any:exact:spiffe://a.test/x", NULL},
 		{"1:{3:{" SPIFFE("1:{1:'a.test' 2:{1:'/a.pem'}}") " 9:{1:'spiffe://b.test/x'}}}",
 			" roots=files:/a.pem any:exact:spiffe://b.test/x UNBUILT custom_validator_config: a trust domain together with names that do not begin with it is not built", NULL},
-		{"1:{3:{" SPIFFE("1:{1:'a.test' 2:{3:'PEM'}} 1:{1:'b.test' 2:{3:'PEM'}}") "}}", " uri:prefix:spiffe://a.test/ UNBUILT custom_validator_config: several trust domains inside of a cluster is not built",
+		{"1:{3:{" SPIFFE("1:{1:'a.test' 2:{3:'PEM'}} 1:{1:'b.test' 2:{3:'PEM'}}") "}}", " uri:prefix:spiffe://a.test/ UNBUILT custom_validator_config: several trust_domains ('a.test', 'b.test') inside of a cluster, instead of in a secret, is not built",
 			NULL},
 		{"1:{3:{12:{1:'mine' 2:{1:'x/Mine'}}}}", " UNBUILT custom_validator_config 'mine' is not built", NULL},
 		/* versions */
