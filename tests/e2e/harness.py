@@ -212,7 +212,8 @@ class T:
 		args = {
 			"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1, "grpc.max_metadata_size": 1 << 17,
 			"grpc.enable_retries": 0, "grpc.use_local_subchannel_pool": 1, "grpc.initial_reconnect_backoff_ms": 50,
-			"grpc.min_reconnect_backoff_ms": 50, "grpc.max_reconnect_backoff_ms": 100,
+			# The least is no pause, but the time that an attempt to connect is given until the SETTINGS are there.
+			"grpc.min_reconnect_backoff_ms": 30000, "grpc.max_reconnect_backoff_ms": 100,
 		}
 		if authority is not None:
 			args["grpc.default_authority"] = authority
