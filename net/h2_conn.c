@@ -8,6 +8,7 @@
 
 /* A round trip to an app on this machine is a thousandth of it. */
 #define NOTICE_PATIENCE_NS UINT64_C(2000000000)
+#define LINGER_NS UINT64_C(1000000000)
 
 enum { BURST = 32 }; /* that many fewer than there were: some hundred KiB lie about that nobody will want soon */
 
@@ -277,6 +278,19 @@ static void conn_first(struct task *t)
 
 /* ---- out ---- */
 
+/* After a drain a server has said its last word and does not hang up first. What the peer writes at this moment, a window or a call that it would take elsewhere once it has read our GOAWAY, would break
+ * its connection (EPIPE), and a client like C-core then reads no more: neither that GOAWAY nor the end of an answer that we have written. Peers close when they have read both; who does not is waited for a little. */
+static bool conn_lingers(struct h2_conn *c)
+{
+	if (!c->last_told)
+		return false;
+	if (!c->linger_at_ns) {
+		c->linger_at_ns = loop_ran_ns(c->loop) + LINGER_NS;
+		h2_conn_timers(c);
+	}
+	return loop_ran_ns(c->loop) < c->linger_at_ns;
+}
+
 static bool conn_is_over(struct h2_conn *c)
 {
 	if (c->closing)
@@ -285,7 +299,7 @@ static bool conn_is_over(struct h2_conn *c)
 		return false;
 	if (c->draining && c->nstreams == 0 && c->client && list_empty(&c->streams))
 		return true;
-	return !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session);
+	return !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session) && !conn_lingers(c);
 }
 
 static void conn_flush(struct dirty *d)

@@ -110,6 +110,7 @@ struct h2_conn {
 	struct timer timer;          /* preface, header, stall, pause, notice: the earliest of them */
 	uint64_t preface_at_ns, header_at_ns, stall_at_ns;
 	uint64_t notice_at_ns;       /* server: who has not answered the notice of a drain by then is not waited for */
+	uint64_t linger_at_ns;       /* server: all is said, and the peer has until then to close first */
 	/* state */
 	void (*ping_fn)(void *user, bool acked); void *ping_user;
 	uint32_t next_id_limit;

@@ -47,6 +47,8 @@ void h2_conn_timers(struct h2_conn *c)
 		at = c->stall_at_ns;
 	if (c->notice_at_ns && c->notice_at_ns < at)
 		at = c->notice_at_ns;
+	if (c->linger_at_ns && c->linger_at_ns < at)
+		at = c->linger_at_ns;
 	if (c->paused && c->paused_until_ns && c->paused_until_ns < at)
 		at = c->paused_until_ns;
 	if (at == UINT64_MAX)
@@ -110,6 +112,8 @@ static void conn_timer(struct timer *t)
 		conn_reap_stalled(c);
 	if (c->notice_at_ns && now >= c->notice_at_ns) /* a frozen app, or one that answers no PING: without streams it shall not cost the whole drain.deadline */
 		h2_conn_tell_last(c);
+	if (c->linger_at_ns && now >= c->linger_at_ns)
+		h2_conn_close(c, 0);
 	if (c->paused)
 		h2_conn_resume_check(c);
 	h2_conn_timers(c);

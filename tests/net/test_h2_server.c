@@ -475,6 +475,7 @@ START_TEST(who_does_not_answer_the_notice_of_a_drain_is_not_waited_for)
 	ck_assert_uint_eq(e->closed, 0);
 	h2_rig_run(r, 300);
 	ck_assert_uint_eq(h2_count(w, F_GOAWAY, 0), 2);
+	h2_rig_run(r, 1000);
 	ck_assert_uint_eq(e->closed, 1);
 	sb_end(&b);
 	h2_rig_free(&r);
@@ -489,8 +490,10 @@ START_TEST(who_does_not_answer_the_notice_of_a_drain_is_not_waited_for)
 	ck_assert_uint_eq(h2_count(w, F_GOAWAY, 0), 2);
 	ck_assert_uint_eq(e->closed, 0);
 	h2_answer(h2_talk_of(e, 0));
-	h2_rig_run(r, 0);
+	h2_rig_run(r, 900);
 	ck_assert_int_eq(h2_talk_of(e, 0)->how.cause, END_DONE);
+	ck_assert_uint_eq(e->closed, 0);
+	h2_rig_run(r, 200);
 	ck_assert_uint_eq(e->closed, 1);
 	sb_end(&b);
 	h2_rig_free(&r);
@@ -534,6 +537,15 @@ START_TEST(a_drain_says_goaway_twice_and_serves_what_was_on_its_way)
 	h2_rig_run(r, 0);
 	ck_assert_int_eq(h2_talk_of(e, 0)->how.cause, END_DONE);
 	ck_assert_int_eq(h2_talk_of(e, 1)->how.cause, END_DONE);
+
+	/* All is said. Who writes just now would read nothing more, not even the answers, if its socket were closed meanwhile: it closes first. */
+	h2_put_head(&b, 7, h2_post, FL_END_HEADERS | FL_END_STREAM);
+	h2_say(w, &b);
+	ck_assert_uint_eq(e->requests, 2);
+	ck_assert_uint_eq(e->closed, 0);
+	ck_assert(!w->eof);
+	sock_close(&w->s);
+	h2_rig_run(r, 0);
 	ck_assert_uint_eq(e->closed, 1);
 	sb_end(&b);
 	h2_rig_free(&r);
