@@ -59,6 +59,7 @@ def listening(path_or_port):
 		s.bind(path_or_port)
 	else:
 		s = socket.socket()
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1) # connections of a case before may be in TIME_WAIT there
 		s.bind(("127.0.0.1", path_or_port))
 	s.listen(64)
 	return s
