@@ -82,16 +82,6 @@ static bool joined(struct loop *l, const struct bytes two[2], struct bytes *ret)
 	return true;
 }
 
-static const char *day_text(int64_t at, char out[32])
-{
-	time_t t = (time_t)at;
-	struct tm tm;
-
-	if (!gmtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		memcpy(out, "?", 2);
-	return out;
-}
-
 /* One that cannot be shown now does not replace one that can: it may become good, or be replaced itself. */
 static bool is_worse(const struct sheet *e, const struct tls_cert *fresh, const char *what, struct err *err)
 {
@@ -106,9 +96,9 @@ static bool is_worse(const struct sheet *e, const struct tls_cert *fresh, const 
 	if (old_from > now || old_to < now || tls_cert_same(fresh, e->secret->cert))
 		return false;
 	if (to < now)
-		err_add(err, what, 0, 0, "the certificate has expired (%s); the one in use has not and stays", day_text(to, day));
+		err_add(err, what, 0, 0, "the certificate has expired (%s); the one in use has not and stays", tls_time_text(to, day));
 	else if (from > now)
-		err_add(err, what, 0, 0, "the certificate is not valid before %s; until then the one in use stays", day_text(from, day));
+		err_add(err, what, 0, 0, "the certificate is not valid before %s; until then the one in use stays", tls_time_text(from, day));
 	else
 		return false;
 	return true;

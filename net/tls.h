@@ -28,6 +28,7 @@ void tls_cert_unref(struct tls_cert **c);
 uint64_t tls_cert_hash(const struct tls_cert *c);        /* a hint: who must know asks tls_cert_same */
 bool tls_cert_same(const struct tls_cert *a, const struct tls_cert *b);    /* the whole chain, byte for byte; so the key, too */
 void tls_cert_times(const struct tls_cert *c, int64_t *not_before, int64_t *not_after);   /* seconds since 1970; of the leaf */
+const char *tls_time_text(int64_t at, char out[32]); /* of such seconds, for people: "2026-11-21T20:00:00Z"; out */
 const char *tls_cert_id(const struct tls_cert *c);       /* its first URI SAN, else its first DNS SAN, else its subject; never NULL */
 const char *tls_cert_text(const struct tls_cert *c, struct sb *out); /* JSON members for /certs: subject, issuer, serial, sans, not_before, not_after, key type, chain length */
 /* PEM: certificates are anchors (intermediates too), CRLs are checked for whoever issued them. `more` appends another trust domain's bundle (TRUST_DOMAINS_MAX). name NULL: for any peer; else

@@ -34,7 +34,6 @@ bool tls_pem_next(struct str *left, struct str *label, struct str *block);
 const char *tls_pem_reason(const struct tls_lib *o);            /* what OpenSSL found wrong last */
 const char *tls_subject(const struct tls_lib *o, const X509_NAME *name, char *out, size_t cap); /* "CN=a,O=b", printable */
 int64_t tls_time(const struct tls_lib *o, const ASN1_TIME *t);  /* seconds since 1970 */
-const char *tls_time_text(int64_t at, char out[32]);
 void tls_add_clean(char *out, size_t cap, struct str s);        /* appends what somebody wrote: printable ASCII only, cut with "..." */
 /* SHA-256 of the whole: what tells material apart is compared by it, for whoever makes material can make two of one short hash. */
 struct tls_id { unsigned char sha[32]; };

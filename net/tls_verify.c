@@ -133,6 +133,23 @@ static void say_roots(const struct tls_trust *t, const struct tls_bundle *b, cha
 	tls_add_clean(out, cap, STR(")"));
 }
 
+/* No root that was looked at stands for it: another one may. */
+static bool is_of_nobody(int err)
+{
+	switch (err) {
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_CERT_UNTRUSTED:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_STORE_CTX *x)
 {
 	const struct tls_lib *o = v->context->lib;
@@ -145,20 +162,15 @@ static void tell_chain(struct tls_verify *v, const struct tls_bundle *b, X509_ST
 		peer_subject(v, bad, subject);
 		tls_subject(o, o->X509_get_issuer_name(bad), issuer, sizeof(issuer));
 	}
+	if (bad && is_of_nobody(err)) {
+		say_roots(v->context->trust, b, roots, sizeof(roots));
+		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the %s's certificate (%s, issued by %s): %s", roots, whose, subject, issuer, o->X509_verify_cert_error_string(err));
+		return;
+	}
 	switch (bad ? err : X509_V_ERR_UNSPECIFIED) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		tell_expired(v, bad, whose, err == X509_V_ERR_CERT_NOT_YET_VALID);
-		return;
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-	case X509_V_ERR_CERT_UNTRUSTED:
-	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-	case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* a root of that name, but with another key */
-		say_roots(v->context->trust, b, roots, sizeof(roots));
-		why_is(v, TLS_UNTRUSTED, "no root of %s stands for the %s's certificate (%s, issued by %s): %s", roots, whose, subject, issuer, o->X509_verify_cert_error_string(err));
 		return;
 	case X509_V_ERR_INVALID_PURPOSE:
 		why_is(v, TLS_UNTRUSTED, "the usage of the peer's certificate (keyUsage, extendedKeyUsage) does not allow it to be a TLS %s (%s)", v->context->server ? "client" : "server",
@@ -427,23 +439,6 @@ static void note_ends(struct tls_verify *v, X509_STORE_CTX *x)
 		int64_t ends = tls_time(o, o->X509_get0_notAfter(o->OPENSSL_sk_value(chain, i)));
 		if (ends < v->ends)
 			v->ends = ends;
-	}
-}
-
-/* No root that was looked at stands for it: another one may. */
-static bool is_of_nobody(int err)
-{
-	switch (err) {
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
-	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-	case X509_V_ERR_CERT_UNTRUSTED:
-	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-		return true;
-	default:
-		return false;
 	}
 }
 

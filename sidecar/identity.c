@@ -21,15 +21,6 @@ enum { LOOK_S = 3600 /* how long the wall's clock is trusted to go with ours */ 
 
 /* ---- the log ---------------------------------------------------------------------------------------------------------------- */
 
-static const char *day_text(int64_t at, char out[32])
-{
-	time_t t = (time_t)at;
-	struct tm tm;
-	if (!gmtime_r(&t, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		memcpy(out, "?", 2);
-	return out;
-}
-
 /* It was used to its end. An agent may have had another one that could not be taken then: it is asked anew. */
 static void cert_ended(struct timer *t)
 {
@@ -48,7 +39,7 @@ static void cert_ended(struct timer *t)
 	if (id->end_told == id->cert->generation)
 		return;
 	id->end_told = id->cert->generation;
-	snprintf(text, sizeof text, "the certificate has expired at %s, and no other one has come from %s%s%.300s", day_text(to, day), id->cert->source, id->cert->why ? ": " : "",
+	snprintf(text, sizeof text, "the certificate has expired at %s, and no other one has come from %s%s%.300s", tls_time_text(to, day), id->cert->source, id->cert->why ? ": " : "",
 		id->cert->why ? id->cert->why : "");
 	log_error(id->all->sc->log, "app '%s': %s; peers will refuse it", id->app, text);
 	secret_fail(id->cert, text);
@@ -92,7 +83,7 @@ static void cert_came(struct secret_watch *w)
 	if (s->cert && s->generation != id->cert_told) {
 		id->cert_told = s->generation;
 		tls_cert_times(s->cert, &from, &to);
-		log_info(id->all->sc->log, "app '%s': certificate '%s' until %s, of %s", id->app, tls_cert_id(s->cert), day_text(to, day), s->source);
+		log_info(id->all->sc->log, "app '%s': certificate '%s' until %s, of %s", id->app, tls_cert_id(s->cert), tls_time_text(to, day), s->source);
 		identity_advise(id);
 		identity_watch_end(id);
 	}
